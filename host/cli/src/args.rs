@@ -1,0 +1,125 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Pipelines in YAML; every transform runs as a sandboxed WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "odibi", version, about, after_help = crate::exit::TABLE, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print nothing but results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print more: attempts, files, what the guests log (twice: every event).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Format of what goes to stdout.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When to use colour. `NO_COLOR` is honoured.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a project.
+    Run(Run),
+    /// Check a project without touching data: all faults at once.
+    Validate(Config),
+    /// Show what a run would do, in order.
+    Plan(Selected),
+    /// Explain an error code.
+    Explain {
+        /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
+        code: Option<String>,
+    },
+    /// List what a project can use.
+    List {
+        /// What to list.
+        #[arg(value_enum)]
+        what: Listed,
+        /// Project file whose plugins are listed too.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Show the params and examples of an operation.
+    Show {
+        /// `deduplicate`, or `plugin/operation` with `--config`.
+        operation: String,
+        /// Project file that names the plugin.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Listed {
+    /// Operations that can stand after `operation:`.
+    Operations,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// Project file, or a directory that holds `odibi.yaml` or `project.yaml`.
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Selected {
+    #[command(flatten)]
+    pub config: Config,
+    /// Only this pipeline (repeatable). What its nodes need comes along.
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Vec<String>,
+    /// Only this node, `node` or `pipeline.node` (repeatable). What it needs comes along.
+    #[arg(long, value_name = "NAME")]
+    pub node: Vec<String>,
+    /// Only nodes with this tag (repeatable). What they need comes along.
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub selected: Selected,
+    /// Nodes run side by side, at most [default: the number of processors].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Memory of the data engine, all nodes together; what does not fit is spilled to disk.
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..))]
+    pub memory: u64,
+    /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<jiff::Timestamp>,
+}

@@ -1,0 +1,7 @@
+//! One file per command.
+
+pub(crate) mod explain;
+pub(crate) mod operations;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod validate;

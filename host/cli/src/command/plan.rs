@@ -1,0 +1,106 @@
+//! `odibi plan`: what a run would do, in order, having touched no data.
+
+use std::fmt::Write as _;
+
+use odibi_plan::Plan;
+use odibi_plan::plan::{InputSource, PlannedNode, ReadFormat, WriteFormat};
+use serde_json::{Value, json};
+
+use crate::args::{Output, Selected};
+use crate::printer::Printer;
+use crate::{Surroundings, exit, project};
+
+pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer) -> u8 {
+    let loaded = match project::load(selected, around, printer) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    loaded.print_diagnostics(printer);
+    if loaded.has_errors() {
+        if printer.output == Output::Json {
+            printer.json(&json!({ "valid": false, "diagnostics": loaded.diagnostics_json() }));
+        }
+        return exit::PROJECT_INVALID;
+    }
+    if loaded.plan.nodes.is_empty() {
+        printer.problem(&format!("{} the selection holds no node\n", printer.styled("1;31", "error:")));
+        return exit::NOTHING_SELECTED;
+    }
+    match printer.output {
+        Output::Json => printer.json(&json!({
+            "project": loaded.plan.project,
+            "nodes": loaded.plan.nodes.iter().map(|n| node_json(&loaded.plan, n)).collect::<Vec<_>>(),
+        })),
+        Output::Text => printer.result(&text(&loaded.plan)),
+    }
+    exit::DONE
+}
+
+fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for pipeline in &plan.pipelines {
+        let _ = writeln!(text, "pipeline {}", pipeline.name);
+        for id in &pipeline.nodes {
+            let node = &plan.nodes[id.0];
+            let _ = writeln!(text, "  {}", node.name);
+            for input in &node.inputs {
+                let _ = writeln!(text, "    reads   {} = {}", input.name, source(plan, &input.source));
+            }
+            let only_waits: Vec<String> = node
+                .depends_on
+                .iter()
+                .filter(|d| !node.inputs.iter().any(|i| i.source == InputSource::Node(**d)))
+                .map(|d| node_name(plan, node, d.0))
+                .collect();
+            if !only_waits.is_empty() {
+                let _ = writeln!(text, "    after   {}", only_waits.join(", "));
+            }
+            for step in &node.steps {
+                let _ = writeln!(text, "    step    {} {}", step.operation, step.params.value);
+            }
+            if let Some(write) = &node.write {
+                let _ = writeln!(text, "    writes  {}:{} ({}, overwrite)", write.connection.name, write.path, write_format(&write.format));
+            }
+        }
+    }
+    text
+}
+
+fn node_name(plan: &Plan, from: &PlannedNode, id: usize) -> String {
+    let node = &plan.nodes[id];
+    if node.pipeline == from.pipeline { node.name.clone() } else { format!("{}.{}", node.pipeline, node.name) }
+}
+
+fn source(plan: &Plan, source: &InputSource) -> String {
+    match source {
+        InputSource::Read(read) => format!("{}:{} ({})", read.connection.name, read.path, read_format(&read.format)),
+        InputSource::Node(id) => format!("node {}.{}", plan.nodes[id.0].pipeline, plan.nodes[id.0].name),
+    }
+}
+
+fn read_format(format: &ReadFormat) -> &'static str {
+    match format {
+        ReadFormat::Csv(_) => "csv",
+        ReadFormat::Parquet => "parquet",
+        ReadFormat::JsonLines => "json lines",
+    }
+}
+
+fn write_format(format: &WriteFormat) -> &'static str {
+    match format {
+        WriteFormat::Csv { .. } => "csv",
+        WriteFormat::Parquet { .. } => "parquet",
+        WriteFormat::JsonLines => "json lines",
+    }
+}
+
+fn node_json(plan: &Plan, node: &PlannedNode) -> Value {
+    json!({
+        "pipeline": node.pipeline,
+        "name": node.name,
+        "depends_on": node.depends_on.iter().map(|d| format!("{}.{}", plan.nodes[d.0].pipeline, plan.nodes[d.0].name)).collect::<Vec<_>>(),
+        "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
+        "steps": node.steps.iter().map(|s| json!({ "operation": s.operation.to_string(), "params": s.params.value })).collect::<Vec<_>>(),
+        "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
+    })
+}

@@ -1,0 +1,257 @@
+//! `odibi run`: plans, runs, writes the stories, sums up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use odibi_engine::{DataEngine, EngineOptions};
+use odibi_plan::Plan;
+use odibi_run::port::{Cancel, Clock as _, Ports};
+use odibi_run::{Settings, Summary};
+use odibi_story::event::RunEvent;
+use odibi_story::failure::{Failure, Place};
+use odibi_story::render;
+use odibi_story::story::Story;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::args::{Output, Run};
+use crate::clock::SystemClock;
+use crate::journal::Journal;
+use crate::printer::Printer;
+use crate::progress::Display;
+use crate::project::{self, Loaded};
+use crate::{Surroundings, exit};
+
+/// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
+const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
+/// Rows in a batch, where the transform does not ask for fewer.
+const BATCH_ROWS: usize = 32 * 1024;
+
+pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
+    let loaded = match project::load(&run.selected, around, printer) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    loaded.print_diagnostics(printer);
+    if loaded.has_errors() {
+        if printer.output == Output::Json {
+            printer.json(&json!({ "outcome": null, "exit_code": exit::PROJECT_INVALID, "diagnostics": loaded.diagnostics_json() }));
+        }
+        return exit::PROJECT_INVALID;
+    }
+    if loaded.plan.nodes.is_empty() {
+        printer.problem(&format!("{} the selection holds no node\n", printer.styled("1;31", "error:")));
+        return exit::NOTHING_SELECTED;
+    }
+    match execute(run, &loaded, around, printer) {
+        Ok(code) => code,
+        Err(failure) => {
+            project::print_failure(&failure, printer);
+            exit::NOT_STARTED
+        }
+    }
+}
+
+fn execute(run: &Run, loaded: &Loaded, around: &Surroundings, printer: &Printer) -> Result<u8, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = run.workers.map_or(processors, usize::from);
+    let clock = Arc::new(SystemClock::new());
+    let run_id = uuid::Uuid::now_v7().to_string();
+    let state_dir = around.variable("ODIBI_STATE_DIR").map_or_else(|| loaded.directory.join(".odibi"), PathBuf::from);
+    let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
+    let mut journal = Journal::create(&state_dir.join("runs").join(&run_id), Display::new(printer, &loaded.plan))
+        .map_err(|error| not_started(format!("cannot write below the state directory: {}", state_dir.display()), &error))?;
+    let engine = Arc::new(DataEngine::new(EngineOptions {
+        project_dir: loaded.directory.clone(),
+        scratch_dir: scratch.path.clone(),
+        memory_bytes_max: run.memory * 1024 * 1024,
+        instances_max: processors,
+        batch_rows: BATCH_ROWS,
+    })?);
+    let ports = Ports { engine: engine.clone(), transforms: loaded.sandbox.clone(), clock: clock.clone() };
+    let settings = Settings {
+        run_id: run_id.clone(),
+        workers,
+        odibi_version: env!("CARGO_PKG_VERSION").to_owned(),
+        logical_time: run.as_of.unwrap_or_else(|| clock.now()),
+        sample_rows_max: loaded.plan.story.as_ref().map_or(0, |s| s.sample_rows_max),
+        place: Some(places(loaded)),
+        ..Settings::default()
+    };
+    let runtime = runtime(processors).map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
+    let cancel = Cancel::default();
+    let signal = Signals::watch(&runtime, around, &cancel);
+    let summary = runtime.block_on(odibi_run::run(&loaded.plan, &ports, &settings, &cancel, &mut journal));
+    let stories = stories(&loaded.plan, &engine, &clock, &mut journal);
+    journal.close_display();
+    if let Some(error) = journal.take_write_error() {
+        printer.problem(&format!("{} the event log is incomplete: {error}\n", printer.styled("1;33", "warning:")));
+    }
+    let code = match signal.received() {
+        Some(code) if !summary.outcome.is_success() => code,
+        Some(_) | None if summary.outcome.is_success() => exit::DONE,
+        Some(_) | None => exit::NODE_FAILED,
+    };
+    report(&Report { summary: &summary, stories: &stories, journal: &journal, run_id: &run_id, code }, printer);
+    Ok(code)
+}
+
+fn runtime(processors: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.max(2))
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .enable_all()
+        .build()
+}
+
+fn not_started(message: String, error: &std::io::Error) -> Failure {
+    Failure::new(odibi_story::FailureClass::Denied, "run/state-directory", message)
+        .cause(error.to_string())
+        .hint("set `ODIBI_STATE_DIR` to a directory that can be written")
+}
+
+/// A directory that lives as long as the run.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn create(path: PathBuf) -> Result<Self, Failure> {
+        std::fs::create_dir_all(&path)
+            .map_err(|error| not_started(format!("cannot create the scratch directory: {}", path.display()), &error))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Finds the line of the YAML that a failure of a step belongs to.
+fn places(loaded: &Loaded) -> odibi_run::PlaceOf {
+    let (plan, sources) = (loaded.plan.clone(), loaded.sources.clone());
+    Arc::new(move |node, step, param| {
+        let node = plan.nodes.get(node.0)?;
+        let step = step.and_then(|s| node.steps.get(s));
+        let of_param = step.zip(param).and_then(|(s, pointer)| s.params.place(pointer));
+        let span = of_param.or(step.map(|s| s.span)).unwrap_or(node.span);
+        let (line, column) = sources.line_column(span.file, span.start);
+        Some(Place { file: sources.name(span.file).to_owned(), line, column })
+    })
+}
+
+/// A story that was written.
+struct Written {
+    pipeline: String,
+    paths: Vec<String>,
+    story: Story,
+}
+
+/// Folds and writes the story of each pipeline. A story that cannot be written never changes the outcome.
+fn stories(plan: &Plan, engine: &DataEngine, clock: &SystemClock, journal: &mut Journal) -> Vec<Written> {
+    let mut written = Vec::new();
+    for pipeline in &plan.pipelines {
+        let Some(story) = odibi_story::story::fold(journal.events(), &pipeline.name) else { continue };
+        let mut paths = Vec::new();
+        if let Some(settings) = &plan.story {
+            let base = format!("{}/{}", settings.path.trim_end_matches('/'), render::path(&story));
+            let documents = [("md", render::markdown::render(&story)), ("json", render::json::render(&story))];
+            for (extension, text) in documents {
+                match engine.write_document(&settings.connection, &format!("{base}.{extension}"), text.as_bytes()) {
+                    Ok(path) => paths.push(path),
+                    Err(failure) => journal.append(clock.now(), RunEvent::StoryFailed { pipeline: pipeline.name.clone(), failure }),
+                }
+            }
+            if !paths.is_empty() {
+                let said = RunEvent::StoryWritten { pipeline: pipeline.name.clone(), paths: paths.clone() };
+                journal.append(clock.now(), said);
+            }
+        }
+        written.push(Written { pipeline: pipeline.name.clone(), paths, story });
+    }
+    written
+}
+
+struct Report<'a> {
+    summary: &'a Summary,
+    stories: &'a [Written],
+    journal: &'a Journal,
+    run_id: &'a str,
+    code: u8,
+}
+
+fn report(report: &Report<'_>, printer: &Printer) {
+    if printer.output == Output::Json {
+        printer.json(&report_json(report));
+        return;
+    }
+    for written in report.stories {
+        printer.result(&render::terminal::render(&written.story, printer.colour_stdout));
+        if let Some(path) = written.paths.iter().find(|p| p.ends_with(".md")) {
+            printer.result(&format!("story: {path}\n"));
+        }
+    }
+    if report.stories.iter().any(|w| w.story.has_internal_failure()) {
+        printer.problem(&format!(
+            "this is a bug in odibi; please report it with run id {} and the event log {}\n",
+            report.run_id,
+            report.journal.path().display()
+        ));
+    }
+}
+
+fn report_json(report: &Report<'_>) -> Value {
+    json!({
+        "run_id": report.run_id,
+        "outcome": report.summary.outcome.word(),
+        "exit_code": report.code,
+        "nodes": {
+            "succeeded": report.summary.succeeded,
+            "recovered": report.summary.recovered,
+            "failed": report.summary.failed,
+            "skipped": report.summary.skipped,
+            "cancelled": report.summary.cancelled,
+        },
+        "events": report.journal.path().display().to_string(),
+        "pipelines": report.stories.iter().map(|w| json!({
+            "pipeline": w.pipeline,
+            "story_paths": w.paths,
+            "story": serde_json::from_str::<Value>(&render::json::render(&w.story)).unwrap_or(Value::Null),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// SIGINT and SIGTERM: the first asks the run to stop, the second ends the process.
+struct Signals {
+    received: Arc<std::sync::atomic::AtomicU8>,
+}
+
+impl Signals {
+    fn watch(runtime: &Runtime, around: &Surroundings, cancel: &Cancel) -> Self {
+        let received = Arc::new(std::sync::atomic::AtomicU8::new(0));
+        if around.handle_signals {
+            let (first, cancel) = (received.clone(), cancel.clone());
+            runtime.spawn(async move {
+                let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+                loop {
+                    let code = tokio::select! {
+                        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
+                        _ = terminate.recv() => exit::TERMINATED,
+                    };
+                    if first.swap(code, std::sync::atomic::Ordering::AcqRel) != 0 {
+                        #[expect(clippy::exit, reason = "the second signal means: at once")]
+                        std::process::exit(i32::from(code));
+                    }
+                    cancel.cancel();
+                }
+            });
+        }
+        Self { received }
+    }
+
+    fn received(&self) -> Option<u8> {
+        Some(self.received.load(std::sync::atomic::Ordering::Acquire)).filter(|code| *code != 0)
+    }
+}

@@ -1,0 +1,252 @@
+//! From a path on the command line to a plan: finds the file, loads plugins, collects every diagnostic.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use odibi_bundle::COMPONENTS;
+use odibi_plan::config::Project;
+use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
+use odibi_plan::graph::Selection;
+use odibi_plan::{Manifest, Operations, Plan};
+use odibi_sandbox::{CompileNotice, ComponentSource, Limits, Options, Sandbox};
+use odibi_story::failure::Failure;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::Surroundings;
+use crate::args::{Output, Selected};
+use crate::exit;
+use crate::printer::Printer;
+
+/// Names that are looked for when the command line gives a directory or nothing.
+const FILE_NAMES: [&str; 4] = ["odibi.yaml", "odibi.yml", "project.yaml", "project.yml"];
+
+/// A project, checked and planned.
+pub(crate) struct Loaded {
+    pub(crate) plan: Plan,
+    pub(crate) sources: Sources,
+    pub(crate) directory: PathBuf,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
+pub(crate) fn load(selected: &Selected, around: &Surroundings, printer: &Printer) -> Result<Loaded, u8> {
+    let path = find(selected.config.config.as_deref(), around, printer)?;
+    let text = read(&path, printer)?;
+    let mut sources = Sources::default();
+    let shown = path.strip_prefix(&around.current_dir).unwrap_or(&path).display().to_string();
+    let (project, mut diagnostics) =
+        odibi_plan::config::load(&shown, &text, &|name| around.variable(name), &mut sources);
+    let directory = path.parent().map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let operations = operations(&project, &sandbox, &mut diagnostics);
+    let selection =
+        Selection { pipelines: selected.pipeline.clone(), nodes: selected.node.clone(), tags: selected.tag.clone() };
+    let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
+    diagnostics.extend(more);
+    odibi_plan::diagnostic::sort(&mut diagnostics);
+    plan.config_digest = hex(&Sha256::digest(text.as_bytes()));
+    plan.config_files = vec![shown];
+    Ok(Loaded { plan, sources, directory, sandbox, diagnostics })
+}
+
+impl Loaded {
+    /// True when no node may run.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Prints every diagnostic, in file order, and a closing line when there are errors.
+    pub(crate) fn print_diagnostics(&self, printer: &Printer) {
+        if printer.output == Output::Json {
+            return;
+        }
+        for diagnostic in &self.diagnostics {
+            let text = odibi_plan::diagnostic::render(diagnostic, &self.sources, printer.colour_stderr);
+            printer.problem(&format!("{}\n\n", text.trim_end()));
+        }
+        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        if errors > 0 {
+            let plural = if errors == 1 { "" } else { "s" };
+            printer.problem(&format!("{} {errors} error{plural}; no node was run\n", printer.styled("1;31", "invalid project:")));
+        }
+    }
+
+    /// The diagnostics as data.
+    pub(crate) fn diagnostics_json(&self) -> serde_json::Value {
+        let one = |d: &Diagnostic| {
+            let place = d.labels.first().map(|l| l.span);
+            let (line, column) = place.map_or((0, 0), |s| self.sources.line_column(s.file, s.start));
+            json!({
+                "code": d.code.name,
+                "severity": match d.severity { Severity::Error => "error", Severity::Warning => "warning" },
+                "message": d.message,
+                "file": place.map(|s| self.sources.name(s.file)),
+                "line": line,
+                "column": column,
+                "hints": d.hints,
+            })
+        };
+        self.diagnostics.iter().map(one).collect()
+    }
+}
+
+/// Operations of the first-party plugins, and of a project when one is given.
+pub(crate) fn all_operations(config: Option<&Path>, around: &Surroundings, printer: &Printer) -> Result<Operations, u8> {
+    let Some(config) = config else {
+        return Ok(Operations { first_party: first_party(), ..Operations::default() });
+    };
+    let path = find(Some(config), around, printer)?;
+    let text = read(&path, printer)?;
+    let mut sources = Sources::default();
+    let (project, _) =
+        odibi_plan::config::load(&path.display().to_string(), &text, &|name| around.variable(name), &mut sources);
+    let directory = path.parent().map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let mut diagnostics = Vec::new();
+    let operations = operations(&project, &sandbox, &mut diagnostics);
+    for diagnostic in &diagnostics {
+        printer.problem(&odibi_plan::diagnostic::render(diagnostic, &sources, printer.colour_stderr));
+    }
+    if diagnostics.is_empty() { Ok(operations) } else { Err(exit::PROJECT_INVALID) }
+}
+
+/// A failure that kept the run from starting.
+pub(crate) fn print_failure(failure: &Failure, printer: &Printer) {
+    let mut text = format!("{} {}\n", printer.styled("1;31", &format!("error[{}]:", failure.code)), failure.message);
+    for cause in &failure.causes {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    for hint in &failure.hints {
+        text.push_str(&format!("{} {hint}\n", printer.styled("1;36", "hint:")));
+    }
+    printer.problem(&text);
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Result<PathBuf, u8> {
+    let start = given.map_or_else(|| around.current_dir.clone(), |g| around.current_dir.join(g));
+    if !start.is_dir() {
+        return Ok(start);
+    }
+    if let Some(found) = FILE_NAMES.iter().map(|name| start.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    print_failure(
+        &Failure::new(
+            odibi_story::FailureClass::Missing,
+            "cli/no-project",
+            format!("no project file in `{}`", start.display()),
+        )
+        .hint(format!("name one, or call it {}", FILE_NAMES.map(|n| format!("`{n}`")).join(", "))),
+        printer,
+    );
+    Err(exit::USAGE)
+}
+
+fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let failure = Failure::new(
+            odibi_story::FailureClass::Missing,
+            "cli/no-project",
+            format!("cannot read the project file: {}", path.display()),
+        );
+        print_failure(&failure.cause(error.to_string()), printer);
+        exit::USAGE
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let failure = Failure::new(
+            odibi_story::FailureClass::Data,
+            "cli/not-utf8",
+            format!("the project file is not UTF-8 at byte {}: {}", error.utf8_error().valid_up_to(), path.display()),
+        );
+        print_failure(&failure, printer);
+        exit::PROJECT_INVALID
+    })
+}
+
+fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
+    project.plugins.iter().map(|(name, source)| (name.clone(), PathBuf::from(&source.path))).collect()
+}
+
+fn sandbox(
+    directory: &Path,
+    plugins: BTreeMap<String, PathBuf>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Arc<Sandbox>, u8> {
+    let first_party = COMPONENTS
+        .iter()
+        .map(|c| ComponentSource {
+            name: c.name.to_owned(),
+            bytes: std::borrow::Cow::Borrowed(c.wasm),
+            digest: Some(c.digest.to_owned()),
+            manifest: Some(c.manifest.to_owned()),
+        })
+        .collect();
+    let notify = {
+        let printer = printer.clone();
+        move |notice: CompileNotice| match notice {
+            CompileNotice::Started { plugin, bytes } => printer.info(&format!(
+                "compiling plugin `{plugin}` ({:.1} MiB), once on this machine …\n",
+                bytes as f64 / f64::from(1024 * 1024)
+            )),
+            CompileNotice::Finished { plugin, elapsed, bytes: _ } => {
+                printer.info(&format!("compiled plugin `{plugin}` in {:.1} s\n", elapsed.as_secs_f64()));
+            }
+        }
+    };
+    let options = Options {
+        store_dir: Some(store_dir(around)),
+        project_dir: directory.to_path_buf(),
+        first_party,
+        plugins,
+        limits: Limits::default(),
+        on_compile: Some(Arc::new(notify)),
+    };
+    Sandbox::new(options).map(Arc::new).map_err(|failure| {
+        print_failure(&failure, printer);
+        exit::NOT_STARTED
+    })
+}
+
+/// `ODIBI_CACHE_DIR`, else the cache directory of the XDG base directory specification.
+fn store_dir(around: &Surroundings) -> PathBuf {
+    let set = |name: &str| around.variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = set("ODIBI_CACHE_DIR")
+        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("odibi")))
+        .or_else(|| set("HOME").map(|d| d.join(".cache/odibi")));
+    cache.unwrap_or_else(|| around.current_dir.join(".odibi/cache")).join("components")
+}
+
+fn first_party() -> Vec<Manifest> {
+    COMPONENTS.iter().filter_map(|c| Manifest::parse(c.manifest).ok()).collect()
+}
+
+fn operations(project: &Project, sandbox: &Sandbox, diagnostics: &mut Vec<Diagnostic>) -> Operations {
+    let mut operations = Operations { first_party: first_party(), ..Operations::default() };
+    for (name, source) in &project.plugins {
+        match sandbox.manifest(name) {
+            Ok(manifest) => {
+                operations.plugins.insert(name.clone(), manifest);
+            }
+            Err(failure) => {
+                operations.failed_plugins.insert(name.clone());
+                diagnostics.push(odibi_plan::diagnostic::plugin(
+                    name,
+                    source.span,
+                    &failure.code,
+                    &failure.message,
+                    &failure.hints,
+                ));
+            }
+        }
+    }
+    operations
+}

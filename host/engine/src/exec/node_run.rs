@@ -1,0 +1,159 @@
+//! What the operators of one attempt share: the operations, counters, the stop signs, the threads. The plan itself is
+//! plain data; operators find this in the session's extensions.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use odibi_run::port::{Cancel, Operation, Progress, SessionContext};
+use odibi_story::event::{GuestNote, Ledger};
+use odibi_story::failure::{Failure, FailureClass, code};
+use tokio::runtime::Handle;
+
+use crate::failure::{carry, internal};
+use crate::limits::{NOTES_MAX, STACK_BYTES};
+
+/// One attempt of one node.
+pub(crate) struct NodeRun {
+    /// To wait for streams from a thread.
+    pub(crate) handle: Handle,
+    /// Where sessions belong; partition and partitions are filled in for each.
+    pub(crate) context: SessionContext,
+    /// Kept up to date.
+    pub(crate) progress: Arc<Progress>,
+    /// Set when nobody waits for the attempt any more.
+    pub(crate) abandoned: Arc<AtomicBool>,
+    /// By index of the step.
+    pub(crate) operations: Vec<Arc<dyn Operation>>,
+    rows_in: Vec<Mutex<Vec<Arc<AtomicU64>>>>,
+    records: Mutex<Vec<StepRecord>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a step cost and said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StepRecord {
+    pub(crate) ledger: Ledger,
+    pub(crate) notes: Vec<GuestNote>,
+}
+
+impl NodeRun {
+    /// For a node with so many inputs.
+    pub(crate) fn new(
+        handle: Handle,
+        context: SessionContext,
+        progress: Arc<Progress>,
+        abandoned: Arc<AtomicBool>,
+        operations: Vec<Arc<dyn Operation>>,
+        inputs: usize,
+    ) -> Self {
+        let records = vec![StepRecord::default(); operations.len()];
+        Self {
+            handle,
+            context,
+            progress,
+            abandoned,
+            operations,
+            rows_in: (0..inputs).map(|_| Mutex::default()).collect(),
+            records: Mutex::new(records),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// The one that a task belongs to.
+    pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
+        context
+            .session_config()
+            .get_extension::<Self>()
+            .ok_or_else(|| carry(internal("a plan of a node runs outside of a node")))
+    }
+
+    /// Should everything come to an end?
+    pub(crate) fn stopped(&self) -> bool {
+        self.cancel().is_cancelled() || self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// The run's stop sign.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.context.cancel
+    }
+
+    /// A counter for one scan of an input. True for the first scan, whose rows are the progress.
+    pub(crate) fn count_rows_in(&self, input: usize) -> (Arc<AtomicU64>, bool) {
+        let counter = Arc::new(AtomicU64::new(0));
+        let mut first = false;
+        if let Some(scans) = self.rows_in.get(input) {
+            let mut scans = lock(scans);
+            first = scans.is_empty();
+            scans.push(Arc::clone(&counter));
+        }
+        (counter, first)
+    }
+
+    /// Rows of all inputs; an input that is scanned twice counts once.
+    pub(crate) fn rows_in(&self) -> u64 {
+        let longest = |scans: &Mutex<Vec<Arc<AtomicU64>>>| {
+            lock(scans)
+                .iter()
+                .map(|c| c.load(Ordering::Relaxed))
+                .max()
+                .unwrap_or_default()
+        };
+        self.rows_in.iter().map(longest).sum()
+    }
+
+    /// Takes what a session of a step cost and said.
+    pub(crate) fn record(&self, step: usize, ledger: &Ledger, notes: Vec<GuestNote>) {
+        if let Some(record) = lock(&self.records).get_mut(step) {
+            record.ledger.add(ledger);
+            let room = NOTES_MAX.saturating_sub(record.notes.len());
+            record.notes.extend(notes.into_iter().take(room));
+        }
+    }
+
+    /// What every step cost and said.
+    pub(crate) fn records(&self) -> Vec<StepRecord> {
+        lock(&self.records).clone()
+    }
+
+    /// Starts a thread of its own. Threads of a pool would run out: every stage of every node holds one while it waits.
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Failure> {
+        let thread = Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(body)
+            .map_err(|e| {
+                Failure::new(
+                    FailureClass::Limit,
+                    code::RESOURCES_THREADS,
+                    "the system refused to start a thread",
+                )
+                .cause(e.to_string())
+                .hint("run fewer nodes side by side")
+            })?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
+    /// Waits for all threads. All streams must have been dropped.
+    pub(crate) fn join(&self) {
+        loop {
+            let Some(thread) = lock(&self.threads).pop() else {
+                return;
+            };
+            // A thread catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A panic in another thread does not make the counters wrong.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

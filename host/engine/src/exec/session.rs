@@ -1,0 +1,205 @@
+//! Drives one session from the first batch to `finish`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use odibi_run::port::{Appetite, OperationPlan, Session};
+use odibi_story::failure::{Failure, FailureClass, code};
+
+use super::node_run::NodeRun;
+use super::pump::{End, Outlet};
+use super::rebatch::Rebatch;
+use super::transform::StepSpec;
+use crate::failure::{internal, panic_text};
+
+/// A session, and where its costs go. Its record is taken when it is dropped, however it ended.
+pub(crate) struct Driven {
+    session: Box<dyn Session>,
+    run: Arc<NodeRun>,
+    spec: Arc<StepSpec>,
+    broken: bool,
+}
+
+impl Driven {
+    /// Opens a session for a partition.
+    pub(crate) fn open(
+        run: &Arc<NodeRun>,
+        spec: &Arc<StepSpec>,
+        partition: usize,
+        of: usize,
+    ) -> Result<Self, Failure> {
+        let operation = run
+            .operations
+            .get(spec.index)
+            .ok_or_else(|| internal("a step has no operation"))?;
+        let mut context = run.context.clone();
+        context.partition = u32::try_from(partition).unwrap_or(u32::MAX);
+        context.partitions = u32::try_from(of).unwrap_or(u32::MAX);
+        let opened = catch_unwind(AssertUnwindSafe(|| operation.open(&spec.plan, &context)))
+            .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        let session = opened.map_err(|f| at(f, spec.index))?;
+        Ok(Self {
+            session,
+            run: Arc::clone(run),
+            spec: Arc::clone(spec),
+            broken: false,
+        })
+    }
+
+    /// Gives a batch; returns what came out.
+    pub(crate) fn process(
+        &mut self,
+        port: usize,
+        batch: &RecordBatch,
+    ) -> Result<(Vec<RecordBatch>, Appetite), Failure> {
+        let mut out = Vec::new();
+        let appetite = self.call(|session| session.process(port, batch, &mut out))?;
+        Ok((
+            checked(out, &self.spec.plan).map_err(|f| at(f, self.spec.index))?,
+            appetite,
+        ))
+    }
+
+    /// Ends a port; returns what came out.
+    pub(crate) fn drain(&mut self, port: usize) -> Result<Vec<RecordBatch>, Failure> {
+        let mut out = Vec::new();
+        self.call(|session| session.drain(port, &mut out))?;
+        checked(out, &self.spec.plan).map_err(|f| at(f, self.spec.index))
+    }
+
+    /// Ends the session; returns what came out.
+    pub(crate) fn finish(&mut self) -> Result<Vec<RecordBatch>, Failure> {
+        let mut out = Vec::new();
+        self.call(|session| session.finish(&mut out))?;
+        checked(out, &self.spec.plan).map_err(|f| at(f, self.spec.index))
+    }
+
+    fn call<T>(
+        &mut self,
+        body: impl FnOnce(&mut dyn Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let session = self.session.as_mut();
+        match catch_unwind(AssertUnwindSafe(|| body(session))) {
+            Ok(answer) => answer.map_err(|f| at(f, self.spec.index)),
+            Err(panic) => {
+                self.broken = true;
+                Err(at(panicked(panic.as_ref()), self.spec.index))
+            }
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if !self.broken {
+            let notes = self.session.take_notes();
+            self.run
+                .record(self.spec.index, &self.session.ledger(), notes);
+        }
+    }
+}
+
+/// Feeds one session with all ports: those to be drained first, then the streamed ones, each in port order.
+pub(crate) fn drive(
+    outlet: &Outlet<RecordBatch>,
+    spec: &Arc<StepSpec>,
+    partition: usize,
+    inputs: Vec<SendableRecordBatchStream>,
+) -> Result<(), End> {
+    let mut driven = Driven::open(outlet.run(), spec, partition, spec.partitions)?;
+    let mut ports: Vec<(usize, SendableRecordBatchStream)> =
+        inputs.into_iter().enumerate().collect();
+    ports.sort_by_key(|(port, _)| !spec.plan.inputs[*port].drained_first);
+    for (port, mut input) in ports {
+        feed(outlet, spec, &mut driven, port, &mut input)?;
+        // Ends the threads above before the next port begins.
+        drop(input);
+        emit(outlet, driven.drain(port)?)?;
+    }
+    emit(outlet, driven.finish()?)
+}
+
+fn feed(
+    outlet: &Outlet<RecordBatch>,
+    spec: &StepSpec,
+    driven: &mut Driven,
+    port: usize,
+    input: &mut SendableRecordBatchStream,
+) -> Result<(), End> {
+    let mut rebatch = Rebatch::new(&spec.plan.inputs[port].offered, spec.batch_rows);
+    loop {
+        let next = outlet.receive(input)?;
+        let ended = next.is_none();
+        let ready = match next {
+            Some(batch) => rebatch.push(offered(&batch, &spec.plan.inputs[port].offered)?)?,
+            None => rebatch.flush()?,
+        };
+        for batch in ready {
+            if outlet.run().stopped() {
+                return Err(crate::failure::cancelled().into());
+            }
+            let (out, appetite) = driven.process(port, &batch)?;
+            emit(outlet, out)?;
+            if appetite == Appetite::Enough {
+                return Ok(());
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+fn emit(outlet: &Outlet<RecordBatch>, batches: Vec<RecordBatch>) -> Result<(), End> {
+    batches
+        .into_iter()
+        .filter(|b| b.num_rows() > 0)
+        .try_for_each(|batch| outlet.send(batch))
+}
+
+/// A batch of an input under the offered schema: without the ordinal that the sort needed.
+pub(crate) fn offered(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Failure> {
+    let columns = batch.columns()[..schema.fields().len().min(batch.num_columns())].to_vec();
+    with_schema(schema, columns, batch.num_rows())
+        .ok_or_else(|| internal("a step was given a table that it was not planned for"))
+}
+
+/// The host relies on the planned types when it writes.
+fn checked(batches: Vec<RecordBatch>, plan: &OperationPlan) -> Result<Vec<RecordBatch>, Failure> {
+    batches
+        .into_iter()
+        .map(|batch| {
+            if Arc::ptr_eq(batch.schema_ref(), &plan.output) {
+                return Ok(batch);
+            }
+            with_schema(&plan.output, batch.columns().to_vec(), batch.num_rows()).ok_or_else(|| {
+                let message = "the step returned a table that it did not plan";
+                Failure::new(FailureClass::Contract, code::ENGINE_BAD_OUTPUT, message)
+            })
+        })
+        .collect()
+}
+
+fn with_schema(
+    schema: &SchemaRef,
+    columns: Vec<arrow_array::ArrayRef>,
+    rows: usize,
+) -> Option<RecordBatch> {
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).ok()
+}
+
+fn at(failure: Failure, step: usize) -> Failure {
+    if failure.step.is_some() {
+        failure
+    } else {
+        failure.at_step(step)
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    internal("the step panicked in the host").cause(panic_text(panic))
+}

@@ -1,0 +1,134 @@
+//! What a run says of its data: columns, counts, nulls, a sample.
+
+use arrow_array::{Array as _, RecordBatch};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::SchemaRef;
+use odibi_story::event::{Column, Sample};
+
+use crate::limits::SAMPLE_CELL_CHARS_MAX;
+
+/// Stands in a sample for a value that has no text form.
+const UNPRINTABLE: &str = "<unprintable>";
+
+/// Columns as events name them.
+pub(crate) fn columns(schema: &SchemaRef) -> Vec<Column> {
+    let column = |f: &arrow_schema::FieldRef| Column {
+        name: f.name().clone(),
+        data_type: f.data_type().to_string(),
+        nullable: f.is_nullable(),
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+/// Counts the result as it passes by.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) nulls: Vec<u64>,
+    pub(crate) sample: Sample,
+    sample_rows_max: usize,
+}
+
+impl Tally {
+    /// Keeps the first rows as a sample.
+    pub(crate) fn new(schema: &SchemaRef, sample_rows_max: usize) -> Self {
+        let columns = if sample_rows_max == 0 {
+            Vec::new()
+        } else {
+            schema.fields().iter().map(|f| f.name().clone()).collect()
+        };
+        Self {
+            rows: 0,
+            nulls: vec![0; schema.fields().len()],
+            sample: Sample {
+                columns,
+                rows: Vec::new(),
+            },
+            sample_rows_max,
+        }
+    }
+
+    /// Takes a batch into account.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        for (nulls, column) in self.nulls.iter_mut().zip(batch.columns()) {
+            *nulls += column.logical_null_count() as u64;
+        }
+        let wanted = self
+            .sample_rows_max
+            .saturating_sub(self.sample.rows.len())
+            .min(batch.num_rows());
+        if wanted == 0 {
+            return;
+        }
+        let options = FormatOptions::new().with_display_error(false);
+        let head = batch.slice(0, wanted);
+        let formatters: Vec<_> = head
+            .columns()
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options).ok())
+            .collect();
+        for row in 0..wanted {
+            let cells = head
+                .columns()
+                .iter()
+                .zip(&formatters)
+                .map(|(column, formatter)| {
+                    if column.is_null(row) || column.data_type().is_null() {
+                        return None;
+                    }
+                    let text = formatter
+                        .as_ref()
+                        .and_then(|f| f.value(row).try_to_string().ok());
+                    Some(text.map_or_else(|| UNPRINTABLE.to_owned(), short))
+                });
+            self.sample.rows.push(cells.collect());
+        }
+    }
+}
+
+fn short(text: String) -> String {
+    match text.char_indices().nth(SAMPLE_CELL_CHARS_MAX) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Date32Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn rows_nulls_and_the_first_rows_are_kept() {
+        let long = "é".repeat(SAMPLE_CELL_CHARS_MAX + 1);
+        let text: ArrayRef = Arc::new(StringArray::from(vec![
+            Some("a\u{1b}"),
+            None,
+            Some(long.as_str()),
+        ]));
+        let date: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), Some(i32::MAX), None]));
+        let batch =
+            RecordBatch::try_from_iter_with_nullable([("t", text, true), ("d", date, true)])
+                .unwrap();
+        let mut tally = Tally::new(&batch.schema(), 4);
+        tally.add(&batch);
+        tally.add(&batch);
+        assert_eq!((tally.rows, tally.nulls.as_slice()), (6, &[2, 2][..]));
+        let cut = format!("{}…", "é".repeat(SAMPLE_CELL_CHARS_MAX));
+        let cell = |t: &str| Some(t.to_owned());
+        assert_eq!(
+            tally.sample.rows,
+            [
+                vec![cell("a\u{1b}"), cell("1970-01-01")],
+                vec![None, cell(UNPRINTABLE)],
+                vec![Some(cut), None],
+                vec![cell("a\u{1b}"), cell("1970-01-01")],
+            ]
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! The data side of odibi: reads, drives the steps inside one streaming DataFusion plan, writes.
+//!
+//! [`DataEngine`] implements `odibi_run::port::Engine`. No type of DataFusion or Arrow's readers shows in its
+//! signatures; every error leaves as a [`Failure`].
+//!
+//! What it promises:
+//! - Rows keep the order of their source, through scans, steps and node outputs, except behind a step that asks for
+//!   its rows by key (`partition_by`) on an input of some size: there the rows come partition by partition. The order
+//!   is the same in every run on a machine with the same number of instances.
+//! - Memory does not grow with the data. Sorts and repartitions spill to the scratch directory.
+//! - A target is as it was, until `publish` replaces it in one step.
+
+mod connection;
+mod exec;
+mod facts;
+mod failure;
+pub mod limits;
+mod read;
+mod stage;
+#[cfg(test)]
+mod testing;
+mod write;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use odibi_plan::plan::{Connection, InputSource, NodeId};
+use odibi_run::port::{Attempt, Engine, SessionContext, Staged};
+use odibi_story::event::FileFact;
+use odibi_story::failure::{Failure, FailureClass, code};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use self::connection::staged::Staged as StagedFile;
+use self::connection::{Purpose, Root, normal};
+use self::exec::Layout;
+use self::exec::node_run::lock;
+use self::failure::{During, classify, internal, panic_text};
+use self::limits::{
+    BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, MEMORY_BYTES_DEFAULT, PARTITION_BYTES_MIN, STACK_BYTES,
+};
+use self::stage::{Job, Ready};
+use self::write::spool::Spool;
+
+/// Consumers of memory that are named when it runs out.
+const MEMORY_CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// How an engine works.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Directory of the project file: relative `base_path`s begin here.
+    pub project_dir: PathBuf,
+    /// For spilled data and the outputs of nodes. The engine makes a directory of its own in it and removes it.
+    pub scratch_dir: PathBuf,
+    /// Memory for sorts and repartitions of all nodes together.
+    pub memory_bytes_max: u64,
+    /// Instances of one step at the same time.
+    pub instances_max: usize,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+}
+
+impl EngineOptions {
+    /// The defaults: 512 MiB, an instance for each core, 32,768 rows.
+    #[must_use]
+    pub fn new(project_dir: impl Into<PathBuf>, scratch_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            project_dir: project_dir.into(),
+            scratch_dir: scratch_dir.into(),
+            memory_bytes_max: MEMORY_BYTES_DEFAULT,
+            instances_max: std::thread::available_parallelism().map_or(1, usize::from),
+            batch_rows: BATCH_ROWS_DEFAULT,
+        }
+    }
+}
+
+/// Reads, drives the steps, writes.
+#[derive(Debug)]
+pub struct DataEngine {
+    project_dir: PathBuf,
+    scratch: TempDir,
+    runtime: Arc<RuntimeEnv>,
+    layout: Layout,
+    tokens: AtomicU64,
+    ready: Mutex<HashMap<u64, Ready>>,
+    /// Outputs of published nodes, by run and node.
+    spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+}
+
+impl DataEngine {
+    /// Makes the scratch directory ready.
+    ///
+    /// # Errors
+    /// The scratch directory cannot be used.
+    pub fn new(options: EngineOptions) -> Result<Self, Failure> {
+        let EngineOptions {
+            project_dir,
+            scratch_dir,
+            memory_bytes_max,
+            instances_max,
+            batch_rows,
+        } = options;
+        std::fs::create_dir_all(&scratch_dir).map_err(|e| classify(&e, During::Scratch))?;
+        let scratch = tempfile::Builder::new()
+            .prefix("engine-")
+            .tempdir_in(&scratch_dir)
+            .map_err(|e| classify(&e, During::Scratch))?;
+        let memory = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(memory), MEMORY_CONSUMERS_NAMED);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![
+                scratch.path().to_path_buf(),
+            ]))
+            .with_max_temp_directory_size(u64::MAX);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(|e| classify(&e, During::Scratch))?;
+        let layout = Layout {
+            instances_max: instances_max.max(1),
+            batch_rows: batch_rows.clamp(1, BATCH_ROWS_MAX),
+            partition_bytes_min: PARTITION_BYTES_MIN,
+        };
+        Ok(Self {
+            project_dir,
+            scratch,
+            runtime,
+            layout,
+            tokens: AtomicU64::new(1),
+            ready: Mutex::default(),
+            spools: Mutex::default(),
+        })
+    }
+
+    /// Partitions inputs of this size already. For tests of partitioning with small data.
+    #[must_use]
+    pub fn with_partition_bytes_min(mut self, bytes: u64) -> Self {
+        self.layout.partition_bytes_min = bytes;
+        self
+    }
+
+    /// Writes a document below a connection's root, in one atomic step, and returns its path as a person would type it.
+    ///
+    /// # Errors
+    /// `write/denied`, `write/disk-full`, `write/bad-target`, `write/failed`.
+    pub fn write_document(
+        &self,
+        connection: &Connection,
+        path: &str,
+        bytes: &[u8],
+    ) -> Result<String, Failure> {
+        let path = normal(path, Purpose::Write)?;
+        let root = Root::open(connection, &self.project_dir, Purpose::Write)?;
+        let staged = StagedFile::create(root, &path)?;
+        let shown = staged.shown().to_owned();
+        staged
+            .writer()?
+            .write_all(bytes)
+            .map_err(|e| classify(&e, During::Write(&shown)))?;
+        staged.publish()?;
+        Ok(shown)
+    }
+
+    async fn job(&self, attempt: &Attempt<'_>, abandoned: Arc<AtomicBool>) -> Result<Job, Failure> {
+        let node = attempt.node;
+        let mut operations = Vec::with_capacity(node.steps.len());
+        for (index, step) in node.steps.iter().enumerate() {
+            let resolved = attempt.transforms.resolve(&step.operation).await;
+            operations.push(resolved.map_err(|f| {
+                if f.step.is_some() {
+                    f
+                } else {
+                    f.at_step(index)
+                }
+            })?);
+        }
+        let spools = lock(&self.spools);
+        let spool = |source: &InputSource| match source {
+            InputSource::Node(id) => spools.get(&(attempt.run_id.to_owned(), *id)).cloned(),
+            InputSource::Read(_) => None,
+        };
+        Ok(Job {
+            operations,
+            spools: node.inputs.iter().map(|i| spool(&i.source)).collect(),
+            context: SessionContext {
+                run_id: attempt.run_id.to_owned(),
+                pipeline: node.pipeline.clone(),
+                node: node.name.clone(),
+                partition: 0,
+                partitions: 1,
+                attempt: attempt.attempt,
+                logical_time: attempt.logical_time,
+                cancel: attempt.cancel.clone(),
+            },
+            sample_rows_max: attempt.sample_rows_max,
+            progress: Arc::clone(&attempt.progress),
+            abandoned,
+            handle: Handle::current(),
+            project_dir: self.project_dir.clone(),
+            scratch_dir: self.scratch.path().to_path_buf(),
+            runtime: Arc::clone(&self.runtime),
+            layout: self.layout,
+            node: node.clone(),
+        })
+    }
+}
+
+/// Tells the threads of an attempt when nobody waits for it any more.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl Engine for DataEngine {
+    async fn stage(&self, attempt: Attempt<'_>) -> Result<Staged, Failure> {
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let _waiting = Waiting(Arc::clone(&abandoned));
+        let job = self.job(&attempt, abandoned).await?;
+        let ready = on_thread("odibi-node", move || job.run()).await?;
+        let token = self.tokens.fetch_add(1, Ordering::Relaxed);
+        let facts = ready.facts.clone();
+        lock(&self.ready).insert(token, ready);
+        Ok(Staged { facts, token })
+    }
+
+    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure> {
+        let taken = lock(&self.ready).remove(&token);
+        let Some(Ready {
+            run_id,
+            node,
+            file,
+            spool,
+            ..
+        }) = taken
+        else {
+            return Err(internal("nothing is staged under this token"));
+        };
+        let published = match file {
+            Some(file) => Some(on_thread("odibi-publish", move || file.publish()).await?),
+            None => None,
+        };
+        if let Some(spool) = spool {
+            lock(&self.spools).insert((run_id, node), Arc::new(spool));
+        }
+        Ok(published)
+    }
+
+    async fn discard(&self, token: u64) {
+        let taken = lock(&self.ready).remove(&token);
+        // Dropping removes the files.
+        let _ = on_thread("odibi-discard", move || {
+            drop(taken);
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Runs blocking code on a thread of its own.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (answer, answered) = oneshot::channel();
+    let thread = move || {
+        let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+            Err(internal("the data engine panicked").cause(panic_text(panic.as_ref())))
+        });
+        // When nobody waits, what was made is dropped and thereby removed.
+        let _ = answer.send(result);
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(thread)
+        .map_err(|e| {
+            Failure::new(
+                FailureClass::Limit,
+                code::RESOURCES_THREADS,
+                "the system refused to start a thread",
+            )
+            .cause(e.to_string())
+        })?;
+    answered
+        .await
+        .unwrap_or_else(|_| Err(internal("a thread of the data engine is gone")))
+}

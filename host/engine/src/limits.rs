@@ -1,0 +1,36 @@
+//! Every limit of the engine, with its unit and why it is what it is.
+
+/// Memory for sorts and repartitioning of all nodes together; what is beyond spills to disk.
+pub const MEMORY_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
+/// Rows of a batch, unless told otherwise.
+pub const BATCH_ROWS_DEFAULT: usize = 32_768;
+/// Rows of a batch at most: above it a batch leaves the caches without making anything cheaper.
+pub const BATCH_ROWS_MAX: usize = 65_536;
+/// Batches with fewer rows are put together before they enter a sandbox.
+pub const BATCH_ROWS_MIN: usize = 4_096;
+/// Arrow bytes of a batch that enters a sandbox; a bigger one is cut. One row may be bigger.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Text bytes collected for one batch while decoding CSV or JSON lines.
+pub const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one CSV record or one JSON line. An unclosed quote would swallow the whole file otherwise.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Columns of a file.
+pub const COLUMNS_MAX: usize = 4_096;
+/// Files that one pattern may name.
+pub const FILES_MAX: usize = 10_000;
+/// Bytes of a path below a connection.
+pub const PATH_BYTES_MAX: usize = 4_096;
+/// Characters of a cell in a sample.
+pub const SAMPLE_CELL_CHARS_MAX: usize = 256;
+/// Encoded bytes of an open Parquet row group; it is closed when it has grown beyond.
+pub const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Rows of a Parquet row group.
+pub const ROW_GROUP_ROWS_MAX: usize = 1_048_576;
+/// Below this input size a partitioned step runs in one instance: starting a second one costs more than it saves.
+pub const PARTITION_BYTES_MIN: u64 = 4 * 1024 * 1024;
+/// Batches between two stages.
+pub const QUEUE_BATCHES: usize = 2;
+/// Stack of a thread that runs a session: calls into a guest need 4 MiB, Arrow's recursion the rest.
+pub const STACK_BYTES: usize = 8 * 1024 * 1024;
+/// Notes kept for one step, over all its instances.
+pub const NOTES_MAX: usize = 200;

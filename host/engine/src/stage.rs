@@ -1,0 +1,297 @@
+//! One attempt of one node, from its files to data that lies ready: runs on a thread of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt as _;
+use odibi_plan::plan::{InputSource, NodeId, PlannedNode};
+use odibi_run::port::{Operation, Progress, SessionContext};
+use odibi_story::event::{FileFact, NodeFacts, OperationFact};
+use odibi_story::failure::Failure;
+use tokio::runtime::Handle;
+
+use crate::connection::staged::Staged;
+use crate::connection::{Purpose, Root, normal};
+use crate::exec::node_run::NodeRun;
+use crate::exec::{Layout, PlannedStep, build, check_plan};
+use crate::facts::{Tally, columns};
+use crate::failure::{During, cancelled, classify, internal};
+use crate::read::Table;
+use crate::read::columns::{plain_schema, to_plain};
+use crate::write::WriteTable;
+use crate::write::spool::{Spool, SpoolWriter};
+
+/// All that an attempt needs.
+pub(crate) struct Job {
+    pub(crate) node: PlannedNode,
+    pub(crate) operations: Vec<Arc<dyn Operation>>,
+    /// For each input that is another node's output.
+    pub(crate) spools: Vec<Option<Arc<Spool>>>,
+    pub(crate) context: SessionContext,
+    pub(crate) sample_rows_max: usize,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) abandoned: Arc<AtomicBool>,
+    pub(crate) handle: Handle,
+    pub(crate) project_dir: PathBuf,
+    pub(crate) scratch_dir: PathBuf,
+    pub(crate) runtime: Arc<RuntimeEnv>,
+    pub(crate) layout: Layout,
+}
+
+/// What lies ready.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) run_id: String,
+    pub(crate) node: NodeId,
+    pub(crate) facts: NodeFacts,
+    pub(crate) file: Option<Staged>,
+    pub(crate) spool: Option<Spool>,
+}
+
+impl Job {
+    fn stopped(&self) -> bool {
+        self.context.cancel.is_cancelled() || self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Does it all. Nothing visible has changed, whatever it returns.
+    pub(crate) fn run(self) -> Result<Ready, Failure> {
+        // First, so that a target that cannot be written is known before any work.
+        let staged = match &self.node.write {
+            Some(write) => {
+                let path = normal(&write.path, Purpose::Write)?;
+                Some(Staged::create(
+                    Root::open(&write.connection, &self.project_dir, Purpose::Write)?,
+                    &path,
+                )?)
+            }
+            None => None,
+        };
+        let tables = self.tables()?;
+        let steps = self.plan(&tables)?;
+        let plan = build(&tables, &steps, self.layout)?;
+        let run = Arc::new(NodeRun::new(
+            self.handle.clone(),
+            self.context.clone(),
+            Arc::clone(&self.progress),
+            Arc::clone(&self.abandoned),
+            self.operations.clone(),
+            tables.len(),
+        ));
+        let result = plain_schema(&plan.schema());
+        let mut sink = Sink::new(&self, staged, &result)?;
+        let config = SessionConfig::new()
+            .with_batch_size(self.layout.batch_rows)
+            .with_target_partitions(self.layout.instances_max)
+            .with_extension(Arc::clone(&run));
+        let context = Arc::new(
+            TaskContext::default()
+                .with_session_config(config)
+                .with_runtime(Arc::clone(&self.runtime)),
+        );
+        let drained = {
+            let _in_runtime = self.handle.enter();
+            plan.execute(0, context)
+                .map_err(|e| classify(&e, During::Run))
+                .and_then(|mut stream| self.drain(&mut stream, &mut sink))
+        };
+        drop(plan);
+        // The streams are gone, so every thread comes to its end; their costs are known then.
+        run.join();
+        drained?;
+        let (tally, file, spool, written) = sink.finish()?;
+        let facts = self.facts(&tables, &result, &run, tally, written);
+        Ok(Ready {
+            run_id: self.context.run_id.clone(),
+            node: self.node.id,
+            facts,
+            file,
+            spool,
+        })
+    }
+
+    fn tables(&self) -> Result<Vec<Arc<Table>>, Failure> {
+        if self.node.inputs.is_empty() {
+            return Err(internal("a node without inputs was planned"));
+        }
+        let stop = || self.stopped();
+        let mut tables = Vec::with_capacity(self.node.inputs.len());
+        for (input, spool) in self.node.inputs.iter().zip(&self.spools) {
+            tables.push(Arc::new(match (&input.source, spool) {
+                (InputSource::Read(read), _) => Table::open(read, &self.project_dir, &stop)?,
+                (InputSource::Node(_), Some(spool)) => Table::of_spool(Arc::clone(spool)),
+                (InputSource::Node(_), None) => {
+                    return Err(internal(format!(
+                        "the output of input `{}` is not there",
+                        input.name
+                    )));
+                }
+            }));
+        }
+        Ok(tables)
+    }
+
+    /// Asks the operations one after the other; the output of one is what the next is offered.
+    fn plan(&self, tables: &[Arc<Table>]) -> Result<Vec<PlannedStep>, Failure> {
+        let mut current: SchemaRef = Arc::clone(&tables[0].schema);
+        let mut planned = Vec::with_capacity(self.node.steps.len());
+        for (index, (step, operation)) in self.node.steps.iter().zip(&self.operations).enumerate() {
+            if self.stopped() {
+                return Err(cancelled());
+            }
+            let at = |failure: Failure| {
+                if failure.step.is_some() {
+                    failure
+                } else {
+                    failure.at_step(index)
+                }
+            };
+            let mut offered = vec![current];
+            for input in &step.further_inputs {
+                let table = tables
+                    .get(*input)
+                    .ok_or_else(|| at(internal("a step names an input that is not there")))?;
+                offered.push(Arc::clone(&table.schema));
+            }
+            let plan = operation.plan(&step.params.value, &offered).map_err(at)?;
+            check_plan(&plan, &offered).map_err(at)?;
+            current = Arc::clone(&plan.output);
+            planned.push(PlannedStep {
+                step: step.clone(),
+                plan: Arc::new(plan),
+            });
+        }
+        Ok(planned)
+    }
+
+    fn drain(
+        &self,
+        stream: &mut datafusion::execution::SendableRecordBatchStream,
+        sink: &mut Sink,
+    ) -> Result<(), Failure> {
+        while let Some(batch) = self.handle.block_on(stream.next()) {
+            let batch = batch.map_err(|e| classify(&e, During::Run))?;
+            if self.stopped() {
+                return Err(cancelled());
+            }
+            sink.write(&batch)?;
+            self.progress
+                .rows_out
+                .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+        // A step that saw the stop sign may have ended its stream early.
+        if self.stopped() {
+            Err(cancelled())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn facts(
+        &self,
+        tables: &[Arc<Table>],
+        result: &SchemaRef,
+        run: &NodeRun,
+        tally: Tally,
+        written: Option<FileFact>,
+    ) -> NodeFacts {
+        let operations = self
+            .node
+            .steps
+            .iter()
+            .zip(&self.operations)
+            .zip(run.records())
+            .map(|((step, operation), record)| OperationFact {
+                operation: operation.identity(),
+                params: step.params.value.clone(),
+                ledger: record.ledger,
+                notes: record.notes,
+            })
+            .collect();
+        NodeFacts {
+            rows_in: run.rows_in(),
+            rows_out: tally.rows,
+            rows_written: written.as_ref().map(|_| tally.rows),
+            schema_in: columns(&tables[0].schema),
+            schema_out: columns(result),
+            nulls_out: tally.nulls,
+            sample: tally.sample,
+            sources: tables
+                .iter()
+                .flat_map(|t| t.files.iter().cloned())
+                .collect(),
+            target: written,
+            operations,
+        }
+    }
+}
+
+/// Where the result goes: counted, written, spooled.
+struct Sink {
+    schema: SchemaRef,
+    tally: Tally,
+    staged: Option<Staged>,
+    writer: Option<Box<dyn WriteTable>>,
+    spool: Option<SpoolWriter>,
+}
+
+impl Sink {
+    fn new(job: &Job, staged: Option<Staged>, schema: &SchemaRef) -> Result<Self, Failure> {
+        let writer = match (&job.node.write, &staged) {
+            (Some(write), Some(staged)) => Some(crate::write::begin(
+                &write.format,
+                schema,
+                staged.writer()?,
+                staged.shown(),
+            )?),
+            _ => None,
+        };
+        let spool = if job.node.has_dependents {
+            Some(SpoolWriter::create(&job.scratch_dir, schema)?)
+        } else {
+            None
+        };
+        let tally = Tally::new(schema, job.sample_rows_max);
+        Ok(Self {
+            schema: Arc::clone(schema),
+            tally,
+            staged,
+            writer,
+            spool,
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        let plain = batch
+            .columns()
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(column, field)| to_plain(column, field.data_type(), During::Run))
+            .collect::<Result<Vec<_>, _>>()?;
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), plain, &options)
+            .map_err(|e| classify(&e, During::Run))?;
+        self.tally.add(&batch);
+        if let Some(writer) = &mut self.writer {
+            writer.write(&batch)?;
+        }
+        if let Some(spool) = &mut self.spool {
+            spool.write(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Tally, Option<Staged>, Option<Spool>, Option<FileFact>), Failure> {
+        if let Some(writer) = self.writer {
+            writer.finish()?;
+        }
+        let spool = self.spool.map(SpoolWriter::finish).transpose()?;
+        let written = self.staged.as_ref().map(Staged::sync).transpose()?;
+        Ok((self.tally, self.staged, spool, written))
+    }
+}

@@ -1,0 +1,57 @@
+//! Outputs: batches into a file of a connection, in one of the formats, and into the spool for dependent nodes.
+
+pub(crate) mod csv;
+pub(crate) mod jsonl;
+pub(crate) mod parquet;
+pub(crate) mod spool;
+pub(crate) mod times;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufWriter;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use odibi_plan::plan::WriteFormat;
+use odibi_story::failure::{Failure, FailureClass, code};
+
+/// Bytes collected before they go to the file.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Writes batches in a format.
+pub(crate) trait WriteTable {
+    /// Appends a batch of the schema.
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure>;
+    /// Writes what is left.
+    fn finish(self: Box<Self>) -> Result<(), Failure>;
+}
+
+/// Begins a file. `shown` names the target in messages.
+pub(crate) fn begin(
+    format: &WriteFormat,
+    schema: &SchemaRef,
+    file: File,
+    shown: &str,
+) -> Result<Box<dyn WriteTable>, Failure> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = schema.fields().iter().find(|f| !seen.insert(f.name())) {
+        let message = format!("the result has two columns of one name: `{}`", twice.name());
+        return Err(
+            Failure::new(FailureClass::Data, code::WRITE_DUPLICATE_COLUMN, message)
+                .hint("rename one of them before the write"),
+        );
+    }
+    let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+    Ok(match format {
+        WriteFormat::Csv { header, delimiter } => Box::new(csv::CsvWriter::new(
+            schema, file, *header, *delimiter, shown,
+        )?),
+        WriteFormat::JsonLines => Box::new(jsonl::JsonWriter::new(file, shown)),
+        WriteFormat::Parquet { compression } => Box::new(parquet::ParquetWriter::new(
+            schema,
+            file,
+            *compression,
+            shown,
+        )?),
+    })
+}

@@ -1,0 +1,287 @@
+//! CSV after RFC 4180, with `\n` line ends. Null is the empty field; an empty text is written as `""`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+
+use arrow_array::{Array as _, RecordBatch};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{DataType, SchemaRef};
+use odibi_story::failure::{Failure, FailureClass, code};
+
+use super::WriteTable;
+use super::times::check_times;
+use crate::failure::{During, classify};
+
+/// Text collected before it goes to the file.
+const TEXT_BYTES: usize = 64 * 1024;
+
+/// Writes CSV.
+pub(crate) struct CsvWriter {
+    file: BufWriter<File>,
+    delimiter: u8,
+    shown: String,
+    text: String,
+    cell: String,
+}
+
+impl CsvWriter {
+    /// Writes the header, when there is to be one.
+    pub(crate) fn new(
+        schema: &SchemaRef,
+        file: BufWriter<File>,
+        header: bool,
+        delimiter: u8,
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        for field in schema.fields() {
+            if nested(field.data_type()) {
+                let message = format!(
+                    "CSV cannot hold column `{}` of type {}",
+                    field.name(),
+                    field.data_type()
+                );
+                return Err(Failure::new(
+                    FailureClass::Data,
+                    code::WRITE_UNSUPPORTED_TYPE,
+                    message,
+                )
+                .hint("write Parquet or JSON lines, or drop the column"));
+            }
+        }
+        let shown = shown.to_owned();
+        let mut writer = Self {
+            file,
+            delimiter,
+            shown,
+            text: String::new(),
+            cell: String::new(),
+        };
+        if header {
+            for (index, field) in schema.fields().iter().enumerate() {
+                writer.cell.clone_from(field.name());
+                writer.put(index, false);
+            }
+            writer.end_row(schema.fields().len())?;
+        }
+        Ok(writer)
+    }
+
+    /// Appends the cell to the row.
+    fn put(&mut self, index: usize, null: bool) {
+        if index > 0 {
+            self.text.push(char::from(self.delimiter));
+        }
+        if null {
+            return;
+        }
+        let delimiter = self.delimiter;
+        let special = |b: u8| b == delimiter || b == b'"' || b == b'\n' || b == b'\r';
+        // A byte order mark at the very start would be taken for one.
+        if self.cell.is_empty()
+            || self.cell.bytes().any(special)
+            || self.cell.starts_with('\u{feff}')
+        {
+            self.text.push('"');
+            self.text.push_str(&self.cell.replace('"', "\"\""));
+            self.text.push('"');
+        } else {
+            self.text.push_str(&self.cell);
+        }
+    }
+
+    fn end_row(&mut self, columns: usize) -> Result<(), Failure> {
+        // An empty line is no row to a reader.
+        if columns == 1 && (self.text.is_empty() || self.text.ends_with('\n')) {
+            self.text.push_str("\"\"");
+        }
+        self.text.push('\n');
+        if self.text.len() >= TEXT_BYTES {
+            self.flush_text()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush_text(&mut self) -> Result<(), Failure> {
+        let written = self.file.write_all(self.text.as_bytes());
+        self.text.clear();
+        written.map_err(|e| classify(&e, During::Write(&self.shown)))
+    }
+}
+
+impl WriteTable for CsvWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        check_times(batch, &self.shown)?;
+        let options = FormatOptions::new().with_display_error(false);
+        let formatters = batch
+            .columns()
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| classify(&e, During::Write(&self.shown)))?;
+        for row in 0..batch.num_rows() {
+            for (index, (formatter, column)) in formatters.iter().zip(batch.columns()).enumerate() {
+                let null = column.is_null(row) || column.data_type() == &DataType::Null;
+                self.cell.clear();
+                if !null {
+                    let written = formatter.value(row).write(&mut self.cell);
+                    // The message of the library may quote the value.
+                    written.map_err(|_| {
+                        bad_cell(&self.shown, batch.schema_ref().field(index).name())
+                    })?;
+                }
+                self.put(index, null);
+            }
+            self.end_row(batch.num_columns())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Failure> {
+        self.flush_text()?;
+        self.file
+            .flush()
+            .map_err(|e| classify(&e, During::Write(&self.shown)))
+    }
+}
+
+fn bad_cell(shown: &str, column: &str) -> Failure {
+    let message =
+        format!("cannot write `{shown}`: column `{column}` holds a value without a text form");
+    Failure::new(FailureClass::Data, code::WRITE_BAD_VALUE, message)
+}
+
+fn nested(data_type: &DataType) -> bool {
+    data_type.is_nested() && !matches!(data_type, DataType::RunEndEncoded(_, _))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::io::{Read as _, Seek as _};
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+        Int64Array, ListArray, NullArray, StringArray, TimestampMicrosecondArray,
+        TimestampNanosecondArray, types::Int64Type,
+    };
+
+    use super::*;
+
+    fn written(
+        columns: Vec<(&str, ArrayRef)>,
+        header: bool,
+        delimiter: u8,
+    ) -> Result<String, Failure> {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        let out = BufWriter::new(file.try_clone().unwrap());
+        let mut writer = Box::new(CsvWriter::new(
+            &batch.schema(),
+            out,
+            header,
+            delimiter,
+            "t.csv",
+        )?);
+        writer.write(&batch)?;
+        writer.finish()?;
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        Ok(text)
+    }
+
+    #[track_caller]
+    fn check(column: impl arrow_array::Array + 'static, expected: &str) {
+        let two: ArrayRef = Arc::new(Int64Array::from(vec![7; column.len()]));
+        assert_eq!(
+            written(vec![("a", Arc::new(column)), ("b", two)], false, b',').unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn values_of_every_type_have_their_text() {
+        check(
+            StringArray::from(vec![
+                Some("x"),
+                None,
+                Some(""),
+                Some("a,b"),
+                Some("q\"q"),
+                Some("l\nl"),
+            ]),
+            "x,7\n,7\n\"\",7\n\"a,b\",7\n\"q\"\"q\",7\n\"l\nl\",7\n",
+        );
+        check(
+            BooleanArray::from(vec![Some(true), None, Some(false)]),
+            "true,7\n,7\nfalse,7\n",
+        );
+        check(
+            Float64Array::from(vec![1.0, 0.1, f64::NAN, f64::INFINITY, 1e300]),
+            "1.0,7\n0.1,7\nNaN,7\ninf,7\n1e300,7\n",
+        );
+        check(
+            Date32Array::from(vec![0, -1]),
+            "1970-01-01,7\n1969-12-31,7\n",
+        );
+        check(
+            TimestampMicrosecondArray::from(vec![1, 1_000_000]),
+            "1970-01-01T00:00:00.000001,7\n1970-01-01T00:00:01,7\n",
+        );
+        check(
+            TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC"),
+            "1970-01-01T00:00:00Z,7\n",
+        );
+        check(
+            TimestampNanosecondArray::from(vec![1]).with_timezone("+01:00"),
+            "1970-01-01T01:00:00.000000001+01:00,7\n",
+        );
+        check(
+            Decimal128Array::from(vec![12_345])
+                .with_precision_and_scale(10, 2)
+                .unwrap(),
+            "123.45,7\n",
+        );
+        check(BinaryArray::from(vec![&b"\x00\xff"[..]]), "00ff,7\n");
+        check(NullArray::new(2), ",7\n,7\n");
+    }
+
+    #[test]
+    fn headers_delimiters_and_single_columns() {
+        let one = |v: Vec<Option<&str>>| -> ArrayRef { Arc::new(StringArray::from(v)) };
+        assert_eq!(
+            written(vec![("a b", one(vec![None, Some("x")]))], true, b',').unwrap(),
+            "a b\n\"\"\nx\n"
+        );
+        let both = vec![
+            ("a;b", one(vec![Some("1,2")])),
+            ("c", one(vec![Some("x;y")])),
+        ];
+        assert_eq!(
+            written(both, true, b';').unwrap(),
+            "\"a;b\";c\n1,2;\"x;y\"\n"
+        );
+        assert_eq!(
+            written(vec![("a", one(vec![])), ("b", one(vec![]))], true, b',').unwrap(),
+            "a,b\n"
+        );
+    }
+
+    #[test]
+    fn lists_and_dates_out_of_range_are_failures() {
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some([
+            Some(1),
+        ])]));
+        assert_eq!(
+            written(vec![("a", list)], true, b',').unwrap_err().code,
+            "write/unsupported-type"
+        );
+        let far: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+        assert_eq!(
+            written(vec![("a", far)], true, b',').unwrap_err().code,
+            "write/bad-value"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! A node's output kept for the nodes that read it: an uncompressed Arrow IPC stream in the scratch directory, removed
+//! when nobody holds it any more.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::SchemaRef;
+use odibi_story::failure::Failure;
+use tempfile::TempPath;
+
+use crate::failure::{During, classify};
+
+/// A complete spool.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    path: TempPath,
+    schema: SchemaRef,
+    bytes: u64,
+}
+
+impl Spool {
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Writes a spool.
+pub(crate) struct SpoolWriter {
+    path: TempPath,
+    schema: SchemaRef,
+    writer: StreamWriter<BufWriter<File>>,
+}
+
+impl SpoolWriter {
+    /// Creates the file.
+    pub(crate) fn create(scratch: &Path, schema: &SchemaRef) -> Result<Self, Failure> {
+        let file = tempfile::Builder::new()
+            .prefix("node-")
+            .suffix(".arrow")
+            .tempfile_in(scratch)
+            .map_err(|e| classify(&e, During::Scratch))?;
+        let (file, path) = file.into_parts();
+        let writer = StreamWriter::try_new(BufWriter::with_capacity(256 * 1024, file), schema)
+            .map_err(|e| classify(&e, During::Scratch))?;
+        Ok(Self {
+            path,
+            schema: SchemaRef::clone(schema),
+            writer,
+        })
+    }
+
+    /// Appends a batch.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        self.writer
+            .write(batch)
+            .map_err(|e| classify(&e, During::Scratch))
+    }
+
+    /// Ends the stream.
+    pub(crate) fn finish(self) -> Result<Spool, Failure> {
+        let file = self
+            .writer
+            .into_inner()
+            .map_err(|e| classify(&e, During::Scratch))?
+            .into_inner()
+            .map_err(|e| classify(e.error(), During::Scratch))?;
+        let bytes = file
+            .metadata()
+            .map_err(|e| classify(&e, During::Scratch))?
+            .len();
+        Ok(Spool {
+            path: self.path,
+            schema: self.schema,
+            bytes,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! Tree to `Project`: every key read once, with its default and its rule, in the file of its section.
+//!
+//! The keys are ODIBI's. What ODIBI knows and this version does not carry out is `config/not-yet`, an error; what
+//! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
+//! the file.
+
+mod connection;
+mod node;
+mod params;
+mod path;
+mod pipeline;
+mod plugins;
+mod project;
+mod read;
+mod reader;
+mod references;
+mod story;
+mod transform;
+mod write;
+
+pub use connection::Connection;
+pub use node::{MAIN_INPUT, Node, NodeInput, NodeInputSource};
+pub use params::StepParams;
+pub use path::normal_path;
+pub use pipeline::Pipeline;
+pub use project::Project;
+pub use read::Read;
+pub use story::Story;
+pub use transform::Step;
+pub use write::Write;
+
+use crate::diagnostic::{Collector, Diagnostic, Sources, Span};
+use crate::yaml::{self, Scalar, Tree};
+
+/// A text of the file and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text, with variables put in.
+    pub value: String,
+    /// Its place.
+    pub span: Span,
+    /// As it stands in the file, when a variable was put in.
+    pub written: Option<String>,
+}
+
+impl Text {
+    fn new(scalar: &Scalar, span: Span) -> Self {
+        Self {
+            value: scalar.text.clone(),
+            span,
+            written: scalar.written.clone(),
+        }
+    }
+
+    /// The text that may be shown in a message: without the values of variables.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.written.as_deref().unwrap_or(&self.value)
+    }
+}
+
+/// Lowers a tree. Never fails: what is wrong is left out of the project and reported.
+#[must_use]
+pub fn check(tree: &Tree) -> (Project, Vec<Diagnostic>) {
+    let context = reader::Context::new(tree.complete);
+    let project = project::read(&context, tree);
+    if project.complete {
+        references::check(&context, &project);
+    }
+    (project, context.finish())
+}
+
+/// Reads a project: parses the text, puts variables in, lowers and checks it. The text is added to `sources` under
+/// `name`; `environment` gives the value of a variable, `None` when it is unset.
+pub fn load(
+    name: &str,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    sources: &mut Sources,
+) -> (Project, Vec<Diagnostic>) {
+    let file = sources.add(name, text);
+    let (mut tree, mut found) = yaml::parse(sources, file);
+    found.extend(yaml::substitute(&mut tree, environment));
+    let (mut project, more) = check(&tree);
+    project.files.push(name.to_owned());
+    let mut all = Collector::default();
+    all.extend(found);
+    all.extend(more);
+    (project, all.finish())
+}

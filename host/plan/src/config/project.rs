@@ -1,0 +1,108 @@
+//! The whole file: `project`, `connections`, `pipelines`, `plugins`, `story` and what describes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::connection::{self, Connection};
+use super::pipeline::{self, Pipeline};
+use super::plugins;
+use super::reader::{Context, Reader};
+use super::story::{self, Story};
+use super::{Node, Text};
+use crate::diagnostic::{Diagnostic, codes};
+use crate::plan::PluginSource;
+use crate::yaml::Tree;
+
+/// A project as its file says it. Parts that were refused are left out; diagnostics tell of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Project {
+    /// False when the file could not be read to its end: what is missing may be there.
+    pub complete: bool,
+    /// `project`: its name.
+    pub name: Option<Text>,
+    /// `description`
+    pub description: Option<Text>,
+    /// `version` of the project, free text.
+    pub version: Option<Text>,
+    /// `owner`
+    pub owner: Option<Text>,
+    /// `connections`, in the order of the file.
+    pub connections: Vec<Connection>,
+    /// `plugins`, by name.
+    pub plugins: BTreeMap<String, PluginSource>,
+    /// Names of plugins that were refused and reported: what they export is not complained of.
+    pub refused_plugins: BTreeSet<String>,
+    /// `pipelines`, in the order of the file.
+    pub pipelines: Vec<Pipeline>,
+    /// `story`; `None` when absent or switched off with `auto_generate: false`.
+    pub story: Option<Story>,
+    /// Names of the files, as given.
+    pub files: Vec<String>,
+}
+
+impl Project {
+    /// Every node with its pipeline, in the order of the file. The position here is the node's index in a
+    /// [`crate::graph::Graph`].
+    pub fn nodes(&self) -> impl Iterator<Item = (&Pipeline, &Node)> {
+        self.pipelines
+            .iter()
+            .flat_map(|pipeline| pipeline.nodes.iter().map(move |node| (pipeline, node)))
+    }
+
+    /// The connection of a name.
+    #[must_use]
+    pub fn connection(&self, name: &str) -> Option<&Connection> {
+        self.connections
+            .iter()
+            .find(|connection| connection.name.value == name)
+    }
+}
+
+pub(super) fn read(context: &Context, tree: &Tree) -> Project {
+    let root = &tree.root;
+    if tree.complete && root.is_null() {
+        let made = Diagnostic::error(&codes::EMPTY_FILE, root.span, "the file holds no project");
+        context.report(made.hint("begin with the keys `project`, `connections` and `pipelines`"));
+        return Project::default();
+    }
+    let mut project = Project {
+        complete: tree.complete,
+        ..Project::default()
+    };
+    let start = crate::diagnostic::Span {
+        end: root.span.start,
+        ..root.span
+    };
+    let Some(mut reader) = Reader::new(context, root, start, "the project") else {
+        project.complete = false;
+        return project;
+    };
+    let name = reader.required_text("project");
+    project.name = reader.filled(name, "project");
+    project.description = reader.text("description");
+    project.version = reader.text("version");
+    project.owner = reader.text("owner");
+    reader.ignored(&["engine"], "odibi runs its own engine");
+    project.connections = connection::read_all(&mut reader);
+    (project.plugins, project.refused_plugins) = plugins::read_all(&mut reader);
+    project.pipelines = pipeline::read_all(&mut reader);
+    project.story = story::read(&mut reader);
+    reader.ignored(&["system"], "odibi keeps no system catalog");
+    reader.ignored(&["logging"], "the command line decides what is logged");
+    reader.ignored(&["performance"], "there is nothing to tune");
+    reader.not_yet(&[
+        "imports",
+        "environments",
+        "vars",
+        "recipes",
+        "retry",
+        "alerts",
+        "lineage",
+        "semantic",
+    ]);
+    reader.finish_with(&[
+        ("name", "project"),
+        ("nodes", "pipelines"),
+        ("pipeline", "pipelines"),
+    ]);
+    project
+}

@@ -1,0 +1,63 @@
+//! `story`: where the story of each run goes and what it shows.
+//!
+//! ```yaml
+//! story: {connection: lake, path: stories, max_sample_rows: 10}
+//! ```
+
+use super::Text;
+use super::path::{self, Purpose};
+use super::reader::Reader;
+use crate::limits::SAMPLE_ROWS_MAX;
+
+/// Directory below the connection when `path` is not given.
+const PATH_DEFAULT: &str = "stories";
+/// Sample rows of each node when `max_sample_rows` is not given, as in ODIBI.
+const SAMPLE_ROWS_DEFAULT: usize = 10;
+
+/// The story section.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// Connection it is written to.
+    pub connection: Text,
+    /// Directory below its root.
+    pub path: String,
+    /// Sample rows kept for each node.
+    pub sample_rows_max: usize,
+}
+
+pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
+    let mut reader = project.mapping("story")?;
+    reader.rename("the story");
+    let connection = reader.connection();
+    let path = match reader.text("path") {
+        Some(text) => {
+            let text = reader.filled(Some(text), "path");
+            text.and_then(|text| path::check(&reader, text, Purpose::Directory))
+                .map(|text| text.value)
+        }
+        None => Some(PATH_DEFAULT.to_owned()),
+    };
+    let sample_rows_max = reader
+        .integer("max_sample_rows", 0..=SAMPLE_ROWS_MAX)
+        .unwrap_or(SAMPLE_ROWS_DEFAULT);
+    let wanted = reader.boolean("auto_generate", true);
+    reader.ignored(
+        &["async_generation", "generate_lineage"],
+        "a story is always written whole, with its lineage",
+    );
+    reader.not_yet(&[
+        "retention_days",
+        "retention_count",
+        "failure_sample_size",
+        "max_failure_samples",
+        "max_sampled_validations",
+        "docs",
+    ]);
+    reader.finish();
+    let story = Story {
+        connection: connection?,
+        path: path?,
+        sample_rows_max,
+    };
+    wanted.then_some(story)
+}

@@ -1,0 +1,162 @@
+//! `write`: where the result of a node goes.
+//!
+//! ```yaml
+//! write: {connection: lake, format: parquet, path: out/clean.parquet, options: {compression: zstd}}
+//! ```
+
+use super::Text;
+use super::path::{self, Purpose};
+use super::read::{INTO_OPTIONS, delimiter, lines};
+use super::reader::Reader;
+use crate::plan::{Compression, WriteFormat, WriteMode};
+use crate::yaml::{Entry, Value};
+
+/// Formats of ODIBI that are to come.
+const FORMATS_LATER: &[&str] = &["delta", "sql", "excel", "avro", "sql_server", "azure_sql"];
+/// Modes of ODIBI that are to come.
+const MODES_LATER: &[&str] = &["append", "upsert", "append_once", "merge"];
+const COMMA: u8 = b',';
+
+/// A write of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// Name of the connection.
+    pub connection: Text,
+    /// Format and its options.
+    pub format: WriteFormat,
+    /// Path of the one file, below the connection.
+    pub path: Text,
+    /// What happens to what is there; default overwrite.
+    pub mode: WriteMode,
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    Csv,
+    Parquet,
+    Json,
+}
+
+pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
+    let subject = format!("`write` of {}", node.subject());
+    let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
+    let other_target = reader.not_yet(&["table"]);
+    let connection = reader.connection();
+    let word = reader.required_text("format").and_then(|text| {
+        let words = [
+            ("csv", Word::Csv),
+            ("parquet", Word::Parquet),
+            ("json", Word::Json),
+            ("jsonl", Word::Json),
+        ];
+        reader.choice(&text, "format", &words, FORMATS_LATER)
+    });
+    let path = if other_target {
+        None
+    } else {
+        path::read(&mut reader, Purpose::Write)
+    };
+    let mode = match reader.text("mode") {
+        Some(text) => reader.choice(
+            &text,
+            "mode",
+            &[("overwrite", WriteMode::Overwrite)],
+            MODES_LATER,
+        ),
+        None => Some(WriteMode::Overwrite),
+    };
+    let format = match word {
+        Some(word) => options(&mut reader, word),
+        None => reader.entry("options").and(None),
+    };
+    reader.ignored(&["auto_optimize"], "there is nothing to tune");
+    reader.not_yet(&[
+        "add_metadata",
+        "first_run_query",
+        "merge_keys",
+        "merge_options",
+        "merge_schema",
+        "overwrite_options",
+        "overwrite_schema",
+        "partition_by",
+        "register_table",
+        "skip_hash_columns",
+        "skip_hash_sort_columns",
+        "skip_if_unchanged",
+        "streaming",
+        "table_properties",
+        "zorder_by",
+    ]);
+    reader.finish_with(&[
+        ("file", "path"),
+        ("type", "format"),
+        ("compression", INTO_OPTIONS),
+        ("header", INTO_OPTIONS),
+        ("delimiter", INTO_OPTIONS),
+    ]);
+    Some(Write {
+        connection: connection?,
+        format: format?,
+        path: path?,
+        mode: mode?,
+    })
+}
+
+fn options(reader: &mut Reader<'_>, word: Word) -> Option<WriteFormat> {
+    let present = reader
+        .entry("options")
+        .is_some_and(|entry| entry.value.value == Value::Missing);
+    let Some(mut options) = reader.mapping("options") else {
+        return match word {
+            _ if present => None,
+            Word::Csv => Some(WriteFormat::Csv {
+                header: true,
+                delimiter: COMMA,
+            }),
+            Word::Parquet => Some(WriteFormat::Parquet {
+                compression: Compression::Snappy,
+            }),
+            Word::Json => Some(WriteFormat::JsonLines),
+        };
+    };
+    let format = match word {
+        Word::Csv => {
+            let header = options.boolean("header", true);
+            let delimiter = delimiter(&mut options);
+            options.not_yet(&[
+                "columns",
+                "compression",
+                "date_format",
+                "encoding",
+                "float_format",
+                "na_rep",
+                "quoting",
+            ]);
+            delimiter.map(|delimiter| WriteFormat::Csv { header, delimiter })
+        }
+        Word::Parquet => {
+            compression(&mut options).map(|compression| WriteFormat::Parquet { compression })
+        }
+        Word::Json => {
+            lines(&mut options);
+            options.not_yet(&["compression", "date_format", "orient"]);
+            Some(WriteFormat::JsonLines)
+        }
+    };
+    options.not_yet(&["deep_diagnostics", "diff_keys", "index", "keys"]);
+    options.finish_with(&[("codec", "compression"), ("separator", "delimiter")]);
+    format
+}
+
+fn compression(options: &mut Reader<'_>) -> Option<Compression> {
+    let Some(text) = options.text("compression") else {
+        return Some(Compression::Snappy);
+    };
+    let words = [
+        ("snappy", Compression::Snappy),
+        ("zstd", Compression::Zstd),
+        ("lz4", Compression::Lz4),
+        ("none", Compression::None),
+    ];
+    options.choice(&text, "compression", &words, &["gzip", "brotli"])
+}

@@ -1,0 +1,278 @@
+//! The plan: what a run will do, with every name resolved and every default filled in.
+
+mod build;
+mod params;
+mod races;
+
+use std::collections::BTreeMap;
+
+pub use build::plan;
+
+use crate::diagnostic::Span;
+
+/// Index of a node in [`Plan::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// Everything a run needs to know. Nodes stand in dependency order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// `project:` of the YAML.
+    pub project: String,
+    /// In the order of the file.
+    pub pipelines: Vec<PlannedPipeline>,
+    /// In dependency order, ties in the order of the file.
+    pub nodes: Vec<PlannedNode>,
+    /// Where stories go; `None` when the project has no `story:`.
+    pub story: Option<Story>,
+    /// Third-party components by the name under which `operation: name/…` finds them.
+    pub plugins: BTreeMap<String, PluginSource>,
+    /// SHA-256 of the configuration files, hex.
+    pub config_digest: String,
+    /// Configuration files that took part, as given.
+    pub config_files: Vec<String>,
+}
+
+/// One pipeline and the nodes of it that were selected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedPipeline {
+    /// Name.
+    pub name: String,
+    /// Free text of the author.
+    pub description: Option<String>,
+    /// In dependency order.
+    pub nodes: Vec<NodeId>,
+}
+
+/// One node: inputs, steps, and perhaps a write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedNode {
+    /// Its index in [`Plan::nodes`].
+    pub id: NodeId,
+    /// Name of its pipeline.
+    pub pipeline: String,
+    /// Name, unique in its pipeline.
+    pub name: String,
+    /// Where its `name:` stands.
+    pub span: Span,
+    /// Free text of the author.
+    pub description: Option<String>,
+    /// `tags:`
+    pub tags: Vec<String>,
+    /// Nodes that must succeed first: `depends_on` and the nodes read through `inputs`.
+    pub depends_on: Vec<NodeId>,
+    /// Named tables of the node. The first is the main input, called `df` unless the YAML names it.
+    pub inputs: Vec<Input>,
+    /// The operations, in order. The output of one is the main input of the next.
+    pub steps: Vec<Step>,
+    /// Where the result goes; `None` for a node that only feeds others.
+    pub write: Option<Write>,
+    /// True when another planned node reads this node's output.
+    pub has_dependents: bool,
+}
+
+/// A named table that a node starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// The name that params refer to.
+    pub name: String,
+    /// Where it comes from.
+    pub source: InputSource,
+    /// Where it is written in the YAML.
+    pub span: Span,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputSource {
+    /// A file of a connection.
+    Read(Read),
+    /// The output of an earlier node of this plan.
+    Node(NodeId),
+}
+
+/// `read:` with its connection resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// The connection.
+    pub connection: Connection,
+    /// How the bytes are to be understood.
+    pub format: ReadFormat,
+    /// Path below the connection's root; may hold `*`, `?` and `[…]`.
+    pub path: String,
+    /// Where `path` stands.
+    pub span: Span,
+}
+
+/// Formats that can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadFormat {
+    /// RFC 4180 text.
+    Csv(CsvRead),
+    /// Parquet.
+    Parquet,
+    /// One JSON object for each line.
+    JsonLines,
+}
+
+/// How a CSV file is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CsvRead {
+    /// The first row holds the names (default true). Without it the columns are `column_1`, `column_2`, ….
+    pub header: bool,
+    /// One byte between the fields (default `,`).
+    pub delimiter: u8,
+    /// One byte around a field (default `"`).
+    pub quote: u8,
+    /// Field texts that mean null, besides the empty field (default none).
+    pub null_values: Vec<String>,
+    /// Rows that the column types are inferred from; `None` is the whole file (default).
+    pub infer_rows: Option<usize>,
+}
+
+/// A resolved connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// Its name in the YAML.
+    pub name: String,
+    /// What it is.
+    pub kind: ConnectionKind,
+}
+
+/// What a connection reaches.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConnectionKind {
+    /// A directory of this machine.
+    Local {
+        /// Root directory, as written; relative to the directory of the project file.
+        base_path: String,
+    },
+}
+
+/// One step of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Which operation.
+    pub operation: OperationRef,
+    /// Its params, as JSON, with the place of every value.
+    pub params: Params,
+    /// Tables for the ports after the first, in port order: indices into [`PlannedNode::inputs`].
+    pub further_inputs: Vec<usize>,
+    /// Where the operation is named.
+    pub span: Span,
+}
+
+/// `plugin/operation`, or the bare name of a first-party operation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationRef {
+    /// Key of `plugins:`; `None` for a first-party operation.
+    pub plugin: Option<String>,
+    /// Name inside the plugin's manifest.
+    pub name: String,
+}
+
+impl std::fmt::Display for OperationRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.plugin {
+            Some(plugin) => write!(f, "{plugin}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Params of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Params {
+    /// Always a JSON object.
+    pub value: serde_json::Value,
+    /// JSON Pointer to the place of the value. The empty pointer is the whole.
+    pub places: BTreeMap<String, Span>,
+}
+
+impl Params {
+    /// The place of `pointer`, or of its nearest parent that has one.
+    #[must_use]
+    pub fn place(&self, pointer: &str) -> Option<Span> {
+        let mut at = pointer;
+        loop {
+            if let Some(span) = self.places.get(at) {
+                return Some(*span);
+            }
+            at = &at[..at.rfind('/')?];
+        }
+    }
+}
+
+/// `write:` with its connection resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// The connection.
+    pub connection: Connection,
+    /// File format.
+    pub format: WriteFormat,
+    /// Path of the one file, below the connection's root.
+    pub path: String,
+    /// What happens to what is there.
+    pub mode: WriteMode,
+    /// Where `path` stands.
+    pub span: Span,
+}
+
+/// Formats that can be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteFormat {
+    /// RFC 4180 text.
+    Csv {
+        /// Write the names as the first row (default true).
+        header: bool,
+        /// One byte between the fields (default `,`).
+        delimiter: u8,
+    },
+    /// Parquet, one file.
+    Parquet {
+        /// `snappy` (default), `zstd`, `lz4`, `none`.
+        compression: Compression,
+    },
+    /// One JSON object for each line.
+    JsonLines,
+}
+
+/// Compression of a Parquet file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// No compression.
+    None,
+    /// Snappy.
+    Snappy,
+    /// Zstandard, level 3.
+    Zstd,
+    /// LZ4, the raw block format.
+    Lz4,
+}
+
+/// What a write does to an existing target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteMode {
+    /// The target is replaced, in one atomic step.
+    Overwrite,
+}
+
+/// `story:`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// Connection that stories are written to.
+    pub connection: Connection,
+    /// Directory below its root.
+    pub path: String,
+    /// Sample rows kept for each node (default 10, at most 100; 0 for none).
+    pub sample_rows_max: usize,
+}
+
+/// Where a third-party component lies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginSource {
+    /// Path as written; relative to the directory of the project file.
+    pub path: String,
+    /// Where it is written.
+    pub span: Span,
+}

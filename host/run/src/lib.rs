@@ -1,0 +1,10 @@
+//! Running a plan: order, attempts, outcomes. Knows neither wasmtime nor DataFusion nor files; the ports are in [`port`].
+
+pub mod dispatcher;
+pub mod executor;
+pub mod port;
+pub mod testing;
+
+pub use dispatcher::{PlaceOf, Settings, Summary, run};
+pub use executor::RetryPolicy;
+pub use port::{Cancel, Ports};

@@ -1,0 +1,252 @@
+//! A component from its bytes to something that can be instantiated: inspected, compiled or fetched from the store,
+//! linked, described.
+
+pub(crate) mod inspect;
+pub(crate) mod store;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use odibi_plan::Manifest;
+use odibi_run::port::Cancel;
+use odibi_story::failure::{Failure, FailureClass};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use self::store::ArtifactStore;
+use crate::host_api::{Guest, Logical};
+use crate::instance::{Exports, Ready, Running};
+use crate::limits::{COMPONENT_BYTES_MAX, Limits, exceeded};
+
+/// A component that the caller holds, such as one embedded in the program.
+#[derive(Debug, Clone)]
+pub struct ComponentSource {
+    /// Name for messages.
+    pub name: String,
+    /// The component.
+    pub bytes: Cow<'static, [u8]>,
+    /// SHA-256 of `bytes`, hex, when the caller knows it: hashing two MiB at each start would cost a few ms.
+    pub digest: Option<String>,
+    /// What `describe` returns, when the caller knows it: then its operations are known without loading it.
+    pub manifest: Option<String>,
+}
+
+/// Compiling takes seconds, so the caller may want to say so.
+#[derive(Debug, Clone)]
+pub enum CompileNotice {
+    /// Begins.
+    Started {
+        /// Which.
+        plugin: String,
+        /// Size of the component.
+        bytes: u64,
+    },
+    /// Has ended, well or badly.
+    Finished {
+        /// Which.
+        plugin: String,
+        /// Size of the component.
+        bytes: u64,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+/// Hears of compilations; called from any thread.
+pub type OnCompile = Arc<dyn Fn(CompileNotice) + Send + Sync>;
+
+/// A component that can be instantiated.
+pub(crate) struct Loaded {
+    pub(crate) digest: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) ready: Ready,
+}
+
+/// What loading needs.
+pub(crate) struct Loader {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Guest>,
+    pub(crate) store: Option<ArtifactStore>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) on_compile: Option<OnCompile>,
+}
+
+impl Loader {
+    /// The manifest, when it can be had without running the component: what `validate` needs.
+    pub(crate) fn known_manifest(
+        &self,
+        source: &ComponentSource,
+    ) -> Option<Result<Manifest, Failure>> {
+        let stored = || {
+            self.store
+                .as_ref()
+                .and_then(|store| store.manifest(&digest(source)))
+        };
+        let json = source.manifest.clone().or_else(stored)?;
+        Some(manifest(&source.name, &json))
+    }
+
+    /// # Errors
+    /// `plugin/…`; whatever `describe` does wrong.
+    pub(crate) fn load(&self, source: &ComponentSource) -> Result<Loaded, Failure> {
+        let digest = digest(source);
+        if let Some((component, json)) = self
+            .store
+            .as_ref()
+            .and_then(|store| store.fetch(&self.engine, &digest))
+        {
+            let ready = self.link(&source.name, &component)?;
+            return Ok(Loaded {
+                digest,
+                manifest: manifest(&source.name, &json)?,
+                ready,
+            });
+        }
+        if source.bytes.len() as u64 > COMPONENT_BYTES_MAX {
+            return Err(named(
+                exceeded("component", COMPONENT_BYTES_MAX, source.bytes.len() as u64),
+                &source.name,
+            ));
+        }
+        inspect::inspect(&source.bytes).map_err(|f| named(f, &source.name))?;
+        let component = self.compile(source)?;
+        let ready = self.link(&source.name, &component)?;
+        let json = describe(&ready).map_err(|f| named(f, &source.name))?;
+        let manifest = manifest(&source.name, &json)?;
+        if let (Some(store), Ok(artifact)) = (&self.store, component.serialize()) {
+            store.keep(&digest, &artifact, &json);
+        }
+        Ok(Loaded {
+            digest,
+            manifest,
+            ready,
+        })
+    }
+
+    fn compile(&self, source: &ComponentSource) -> Result<Component, Failure> {
+        let (plugin, bytes) = (source.name.clone(), source.bytes.len() as u64);
+        let notify = |notice| self.on_compile.as_ref().map_or((), |tell| tell(notice));
+        notify(CompileNotice::Started {
+            plugin: plugin.clone(),
+            bytes,
+        });
+        let start = std::time::Instant::now();
+        let compiled = Component::from_binary(&self.engine, &source.bytes);
+        notify(CompileNotice::Finished {
+            plugin: plugin.clone(),
+            bytes,
+            elapsed: start.elapsed(),
+        });
+        compiled.map_err(|e| {
+            let message = format!("plugin `{plugin}` could not be compiled");
+            Failure::new(FailureClass::Contract, "plugin/compile-failed", message)
+                .cause(format!("{e:#}"))
+        })
+    }
+
+    fn link(&self, name: &str, component: &Component) -> Result<Ready, Failure> {
+        let pre = self.linker.instantiate_pre(component).map_err(|e| {
+            let message = format!("plugin `{name}` imports something that is not given to plugins");
+            Failure::new(FailureClass::Denied, "plugin/denied-import", message)
+                .cause(format!("{e:#}"))
+        })?;
+        let exports = Exports::find(component).map_err(|missing| {
+            let message =
+                format!("plugin `{name}` does not export what this odibi calls: {missing}");
+            Failure::new(FailureClass::Contract, "plugin/interface-version", message)
+        })?;
+        Ok(Ready {
+            pre,
+            exports,
+            limits: Arc::clone(&self.limits),
+        })
+    }
+}
+
+/// Reads a component file of the project.
+///
+/// # Errors
+/// `plugin/missing`, `plugin/not-a-component` when it cannot be read, `limit/component`.
+pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Failure> {
+    let failed = |error: std::io::Error| {
+        let (class, code, what) = match error.kind() {
+            std::io::ErrorKind::NotFound => (
+                FailureClass::Missing,
+                "plugin/missing",
+                "there is no such file",
+            ),
+            std::io::ErrorKind::PermissionDenied => {
+                (FailureClass::Denied, "plugin/missing", "it may not be read")
+            }
+            _ => (FailureClass::Missing, "plugin/missing", "it cannot be read"),
+        };
+        let message = format!(
+            "plugin `{name}` cannot be loaded, {what}: {}",
+            path.display()
+        );
+        Failure::new(class, code, message).cause(error.to_string())
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(COMPONENT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(named(
+            exceeded("component", COMPONENT_BYTES_MAX, bytes.len() as u64),
+            name,
+        ));
+    }
+    Ok(ComponentSource {
+        name: name.to_owned(),
+        bytes: bytes.into(),
+        digest: None,
+        manifest: None,
+    })
+}
+
+fn digest(source: &ComponentSource) -> String {
+    source
+        .digest
+        .clone()
+        .unwrap_or_else(|| hex(&Sha256::digest(&source.bytes)))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn describe(ready: &Ready) -> Result<String, Failure> {
+    let mut running = Running::start(ready, Logical::default(), Cancel::default())?;
+    let json = running.describe()?;
+    let max = ready.limits.document_bytes_max;
+    if json.len() > max {
+        return Err(exceeded("plan-size", max as u64, json.len() as u64));
+    }
+    Ok(json)
+}
+
+fn manifest(name: &str, json: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(json).map_err(|e| {
+        let message = format!("plugin `{name}` has an unusable manifest");
+        Failure::new(FailureClass::Contract, "plugin/bad-manifest", message).cause(e.to_string())
+    })
+}
+
+/// Says which plugin a failure of loading belongs to.
+fn named(mut failure: Failure, name: &str) -> Failure {
+    failure.message = format!("plugin `{name}`: {}", failure.message);
+    failure
+}

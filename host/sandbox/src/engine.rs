@@ -1,0 +1,88 @@
+//! The wasmtime engine: which proposals a guest may use, and the ticker that lets a looping guest be stopped.
+
+use std::thread;
+use std::time::Duration;
+
+use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::{Config, Engine, EngineWeak, OptLevel};
+
+/// How often the epoch moves on: a stopped guest stops within two of these.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Wasm stack of one call. Sync calls use the thread's own stack, so a thread that calls a guest needs a good deal more.
+pub(crate) const WASM_STACK_BYTES_MAX: usize = 512 << 10;
+
+/// An engine with its ticker running.
+///
+/// # Errors
+/// `Internal` when this machine cannot run the engine or start a thread.
+pub(crate) fn start() -> Result<Engine, Failure> {
+    let engine = Engine::new(&config()).map_err(|e| internal(&format!("{e:#}")))?;
+    let weak = engine.weak();
+    thread::Builder::new()
+        .name("odibi-epoch".to_owned())
+        .stack_size(128 << 10)
+        .spawn(move || tick(&weak))
+        .map_err(|e| internal(&e.to_string()))?;
+    Ok(engine)
+}
+
+/// An OS thread of its own: a task of a busy async runtime would stop ticking exactly when it is needed.
+fn tick(engine: &EngineWeak) {
+    while let Some(engine) = engine.upgrade() {
+        engine.increment_epoch();
+        drop(engine);
+        thread::sleep(TICK);
+    }
+}
+
+/// Changing any of this changes the compatibility hash, so stored artifacts are compiled again.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES_MAX)
+        .parallel_compilation(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .generate_address_map(true)
+        .memory_init_cow(true)
+        .memory_may_move(false);
+    // Each proposal is attack surface; Rust guests need none of these.
+    config
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
+    config
+}
+
+fn internal(why: &str) -> Failure {
+    Failure::new(
+        FailureClass::Internal,
+        "internal/engine",
+        format!("the sandbox engine cannot start: {why}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn engine_starts_and_its_ticker_ends_with_it() {
+        let engine = start().unwrap();
+        let weak = engine.weak();
+        drop(engine);
+        // The ticker holds a strong reference only for an instant.
+        while weak.upgrade().is_some() {
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Columns that never entered the sandbox come back to the rows that left it, from the host's own buffers.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_buffer::{ArrowNativeType, BooleanBufferBuilder, Buffer};
+use arrow_data::ArrayData;
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::filter::FilterBuilder;
+use arrow_select::take::take;
+use odibi_run::port::OperationPlan;
+use odibi_story::failure::{Failure, FailureClass};
+
+use super::decode::mismatch;
+use super::{broken, layout};
+use crate::limits::{Limits, exceeded};
+
+/// How emitted rows relate to the batch being processed, checked.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Rows {
+    /// All rows, in place.
+    Same,
+    /// A stretch of rows: offset and length.
+    Stretch(usize, usize),
+    /// Ascending rows without repetition.
+    Ascending(Vec<u32>),
+    /// Any rows in any order.
+    Any(Vec<u32>),
+}
+
+impl Rows {
+    /// Classifies `picked`, whose every index must be below `rows`.
+    ///
+    /// # Errors
+    /// `contract/rows`.
+    pub(crate) fn picked(picked: Vec<u32>, rows: usize) -> Result<Self, Failure> {
+        let mut ascending = true;
+        let mut previous = None;
+        for index in &picked {
+            if *index as usize >= rows {
+                return Err(broken(
+                    "rows",
+                    format!("a picked row lies outside the batch of {rows} rows: {index}"),
+                ));
+            }
+            ascending &= previous.is_none_or(|p| p < *index);
+            previous = Some(*index);
+        }
+        Ok(match (ascending, picked.first(), picked.last()) {
+            (true, Some(first), Some(last)) if (last - first) as usize + 1 == picked.len() => {
+                if picked.len() == rows {
+                    Self::Same
+                } else {
+                    Self::Stretch(*first as usize, picked.len())
+                }
+            }
+            (true, Some(_), Some(_)) => Self::Ascending(picked),
+            (true, _, _) => Self::Stretch(0, 0),
+            (false, _, _) => Self::Any(picked),
+        })
+    }
+
+    /// How many.
+    pub(crate) fn len(&self, input_rows: usize) -> usize {
+        match self {
+            Self::Same => input_rows,
+            Self::Stretch(_, length) => *length,
+            Self::Ascending(rows) | Self::Any(rows) => rows.len(),
+        }
+    }
+}
+
+/// Builds a whole output batch from the emitted columns and the passed ones.
+///
+/// # Errors
+/// `contract/port` when a passed column belongs to another port, `contract/schema`, `limit/output`.
+pub(crate) fn attach(
+    plan: &OperationPlan,
+    emitted: Option<&RecordBatch>,
+    rows: &Rows,
+    port: usize,
+    input: &RecordBatch,
+    limits: &Limits,
+) -> Result<RecordBatch, Failure> {
+    let gather = Gather::new(rows, input.num_rows());
+    let mut emitted = emitted.map_or(&[][..], RecordBatch::columns).iter();
+    let mut gathered_bytes = 0;
+    let mut columns = Vec::with_capacity(plan.pass_through.len());
+    for passed in &plan.pass_through {
+        let column = match passed {
+            None => emitted.next().map(Arc::clone),
+            Some((from, _)) if *from != port => {
+                return Err(broken(
+                    "port",
+                    format!("columns of port {from} cannot pass through with rows of port {port}"),
+                ));
+            }
+            Some((_, index)) => match input.columns().get(*index) {
+                Some(column) => {
+                    gathered_bytes += gather.bytes(column);
+                    if gathered_bytes > limits.gathered_bytes_max {
+                        return Err(exceeded(
+                            "output",
+                            limits.gathered_bytes_max,
+                            gathered_bytes,
+                        ));
+                    }
+                    Some(gather.column(column).map_err(|e| internal(&e))?)
+                }
+                None => None,
+            },
+        };
+        columns.push(
+            column.ok_or_else(|| broken("schema", "an emitted batch lacks planned columns"))?,
+        );
+    }
+    whole(plan, columns, rows.len(input.num_rows()))
+}
+
+/// A batch of the planned output schema.
+///
+/// # Errors
+/// `contract/schema`.
+pub(crate) fn whole(
+    plan: &OperationPlan,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, Failure> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(&plan.output), columns, &options)
+        .map_err(|e| mismatch(&e))
+}
+
+fn internal(error: &ArrowError) -> Failure {
+    Failure::new(
+        FailureClass::Internal,
+        "internal/attach",
+        "columns could not be brought back to their rows",
+    )
+    .cause(error.to_string())
+}
+
+/// Gathers rows of columns; what it needs is built once for all columns.
+enum Gather<'a> {
+    Same,
+    Stretch(usize, usize),
+    Mask(Box<arrow_select::filter::FilterPredicate>),
+    Take(&'a [u32], UInt32Array),
+}
+
+impl<'a> Gather<'a> {
+    fn new(rows: &'a Rows, input_rows: usize) -> Self {
+        match rows {
+            Rows::Same => Self::Same,
+            Rows::Stretch(offset, length) => Self::Stretch(*offset, *length),
+            Rows::Ascending(picked) => {
+                let mut mask = BooleanBufferBuilder::new(input_rows);
+                mask.append_n(input_rows, false);
+                picked.iter().for_each(|i| mask.set_bit(*i as usize, true));
+                let mask = BooleanArray::new(mask.finish(), None);
+                Self::Mask(Box::new(FilterBuilder::new(&mask).optimize().build()))
+            }
+            Rows::Any(picked) => Self::Take(picked, UInt32Array::from(picked.clone())),
+        }
+    }
+
+    fn column(&self, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Self::Same => Ok(Arc::clone(column)),
+            Self::Stretch(offset, length) => Ok(column.slice(*offset, *length)),
+            Self::Mask(mask) => mask.filter(column),
+            Self::Take(_, indices) => take(column, indices, None),
+        }
+    }
+
+    /// Bytes that the gathered column will take, where that can be more than the column has: a guest may pick one
+    /// large row a million times.
+    fn bytes(&self, column: &ArrayRef) -> u64 {
+        match self {
+            Self::Same | Self::Stretch(_, _) | Self::Mask(_) => 0,
+            Self::Take(picked, _) => {
+                let data = column.to_data();
+                match layout::bits(column.data_type()) {
+                    Some(bits) => (picked.len() as u64).saturating_mul(bits) / 8,
+                    None => picked.iter().fold(0, |sum: u64, i| {
+                        sum.saturating_add(range_bytes(&data, *i as usize, 1))
+                    }),
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of some rows of an array, children included.
+fn range_bytes(data: &ArrayData, start: usize, length: usize) -> u64 {
+    let rows = length as u64;
+    if let Some(bits) = layout::bits(data.data_type()) {
+        return rows * bits / 8 + 1;
+    }
+    let start = data.offset() + start;
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest holds nothing of variable size worth counting"
+    )]
+    match data.data_type() {
+        DataType::Utf8 | DataType::Binary => rows * 4 + span::<i32>(data, start, length).1 as u64,
+        DataType::LargeUtf8 | DataType::LargeBinary => {
+            rows * 8 + span::<i64>(data, start, length).1 as u64
+        }
+        // Views share their data; only the views are copied.
+        DataType::Utf8View | DataType::BinaryView => rows * 16,
+        DataType::List(_) | DataType::Map(_, _) => {
+            child_bytes(data, span::<i32>(data, start, length)) + rows * 4
+        }
+        DataType::LargeList(_) => child_bytes(data, span::<i64>(data, start, length)) + rows * 8,
+        DataType::FixedSizeList(_, size) => {
+            let size = usize::try_from(*size).unwrap_or(0);
+            child_bytes(data, (start * size, length * size))
+        }
+        DataType::Struct(_) => data
+            .child_data()
+            .iter()
+            .map(|child| range_bytes(child, start, length))
+            .sum(),
+        _ => rows,
+    }
+}
+
+fn child_bytes(data: &ArrayData, (start, length): (usize, usize)) -> u64 {
+    data.child_data()
+        .first()
+        .map_or(0, |child| range_bytes(child, start, length))
+}
+
+/// Start and length in the child or value buffer of rows from `start`, which counts from the start of the buffer.
+fn span<O: ArrowNativeType>(data: &ArrayData, start: usize, length: usize) -> (usize, usize) {
+    let offsets = data
+        .buffers()
+        .first()
+        .map(Buffer::typed_data::<O>)
+        .unwrap_or_default();
+    match (offsets.get(start), offsets.get(start + length)) {
+        (Some(from), Some(to)) => (from.as_usize(), to.as_usize() - from.as_usize()),
+        _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::{Int64Array, StringArray};
+    use arrow_schema::{Field, Schema};
+    use odibi_run::port::Spread;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(picked: &[u32], rows: usize, expect: Result<Rows, &str>) {
+        let got = Rows::picked(picked.to_vec(), rows).map_err(|f| f.code);
+        assert_eq!(got, expect.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn picked_rows_are_classified_and_bounded() {
+        check(&[], 3, Ok(Rows::Stretch(0, 0)));
+        check(&[0, 1, 2], 3, Ok(Rows::Same));
+        check(&[1, 2], 3, Ok(Rows::Stretch(1, 2)));
+        check(&[0, 2], 3, Ok(Rows::Ascending(vec![0, 2])));
+        check(&[2, 0], 3, Ok(Rows::Any(vec![2, 0])));
+        check(&[1, 1], 3, Ok(Rows::Any(vec![1, 1])));
+        check(&[0, 3], 3, Err("contract/rows"));
+        check(&[u32::MAX], 3, Err("contract/rows"));
+        check(&[0], 0, Err("contract/rows"));
+    }
+
+    fn input() -> RecordBatch {
+        let fields = vec![
+            Field::new("n", DataType::Int64, false),
+            Field::new("s", DataType::Utf8, true),
+        ];
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![10, 11, 12, 13])),
+            Arc::new(StringArray::from(vec![
+                Some("a"),
+                None,
+                Some("ccc"),
+                Some("d"),
+            ])),
+        ];
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+
+    fn plan(input: &RecordBatch) -> OperationPlan {
+        OperationPlan {
+            params: serde_json::Value::Null,
+            inputs: Vec::new(),
+            output: input.schema(),
+            pass_through: vec![Some((0, 0)), Some((0, 1))],
+            spread: Spread::PerBatch,
+            batch_rows_max: None,
+            state: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_way_of_gathering_agrees_with_take() {
+        let input = input();
+        let plan = plan(&input);
+        for picked in [
+            vec![],
+            vec![0, 1, 2, 3],
+            vec![1, 2],
+            vec![0, 2, 3],
+            vec![3, 3, 0],
+        ] {
+            let rows = Rows::picked(picked.clone(), 4).unwrap();
+            let got = attach(&plan, None, &rows, 0, &input, &Limits::default()).unwrap();
+            let indices = UInt32Array::from(picked);
+            let expect: Vec<ArrayRef> = input
+                .columns()
+                .iter()
+                .map(|c| take(c, &indices, None).unwrap())
+                .collect();
+            assert_eq!(got.columns(), expect, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn one_large_row_picked_often_is_stopped_before_it_is_copied() {
+        let input = input();
+        let limits = Limits {
+            gathered_bytes_max: 10_000,
+            ..Limits::default()
+        };
+        let rows = Rows::picked(vec![2; 5_000], 4).unwrap();
+        let failure = attach(&plan(&input), None, &rows, 0, &input, &limits).unwrap_err();
+        assert_eq!(failure.code, "limit/output");
+    }
+
+    #[test]
+    fn nested_rows_are_measured_through_their_offsets() {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in [vec!["x"; 1], vec!["yyyyyyyyyy"; 100], vec![]] {
+            row.iter().for_each(|v| lists.values().append_value(v));
+            lists.append(true);
+        }
+        let data = lists.finish().slice(1, 2).to_data();
+        assert!(
+            range_bytes(&data, 0, 1) >= 1_000,
+            "{}",
+            range_bytes(&data, 0, 1)
+        );
+        assert!(range_bytes(&data, 1, 1) < 50);
+    }
+
+    #[test]
+    fn columns_of_another_port_cannot_pass_through() {
+        let input = input();
+        let failure = attach(
+            &plan(&input),
+            None,
+            &Rows::Same,
+            1,
+            &input,
+            &Limits::default(),
+        )
+        .unwrap_err();
+        assert_eq!(failure.code, "contract/port");
+    }
+}

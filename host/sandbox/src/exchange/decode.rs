@@ -1,0 +1,393 @@
+//! The gate: bytes of a guest become a batch of the planned schema, or a failure.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_data::UnsafeFlag;
+use arrow_ipc::MetadataVersion;
+use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary_impl};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
+use odibi_story::failure::{Failure, FailureClass};
+
+use super::{broken, frame, layout, schema};
+use crate::host_api::report::clean;
+use crate::limits::Limits;
+
+/// Decodes the batches of one schema; remembers its dictionaries.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    /// The planned columns, their dictionaries numbered from 0 in depth-first order, as arrow's own writers do.
+    schema: SchemaRef,
+    dictionary_ids: HashSet<i64>,
+    dictionaries: HashMap<i64, ArrayRef>,
+}
+
+impl Decoder {
+    /// A decoder for batches of exactly these columns.
+    ///
+    /// # Errors
+    /// `Internal` when arrow cannot express the schema in IPC.
+    pub(crate) fn new(planned: &Schema) -> Result<Self, Failure> {
+        // Our own bytes, so arrow's own reader will do; it is what gives fields their dictionary numbers.
+        let bytes = schema::write(planned)?;
+        let numbered = arrow_ipc::convert::try_schema_from_ipc_buffer(&bytes)
+            .map_err(|e| super::encode::failed(&e))?;
+        let mut dictionary_ids = HashSet::new();
+        for field in numbered.flattened_fields() {
+            #[expect(
+                deprecated,
+                reason = "arrow has no other way to tell the numbers in a decoded schema"
+            )]
+            dictionary_ids.extend(field.dict_id());
+        }
+        Ok(Self {
+            schema: Arc::new(numbered),
+            dictionary_ids,
+            dictionaries: HashMap::new(),
+        })
+    }
+
+    /// Decodes one `ipc` value of the data path.
+    ///
+    /// # Errors
+    /// `contract/ipc`, `contract/schema`, `limit/batch-rows`.
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &Buffer,
+        limits: &Limits,
+    ) -> Result<RecordBatch, Failure> {
+        let messages = frame::split(bytes, limits)?;
+        let Some((last, before)) = messages.split_last() else {
+            return Err(broken("ipc", "an emitted batch is empty"));
+        };
+        for framed in before {
+            self.dictionary(framed, bytes, limits)?;
+        }
+        let batch = last.message.header_as_record_batch().ok_or_else(|| {
+            broken(
+                "ipc",
+                "an emitted batch does not end with a RecordBatch message",
+            )
+        })?;
+        layout::check(batch, self.schema.fields(), &last.body, limits)?;
+        let body = bytes.slice_with_length(last.body.start, last.body.len());
+        let decoded = guarded(|| {
+            RecordBatchDecoder::try_new(
+                &body,
+                batch,
+                Arc::clone(&self.schema),
+                &self.dictionaries,
+                &MetadataVersion::V5,
+            )?
+            .read_record_batch()
+        })?;
+        for (field, column) in self.schema.fields().iter().zip(decoded.columns()) {
+            check_values(field, column)?;
+        }
+        Ok(decoded)
+    }
+
+    fn dictionary(
+        &mut self,
+        framed: &frame::Framed<'_>,
+        bytes: &Buffer,
+        limits: &Limits,
+    ) -> Result<(), Failure> {
+        let batch = framed.message.header_as_dictionary_batch().ok_or_else(|| {
+            broken(
+                "ipc",
+                "only dictionaries may stand in front of a record batch",
+            )
+        })?;
+        if batch.isDelta() {
+            return Err(broken(
+                "ipc",
+                "an emitted dictionary is a delta, which the contract forbids",
+            ));
+        }
+        let id = batch.id();
+        if !self.dictionary_ids.contains(&id) {
+            return Err(broken(
+                "ipc",
+                format!("an emitted dictionary belongs to no column: {id}"),
+            ));
+        }
+        let data = batch
+            .data()
+            .ok_or_else(|| broken("ipc", "an emitted dictionary holds no data"))?;
+        #[expect(deprecated, reason = "see `new`")]
+        let value_type =
+            self.schema
+                .fields_with_dict_id(id)
+                .first()
+                .and_then(|f| match f.data_type() {
+                    DataType::Dictionary(_, value) => Some(value.as_ref().clone()),
+                    _ => None,
+                });
+        let value_type = value_type
+            .ok_or_else(|| broken("ipc", "an emitted dictionary belongs to no column"))?;
+        let fields = Fields::from(vec![Field::new("dictionary", value_type, true)]);
+        layout::check(data, &fields, &framed.body, limits)?;
+        let body = bytes.slice_with_length(framed.body.start, framed.body.len());
+        guarded(|| {
+            let version = MetadataVersion::V5;
+            let schema = &self.schema;
+            read_dictionary_impl(
+                &body,
+                batch,
+                schema,
+                &mut self.dictionaries,
+                &version,
+                false,
+                UnsafeFlag::new(),
+            )
+        })
+    }
+}
+
+/// Runs arrow's decoder. It is known to panic on some malformed input; the layout check leaves it no known occasion.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(_) => Err(broken("ipc", "an emitted batch made the decoder panic")),
+    }
+}
+
+/// What arrow says may quote the guest's bytes, so it is cleaned and cut.
+fn refused(error: &ArrowError) -> Failure {
+    let text = clean(&error.to_string(), 500);
+    // Arrow's words for a null where the schema forbids it.
+    let rule = if text.contains("non-nullable") {
+        "schema"
+    } else {
+        "ipc"
+    };
+    broken(rule, "an emitted batch is malformed").cause(text)
+}
+
+/// What arrow does not check: decimals within their precision, and dictionaries without nulls where none may be.
+fn check_values(field: &Field, column: &ArrayRef) -> Result<(), Failure> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "arrow has checked all other types"
+    )]
+    let checked = match field.data_type() {
+        DataType::Decimal32(p, _) => column
+            .as_primitive::<Decimal32Type>()
+            .validate_decimal_precision(*p),
+        DataType::Decimal64(p, _) => column
+            .as_primitive::<Decimal64Type>()
+            .validate_decimal_precision(*p),
+        DataType::Decimal128(p, _) => column
+            .as_primitive::<Decimal128Type>()
+            .validate_decimal_precision(*p),
+        DataType::Decimal256(p, _) => column
+            .as_primitive::<Decimal256Type>()
+            .validate_decimal_precision(*p),
+        DataType::Dictionary(_, _) if !field.is_nullable() && column.logical_null_count() > 0 => {
+            let name = field.name();
+            return Err(broken(
+                "schema",
+                format!("column `{name}` was planned without nulls but its dictionary has some"),
+            ));
+        }
+        _ => Ok(()),
+    };
+    checked.map_err(|e| refused(&e))
+}
+
+/// Rows that were planned one way and came another.
+pub(crate) fn mismatch(error: &ArrowError) -> Failure {
+    Failure::new(
+        FailureClass::Contract,
+        "contract/schema",
+        "an emitted batch does not match the planned schema",
+    )
+    .cause(clean(&error.to_string(), 500))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use arrow_array::types::Int8Type;
+    use arrow_array::{
+        BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+        Int64Array, ListArray, NullArray, StringArray, StringViewArray, StructArray,
+        TimestampMillisecondArray,
+    };
+
+    use super::*;
+    use crate::exchange::encode::Encoder;
+
+    fn batches() -> Vec<RecordBatch> {
+        let numbers =
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(-3), Some(4)])) as ArrayRef;
+        let texts = Arc::new(StringArray::from(vec![
+            Some("a"),
+            None,
+            Some("ccc"),
+            Some("ä"),
+        ])) as ArrayRef;
+        let lists = ListArray::from_iter_primitive::<arrow_array::types::Int32Type, _, _>(vec![
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+            Some(vec![Some(7)]),
+        ]);
+        let nested = StructArray::from(vec![(
+            Arc::new(Field::new("x", DataType::Int64, true)),
+            Arc::clone(&numbers),
+        )]);
+        let views = StringViewArray::from(vec![
+            Some("short"),
+            None,
+            Some("a text too long to be inlined"),
+            Some(""),
+        ]);
+        let words: DictionaryArray<Int8Type> = ["a", "b", "a", "c"].into_iter().collect();
+        let decimals = Decimal128Array::from(vec![1, 2, 3, 4])
+            .with_precision_and_scale(10, 2)
+            .unwrap();
+        let fixed =
+            FixedSizeBinaryArray::try_from_iter(vec![[1; 3], [2; 3], [3; 3], [4; 3]].into_iter())
+                .unwrap();
+        let columns: Vec<ArrayRef> = vec![
+            numbers,
+            texts,
+            Arc::new(BooleanArray::from(vec![
+                Some(true),
+                None,
+                Some(false),
+                Some(true),
+            ])),
+            Arc::new(lists),
+            Arc::new(nested),
+            Arc::new(views),
+            Arc::new(words),
+            Arc::new(decimals),
+            Arc::new(fixed),
+            Arc::new(BinaryArray::from(vec![
+                Some(&b"x"[..]),
+                None,
+                Some(b""),
+                Some(b"yyyy"),
+            ])),
+            Arc::new(TimestampMillisecondArray::from(vec![0, 1, 2, 3])),
+            Arc::new(NullArray::new(4)),
+        ];
+        let one = |(i, c): (usize, ArrayRef)| {
+            RecordBatch::try_from_iter_with_nullable(vec![(format!("c{i}"), c, true)]).unwrap()
+        };
+        let mut batches: Vec<RecordBatch> = columns.iter().cloned().enumerate().map(one).collect();
+        let all = columns
+            .into_iter()
+            .enumerate()
+            .map(|(i, c)| (format!("c{i}"), c, i != 7));
+        batches.push(RecordBatch::try_from_iter_with_nullable(all).unwrap());
+        batches
+    }
+
+    fn encoded(batch: &RecordBatch) -> Vec<u8> {
+        let all = (0..batch.num_columns()).collect();
+        Encoder::new(all).encode(batch).unwrap().to_vec()
+    }
+
+    #[test]
+    fn sound_batches_pass_unchanged() {
+        for batch in batches() {
+            let mut decoder = Decoder::new(&batch.schema()).unwrap();
+            let decoded = decoder
+                .decode(
+                    &Buffer::from(encoded(&batch).as_slice()),
+                    &Limits::default(),
+                )
+                .unwrap();
+            assert_eq!(decoded.columns(), batch.columns());
+        }
+    }
+
+    #[test]
+    fn a_batch_of_another_schema_is_refused() {
+        let batches = batches();
+        for (i, planned) in batches.iter().enumerate() {
+            let mut decoder = Decoder::new(&planned.schema()).unwrap();
+            let other = &batches[(i + 1) % batches.len()];
+            let bytes = Buffer::from(encoded(other).as_slice());
+            // Some types share a layout; then the bytes are taken for what was planned.
+            if let Ok(decoded) = decoder.decode(&bytes, &Limits::default()) {
+                assert_eq!(decoded.schema(), planned.schema());
+            }
+        }
+    }
+
+    /// SplitMix64, so that a failure can be repeated from its seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
+        }
+    }
+
+    /// Flips bytes, writes extreme numbers, cuts, and repeats: what random damage and a patient attacker have in common.
+    fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
+        for _ in 0..=random.below(3) {
+            let at = random.below(bytes.len());
+            match random.below(6) {
+                0 => bytes[at] ^= 1 << random.below(8),
+                1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+                2 => bytes[at..].iter_mut().take(8).for_each(|b| *b = 0xff),
+                3 => bytes[at..].iter_mut().take(4).for_each(|b| *b = 0),
+                4 if at > 8 => bytes.truncate(at),
+                _ => bytes[at] = bytes[at].wrapping_add(8),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_batches_are_refused_or_still_valid_and_never_panic() {
+        let seeds: Vec<(RecordBatch, Vec<u8>)> = batches()
+            .into_iter()
+            .map(|b| (b.clone(), encoded(&b)))
+            .collect();
+        let limits = Limits::default();
+        let (mut refused, mut taken) = (0, 0);
+        for seed in 0..200_000 {
+            let mut random = Random(seed);
+            let (planned, sound) = &seeds[random.below(seeds.len())];
+            let mut bytes = sound.clone();
+            spoil(&mut bytes, &mut random);
+            let mut decoder = Decoder::new(&planned.schema()).unwrap();
+            match decoder.decode(&Buffer::from(bytes.as_slice()), &limits) {
+                Err(failure) => {
+                    assert!(!failure.message.contains("panic"), "seed {seed}: {failure}");
+                    refused += 1;
+                }
+                Ok(decoded) => {
+                    for column in decoded.columns() {
+                        column
+                            .to_data()
+                            .validate_full()
+                            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                    }
+                    taken += 1;
+                }
+            }
+        }
+        assert!(
+            refused > 2_000 && taken > 500,
+            "{refused} refused, {taken} taken"
+        );
+    }
+}

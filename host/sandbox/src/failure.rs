@@ -1,0 +1,245 @@
+//! The one place where what wasmtime or a guest reports becomes a [`Failure`].
+
+use std::collections::BTreeSet;
+
+use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::contract::{FailureKind, GuestFailure, Retry};
+use crate::exchange::broken;
+use crate::host_api::report::clean;
+use crate::host_api::{Guest, Stop};
+
+/// Frames named in a crash.
+const FRAMES_MAX: usize = 8;
+/// A crash this deep in two functions only is recursion.
+const FRAMES_OF_RECURSION: usize = 16;
+
+/// Why a call into a guest failed.
+pub(crate) fn of_call(error: wasmtime::Error, guest: &mut Guest) -> Failure {
+    guest.flush_lines();
+    let error = match error.downcast::<Stop>() {
+        Ok(Stop::Failure(failure)) => return *failure,
+        Ok(Stop::Exit { success }) => {
+            let status = if success { "success" } else { "failure" };
+            let message = format!("the plugin tried to end the process, reporting {status}");
+            return explained(
+                Failure::new(FailureClass::Trap, "trap/exit", message),
+                guest,
+            );
+        }
+        Err(other) => other,
+    };
+    // A guest that cannot grow its memory aborts: the refusal is the reason, the trap only its end.
+    if let Some(limit) = guest.limiter.failure() {
+        return explained(limit, guest);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => explained(with_frames(of_trap(*trap, recurses(&error)), &error), guest),
+        None => of_misfit(&error, guest),
+    }
+}
+
+/// Compilers keep part of the stack in memory, below everything else: endless recursion may run out of that part first
+/// and look like a stray access. Its frames give it away.
+fn recurses(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<WasmBacktrace>().is_some_and(|trace| {
+        let functions: BTreeSet<u32> = trace
+            .frames()
+            .iter()
+            .map(wasmtime::FrameInfo::func_index)
+            .collect();
+        trace.frames().len() >= FRAMES_OF_RECURSION && functions.len() <= 2
+    })
+}
+
+fn of_trap(trap: Trap, recurses: bool) -> Failure {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "wasmtime may add traps; they all crash"
+    )]
+    let (word, what) = match trap {
+        Trap::UnreachableCodeReached => ("unreachable", "it panicked or aborted".to_owned()),
+        Trap::StackOverflow => ("stack-overflow", "it used up its stack".to_owned()),
+        Trap::MemoryOutOfBounds if recurses => {
+            ("stack-overflow", "it used up its stack".to_owned())
+        }
+        Trap::MemoryOutOfBounds => (
+            "memory-out-of-bounds",
+            "it reached outside its memory".to_owned(),
+        ),
+        other => (
+            "other",
+            other
+                .to_string()
+                .trim_start_matches("wasm trap: ")
+                .to_owned(),
+        ),
+    };
+    Failure::new(
+        FailureClass::Trap,
+        format!("trap/{word}"),
+        format!("the plugin crashed: {what}"),
+    )
+    .hint("report it to the author of the plugin with its version and digest")
+}
+
+/// Values that do not fit the interface: text that is not UTF-8, pointers outside memory, too much data at once.
+fn of_misfit(error: &wasmtime::Error, guest: &Guest) -> Failure {
+    // wasmtime keeps the type of this error to itself; a test pins the words.
+    if format!("{error:#}").contains("hostcalls has been exhausted") {
+        let fuel = guest.limits.hostcall_fuel_bytes() as u64;
+        let message = "the plugin handed over more data in one call than it may";
+        return Failure::new(FailureClass::Limit, "limit/batch-output", message)
+            .of_limit("batch-output", fuel, fuel + 1)
+            .hint("emit smaller batches");
+    }
+    broken(
+        "abi",
+        "the plugin handed over values that do not fit the interface",
+    )
+    .cause(clean(&error.root_cause().to_string(), 500))
+}
+
+/// The panic message, where the guest printed one, and the frames come as causes.
+fn explained(mut failure: Failure, guest: &Guest) -> Failure {
+    let tail: Vec<String> = guest.report.stderr_tail().map(str::to_owned).collect();
+    tail.into_iter().for_each(|line| failure.causes.push(line));
+    failure
+}
+
+fn with_frames(mut failure: Failure, error: &wasmtime::Error) -> Failure {
+    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
+        let names: Vec<String> = (trace.frames().iter().take(FRAMES_MAX))
+            .map(|f| {
+                f.func_name()
+                    .map_or_else(|| format!("function {}", f.func_index()), |n| clean(n, 200))
+            })
+            .collect();
+        if !names.is_empty() {
+            failure.causes.push(format!("in {}", names.join(" < ")));
+        }
+    }
+    failure
+}
+
+/// What the plugin itself reported.
+pub(crate) fn of_guest(failure: GuestFailure, guest: &Guest) -> Failure {
+    let bytes_max = guest.limits.message_bytes_max;
+    let word = match failure.kind {
+        FailureKind::Params => "params",
+        FailureKind::Schema => "schema",
+        FailureKind::Data => "data",
+        FailureKind::Denied => "denied",
+        FailureKind::Transient => "transient",
+        FailureKind::Internal => "failed",
+    };
+    let mut message = clean(&failure.message, bytes_max);
+    if message.is_empty() {
+        message = "the plugin reported a failure without a message".to_owned();
+    }
+    let mut out = Failure::new(FailureClass::Guest, format!("guest/{word}"), message);
+    if !failure.code.is_empty() {
+        out.causes
+            .push(format!("the plugin's code: {}", clean(&failure.code, 128)));
+    }
+    if let Some(at) = failure.at {
+        let row = at
+            .row
+            .map_or_else(String::new, |row| format!(", row {row} of its batch"));
+        let column = at
+            .column
+            .map_or_else(String::new, |c| format!(", column `{}`", clean(&c, 256)));
+        out.causes
+            .push(format!("at input {}{row}{column}", at.port));
+    }
+    out.param = failure.param.map(|pointer| clean(&pointer, 512));
+    out.retry_after_ms = match failure.retry {
+        Retry::Never => None,
+        Retry::FreshInstance => Some(0),
+        Retry::After(ms) => Some(u64::from(ms)),
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use odibi_run::port::Cancel;
+
+    use super::*;
+    use crate::contract::Location;
+    use crate::host_api::Logical;
+    use crate::limits::Limits;
+
+    fn guest() -> Guest {
+        Guest::new(
+            Arc::new(Limits::default()),
+            Logical::default(),
+            Cancel::default(),
+        )
+    }
+
+    #[test]
+    fn guest_failures_keep_what_a_person_needs_and_lose_what_steers_a_terminal() {
+        let failure = GuestFailure {
+            kind: FailureKind::Params,
+            retry: Retry::After(250),
+            code: "unknown-column".to_owned(),
+            message: "no such column: \u{1b}[31m`x`".to_owned(),
+            param: Some("/columns/0".to_owned()),
+            at: Some(Location {
+                port: 1,
+                row: Some(3),
+                column: Some("x".to_owned()),
+            }),
+        };
+        let got = of_guest(failure, &guest());
+        assert_eq!(
+            (got.class, got.code.as_str()),
+            (FailureClass::Guest, "guest/params")
+        );
+        assert_eq!(got.message, "no such column: [31m`x`");
+        assert_eq!(
+            got.causes,
+            [
+                "the plugin's code: unknown-column",
+                "at input 1, row 3 of its batch, column `x`"
+            ]
+        );
+        assert_eq!(
+            (got.param.as_deref(), got.retry_after_ms),
+            (Some("/columns/0"), Some(250))
+        );
+    }
+
+    #[test]
+    fn traps_have_their_codes() {
+        let cases = [
+            (Trap::UnreachableCodeReached, "trap/unreachable"),
+            (Trap::StackOverflow, "trap/stack-overflow"),
+            (Trap::MemoryOutOfBounds, "trap/memory-out-of-bounds"),
+            (Trap::IntegerDivisionByZero, "trap/other"),
+        ];
+        for (trap, code) in cases {
+            let mut guest = guest();
+            guest.report.stderr_line("thread panicked at src/lib.rs:1");
+            let got = of_call(wasmtime::Error::new(trap), &mut guest);
+            assert_eq!(got.code, code);
+            assert_eq!(got.causes, ["thread panicked at src/lib.rs:1"]);
+        }
+    }
+
+    #[test]
+    fn exit_is_a_crash_even_with_success() {
+        let got = of_call(
+            wasmtime::Error::new(Stop::Exit { success: true }),
+            &mut guest(),
+        );
+        assert_eq!(
+            (got.class, got.code.as_str()),
+            (FailureClass::Trap, "trap/exit")
+        );
+    }
+}

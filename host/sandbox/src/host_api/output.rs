@@ -1,0 +1,276 @@
+//! `output.emit`: takes a batch from the guest's live memory, through the gate, into the session.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_schema::Schema;
+use odibi_run::port::OperationPlan;
+use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::component::{Linker, WasmList};
+use wasmtime::{AsContextMut, StoreContextMut};
+
+use super::meter::thread_cpu_ns;
+use super::{Guest, Stop};
+use crate::contract::{self, Refusal, RowOrigin};
+use crate::exchange::attach::{Rows, attach, whole};
+use crate::exchange::broken;
+use crate::exchange::decode::Decoder;
+use crate::limits::{Limits, exceeded};
+
+/// What the guest is doing, as far as `emit` cares.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Not a time to emit.
+    Closed,
+    /// A batch of a port is being processed.
+    Processing(usize, RecordBatch),
+    /// A port, or all of them, have ended.
+    Ending,
+}
+
+/// The way out of one session.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    plan: Arc<OperationPlan>,
+    /// For `fresh` rows: every planned column.
+    fresh: Decoder,
+    /// For the other origins: the columns that do not pass through.
+    computed: Decoder,
+    has_computed: bool,
+    pub(crate) phase: Phase,
+    /// Whole output batches of the current call.
+    pub(crate) emitted: Vec<RecordBatch>,
+    /// The first breach of the contract. It fails the session whatever the guest makes of the refusal.
+    pub(crate) breach: Option<Failure>,
+    call_emits: u64,
+    call_bytes: u64,
+    call_rows: u64,
+    pub(crate) emits: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Outlet {
+    /// # Errors
+    /// `Internal` when the planned schema cannot be expressed in IPC.
+    pub(crate) fn new(plan: Arc<OperationPlan>) -> Result<Self, Failure> {
+        let computed: Vec<_> = (plan.output.fields().iter().zip(&plan.pass_through))
+            .filter(|(_, passed)| passed.is_none())
+            .map(|(field, _)| Arc::clone(field))
+            .collect();
+        Ok(Self {
+            fresh: Decoder::new(&plan.output)?,
+            has_computed: !computed.is_empty(),
+            computed: Decoder::new(&Schema::new(computed))?,
+            plan,
+            phase: Phase::Closed,
+            emitted: Vec::new(),
+            breach: None,
+            call_emits: 0,
+            call_bytes: 0,
+            call_rows: 0,
+            emits: 0,
+            rows: 0,
+            bytes: 0,
+        })
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        (self.call_emits, self.call_bytes, self.call_rows) = (0, 0, 0);
+    }
+
+    /// Counts one more batch of `bytes`, before any of it is copied.
+    fn charge(&mut self, bytes: u64, limits: &Limits) -> Result<(), Failure> {
+        self.emits += 1;
+        self.call_emits += 1;
+        self.bytes += bytes;
+        self.call_bytes += bytes;
+        if self.call_emits > limits.call_emits_max {
+            return Err(exceeded("emits", limits.call_emits_max, self.call_emits));
+        }
+        if self.call_bytes > limits.call_output_bytes_max {
+            return Err(exceeded(
+                "output",
+                limits.call_output_bytes_max,
+                self.call_bytes,
+            ));
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        port: u32,
+        origin: RowOrigin,
+        bytes: &Buffer,
+        limits: &Limits,
+    ) -> Result<(), Taken> {
+        if port != 0 {
+            return Err(Taken::Misuse(broken(
+                "port",
+                format!("the plugin emitted to an output it does not have: {port}"),
+            )));
+        }
+        let batch = match (&self.phase, origin) {
+            (Phase::Closed, _) => {
+                return Err(Taken::Misuse(broken(
+                    "port",
+                    "the plugin emitted outside `process`, `drain` and `finish`",
+                )));
+            }
+            (_, RowOrigin::Fresh) => {
+                let decoded = self.fresh.decode(bytes, limits)?;
+                whole(&self.plan, decoded.columns().to_vec(), decoded.num_rows())?
+            }
+            (Phase::Ending, RowOrigin::SameRows | RowOrigin::Picked(_)) => {
+                let why = "the plugin emitted rows of an input batch when none was being processed";
+                return Err(Taken::Misuse(broken("rows", why)));
+            }
+            (Phase::Processing(port, input), origin) => {
+                let rows = match origin {
+                    RowOrigin::Picked(picked) => Rows::picked(picked, input.num_rows())?,
+                    RowOrigin::SameRows | RowOrigin::Fresh => Rows::Same,
+                };
+                let expected = rows.len(input.num_rows());
+                if expected as u64 > limits.batch_rows_max {
+                    return Err(
+                        exceeded("batch-rows", limits.batch_rows_max, expected as u64).into(),
+                    );
+                }
+                let decoded = if bytes.is_empty() && !self.has_computed {
+                    None
+                } else {
+                    Some(self.computed.decode(bytes, limits)?)
+                };
+                let got = decoded.as_ref().map_or(expected, RecordBatch::num_rows);
+                if got != expected {
+                    let why =
+                        format!("an emitted batch has {got} rows where its origin says {expected}");
+                    return Err(broken("rows", why).into());
+                }
+                attach(&self.plan, decoded.as_ref(), &rows, *port, input, limits)?
+            }
+        };
+        self.call_rows += batch.num_rows() as u64;
+        self.rows += batch.num_rows() as u64;
+        if self.call_rows > limits.call_rows_max {
+            return Err(exceeded("output-rows", limits.call_rows_max, self.call_rows).into());
+        }
+        if batch.num_rows() > 0 {
+            self.emitted.push(batch);
+        }
+        Ok(())
+    }
+}
+
+/// Why a batch was not taken.
+enum Taken {
+    /// The call itself is wrong.
+    Misuse(Failure),
+    /// The batch is wrong, or over a limit.
+    Failed(Failure),
+}
+
+impl From<Failure> for Taken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Adds `odibi:node/output`.
+pub(crate) fn add(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker
+        .instance(&contract::versioned("odibi:node/output"))?
+        .func_wrap("emit", emit)
+}
+
+type Answer = Result<(), Refusal>;
+
+fn emit(
+    mut cx: StoreContextMut<'_, Guest>,
+    (port, parts, origin): (u32, WasmList<WasmList<u8>>, RowOrigin),
+) -> wasmtime::Result<(Answer,)> {
+    let start = thread_cpu_ns();
+    let answer = receive(&mut cx, port, &parts, origin);
+    cx.data_mut().meter.exchanged(start, true);
+    Ok((answer?,))
+}
+
+fn receive(
+    cx: &mut StoreContextMut<'_, Guest>,
+    port: u32,
+    parts: &WasmList<WasmList<u8>>,
+    origin: RowOrigin,
+) -> wasmtime::Result<Answer> {
+    let guest = cx.data_mut();
+    let Some(outlet) = guest.outlet.as_deref_mut() else {
+        let breach = broken("port", "the plugin emitted while it was planning");
+        return Err(Stop::from(breach).into());
+    };
+    if let Some(breach) = outlet.breach.take() {
+        // It was refused once and goes on: the session is lost anyway.
+        return Err(Stop::from(breach).into());
+    }
+    if guest.meter.is_cancelled() {
+        return Ok(Err(Refusal::Stop));
+    }
+    let bytes = copy(cx, parts)?;
+    let guest = cx.data_mut();
+    let limits = Arc::clone(&guest.limits);
+    let Some(outlet) = guest.outlet.as_deref_mut() else {
+        return Ok(Err(Refusal::Misuse));
+    };
+    let (breach, refusal) = match outlet.take(port, origin, &bytes, &limits) {
+        Ok(()) => return Ok(Ok(())),
+        // A limit ends the call at once; what is left of it could only cost more.
+        Err(Taken::Failed(failure)) if failure.class == FailureClass::Limit => {
+            return Err(Stop::from(failure).into());
+        }
+        Err(Taken::Misuse(failure)) => (failure, Refusal::Misuse),
+        Err(Taken::Failed(failure)) => (failure, Refusal::Invalid),
+    };
+    outlet.breach = Some(breach);
+    Ok(Err(refusal))
+}
+
+/// One copy of all parts, from live guest memory into one aligned buffer. Length caps come first.
+fn copy(
+    cx: &mut StoreContextMut<'_, Guest>,
+    parts: &WasmList<WasmList<u8>>,
+) -> wasmtime::Result<Buffer> {
+    let limits = Arc::clone(&cx.data().limits);
+    if parts.len() > limits.batch_parts_max {
+        let why = format!(
+            "a batch came in more than {} parts: {}",
+            limits.batch_parts_max,
+            parts.len()
+        );
+        return Err(Stop::from(broken("ipc", why)).into());
+    }
+    let mut lists = Vec::with_capacity(parts.len());
+    let mut total = 0_u64;
+    for part in parts.iter(cx.as_context_mut())? {
+        let part = part?;
+        total += part.len() as u64;
+        if total > limits.batch_output_bytes_max {
+            return Err(Stop::from(exceeded(
+                "batch-output",
+                limits.batch_output_bytes_max,
+                total,
+            ))
+            .into());
+        }
+        lists.push(part);
+    }
+    if let Some(outlet) = cx.data_mut().outlet.as_deref_mut() {
+        outlet.charge(total, &limits).map_err(Stop::from)?;
+    }
+    let mut bytes = MutableBuffer::with_capacity(usize::try_from(total).unwrap_or(0));
+    for list in &lists {
+        bytes.extend_from_slice(list.as_le_slice(&*cx));
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,25 @@
+//! The wasmtime adapter: runs operations of WebAssembly components, and believes nothing they say unchecked.
+//!
+//! ```text
+//! bytes ── component (inspect, compile or fetch, link) ──► Loaded ── instance ──► plan · open
+//! batch ── exchange::encode ──► guest ── output.emit ──► exchange (the gate) ──► batch
+//! ```
+//! A guest sees [`host_api`] and nothing else; [`limits`] holds every limit; [`failure`] is the one place where what went
+//! wrong gets its class.
+
+mod component;
+mod contract;
+mod engine;
+mod exchange;
+mod failure;
+mod host_api;
+mod instance;
+mod limits;
+mod operation;
+mod sandbox;
+mod session;
+
+pub use component::{CompileNotice, ComponentSource, OnCompile};
+pub use engine::TICK;
+pub use limits::{COMPONENT_BYTES_MAX, Limits};
+pub use sandbox::{Options, Sandbox};

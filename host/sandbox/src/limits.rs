@@ -1,0 +1,311 @@
+//! Every limit a guest runs under, in one place, and the limiter that wasmtime asks before a guest grows.
+
+use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::ResourceLimiter;
+
+/// What one instance may use. The default suits one node of a local run.
+///
+/// Sizes of memory, tables and instances hold for the whole component of one instance; budgets "per call" start anew at
+/// each call into the guest; the rest holds for one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory, all memories of the component together (256 MiB).
+    pub memory_bytes_max: u64,
+    /// Elements of one table (100,000).
+    pub table_elements_max: u64,
+    /// Core instances, memories and tables, each (16).
+    pub instances_max: usize,
+    /// Resource handles that the guest holds at once (64).
+    pub handles_max: usize,
+    /// CPU time of the guest per call (30 s).
+    pub call_cpu_ms_max: u64,
+    /// Wall-clock time per call, when the machine is busy with something else (5 min).
+    pub call_wall_ms_max: u64,
+    /// Calls of `emit` per call (16,384).
+    pub call_emits_max: u64,
+    /// Bytes emitted per call (1 GiB).
+    pub call_output_bytes_max: u64,
+    /// Rows emitted per call (256 Mi).
+    pub call_rows_max: u64,
+    /// Bytes of one emitted batch, as sent (64 MiB).
+    pub batch_output_bytes_max: u64,
+    /// Buffers one emitted batch comes in (65,536).
+    pub batch_parts_max: usize,
+    /// Rows of one emitted batch (16 Mi). A column of nulls takes no bytes, so bytes do not bound rows.
+    pub batch_rows_max: u64,
+    /// Values of any one column at any depth of one emitted batch (128 Mi).
+    pub batch_values_max: u64,
+    /// Bytes of the host's own columns that are gathered for one `picked` batch (512 MiB).
+    pub gathered_bytes_max: u64,
+    /// Rows in one batch that is given to the guest; larger ones are cut (65,536).
+    pub input_rows_max: usize,
+    /// Bytes of one batch that is given to the guest; larger ones are cut (32 MiB).
+    pub input_bytes_max: u64,
+    /// Metadata of one IPC message (1 MiB).
+    pub metadata_bytes_max: usize,
+    /// IPC messages in one emitted batch (64).
+    pub messages_max: usize,
+    /// Columns of a planned schema (4,096).
+    pub columns_max: usize,
+    /// Nesting of a planned column (16).
+    pub column_depth_max: usize,
+    /// Name of a column (256 bytes).
+    pub column_name_bytes_max: usize,
+    /// Schema message of a plan (4 MiB).
+    pub schema_bytes_max: usize,
+    /// `state` of a plan (1 MiB).
+    pub state_bytes_max: usize,
+    /// Manifest and summary, each (1 MiB).
+    pub document_bytes_max: usize,
+    /// Message of a failure (4 KiB).
+    pub message_bytes_max: usize,
+    /// One log line or note (2 KiB; longer ones are cut).
+    pub line_bytes_max: usize,
+    /// Log lines, notes and lines of stdout and stderr (1,000); what is over is counted and dropped.
+    pub lines_max: u64,
+    /// All of these together (256 KiB).
+    pub lines_bytes_max: u64,
+    /// Names of counters and gauges (64).
+    pub metrics_max: usize,
+    /// Bytes of randomness per request (1 MiB).
+    pub random_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 256 << 20,
+            table_elements_max: 100_000,
+            instances_max: 16,
+            handles_max: 64,
+            call_cpu_ms_max: 30_000,
+            call_wall_ms_max: 300_000,
+            call_emits_max: 16_384,
+            call_output_bytes_max: 1 << 30,
+            call_rows_max: 256 << 20,
+            batch_output_bytes_max: 64 << 20,
+            batch_parts_max: 65_536,
+            batch_rows_max: 16 << 20,
+            batch_values_max: 128 << 20,
+            gathered_bytes_max: 512 << 20,
+            input_rows_max: 65_536,
+            input_bytes_max: 32 << 20,
+            metadata_bytes_max: 1 << 20,
+            messages_max: 64,
+            columns_max: 4_096,
+            column_depth_max: 16,
+            column_name_bytes_max: 256,
+            schema_bytes_max: 4 << 20,
+            state_bytes_max: 1 << 20,
+            document_bytes_max: 1 << 20,
+            message_bytes_max: 4 << 10,
+            line_bytes_max: 2 << 10,
+            lines_max: 1_000,
+            lines_bytes_max: 256 << 10,
+            metrics_max: 64,
+            random_bytes_max: 1 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// What wasmtime may copy from the guest in one host call. Above the largest batch, so that our own checks, which
+    /// can name the limit, come first.
+    pub(crate) fn hostcall_fuel_bytes(&self) -> usize {
+        let picked = self.batch_rows_max.saturating_mul(size_of::<u32>() as u64);
+        let bytes = self
+            .batch_output_bytes_max
+            .saturating_add(picked)
+            .saturating_add(8 << 20);
+        usize::try_from(bytes)
+            .unwrap_or(usize::MAX / 2)
+            .saturating_add(self.batch_parts_max * 64)
+    }
+}
+
+/// Largest component that is compiled (64 MiB).
+pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+/// A limit failure: `which` is the part of the code after `limit/`.
+pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
+    let (what, unit, hint) = match which {
+        "guest-memory" => (
+            "memory",
+            "bytes",
+            "give the step fewer or smaller rows to hold at a time",
+        ),
+        "guest-cpu" => (
+            "CPU time of one call",
+            "ms",
+            "look for a loop in the plugin, or give it smaller batches",
+        ),
+        "guest-wall" => (
+            "time of one call",
+            "ms",
+            "run fewer nodes at once, or look for a loop in the plugin",
+        ),
+        "guest-table" => (
+            "elements of a function table",
+            "",
+            "report it to the author of the plugin",
+        ),
+        "batch-output" => ("one emitted batch", "bytes", "emit smaller batches"),
+        "batch-rows" => ("rows of one emitted batch", "", "emit smaller batches"),
+        "output" => (
+            "output of one call",
+            "bytes",
+            "check whether a join multiplies rows",
+        ),
+        "output-rows" => (
+            "rows emitted in one call",
+            "",
+            "check whether a join multiplies rows",
+        ),
+        "emits" => ("batches emitted in one call", "", "emit larger batches"),
+        "plan-size" => (
+            "a plan or manifest",
+            "bytes",
+            "keep the state small and select fewer columns",
+        ),
+        "plan-columns" => ("columns of an output", "", "select fewer columns"),
+        _ => (
+            "data crossing the sandbox",
+            "bytes",
+            "report it to the author of the plugin",
+        ),
+    };
+    let unit = if unit.is_empty() {
+        String::new()
+    } else {
+        format!(" {unit}")
+    };
+    Failure::new(
+        FailureClass::Limit,
+        format!("limit/{which}"),
+        format!("the plugin went over its limit for {what}: {limit}{unit}, asked for {asked}"),
+    )
+    .of_limit(which, limit, asked)
+    .hint(hint)
+}
+
+/// Decides growth, and remembers what it refused and how high it went.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory_bytes_max: u64,
+    table_elements_max: u64,
+    instances_max: usize,
+    memory_bytes: u64,
+    /// Highest total of linear memory.
+    pub(crate) memory_bytes_peak: u64,
+    /// Growths refused so far.
+    pub(crate) refusals: u64,
+    /// The first refusal since [`Limiter::rearm`]: which, limit, asked.
+    refused: Option<(&'static str, u64, u64)>,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements_max: limits.table_elements_max,
+            instances_max: limits.instances_max,
+            memory_bytes: 0,
+            memory_bytes_peak: 0,
+            refusals: 0,
+            refused: None,
+        }
+    }
+
+    /// Forgets the last refusal; a new call begins.
+    pub(crate) fn rearm(&mut self) {
+        self.refused = None;
+    }
+
+    /// The failure behind a crash that follows a refusal.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.refused
+            .map(|(which, limit, asked)| exceeded(which, limit, asked))
+    }
+
+    fn refuse(&mut self, which: &'static str, limit: u64, asked: u64) {
+        self.refusals += 1;
+        self.refused.get_or_insert((which, limit, asked));
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes + (desired.saturating_sub(current)) as u64;
+        if total > self.memory_bytes_max {
+            self.refuse("guest-memory", self.memory_bytes_max, total);
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(total);
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired as u64 > self.table_elements_max {
+            self.refuse("guest-table", self.table_elements_max, desired as u64);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.instances_max
+    }
+
+    fn tables(&self) -> usize {
+        self.instances_max
+    }
+
+    fn memories(&self) -> usize {
+        self.instances_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_refused_over_the_total_and_remembered() {
+        let limits = Limits {
+            memory_bytes_max: 100,
+            ..Limits::default()
+        };
+        let mut limiter = Limiter::new(&limits);
+        assert!(limiter.memory_growing(0, 60, None).is_ok_and(|ok| ok));
+        assert!(limiter.memory_growing(0, 40, None).is_ok_and(|ok| ok));
+        assert!(limiter.memory_growing(60, 61, None).is_ok_and(|ok| !ok));
+        assert_eq!(limiter.memory_bytes_peak, 100);
+        assert_eq!(limiter.refusals, 1);
+        let failure = limiter
+            .failure()
+            .map(|f| (f.code, f.limit.map(|l| (l.limit, l.asked))));
+        assert_eq!(
+            failure,
+            Some(("limit/guest-memory".to_owned(), Some((100, 101))))
+        );
+        limiter.rearm();
+        assert!(limiter.failure().is_none());
+    }
+
+    #[test]
+    fn hostcall_fuel_lies_above_the_largest_batch() {
+        let limits = Limits::default();
+        assert!(limits.hostcall_fuel_bytes() as u64 > limits.batch_output_bytes_max);
+    }
+}

@@ -1,0 +1,409 @@
+//! What a run says as it goes: the only thing a run produces. A serialised format, see [`FORMAT_VERSION`].
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// Version of the event log's format. A reader refuses a higher one.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// An event with its place in the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// 0, 1, 2, … without a gap.
+    pub seq: u64,
+    /// When it was said.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: RunEvent,
+}
+
+/// Everything that can happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// First event of a run.
+    RunStarted(RunStarted),
+    /// A pipeline begins.
+    PipelineStarted {
+        /// Its name.
+        pipeline: String,
+        /// Free text of the author.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// Its nodes, in dependency order.
+        nodes: Vec<NodeOutline>,
+    },
+    /// One attempt of a node begins.
+    AttemptStarted {
+        /// Which node.
+        node: NodeRef,
+        /// From 1.
+        attempt: u32,
+    },
+    /// Rows so far. Said a few times a second at most.
+    NodeProgress {
+        /// Which node.
+        node: NodeRef,
+        /// Rows read so far.
+        rows_read: u64,
+        /// Rows that left the last step so far.
+        rows_out: u64,
+    },
+    /// An attempt failed and another will follow.
+    AttemptFailed {
+        /// Which node.
+        node: NodeRef,
+        /// From 1.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// Pause before the next attempt.
+        retry_in_ms: u64,
+    },
+    /// A node has ended.
+    NodeFinished {
+        /// Which node.
+        node: NodeRef,
+        /// How.
+        outcome: Outcome,
+        /// Attempts made; 0 for a skipped node.
+        attempts: u32,
+        /// From the first attempt's start to now.
+        duration_ms: u64,
+        /// What is known of its data. Absent when it did not get that far.
+        facts: Option<Box<NodeFacts>>,
+        /// Why it failed, was cancelled or skipped.
+        failure: Option<Failure>,
+    },
+    /// A pipeline has ended.
+    PipelineFinished {
+        /// Its name.
+        pipeline: String,
+        /// How.
+        outcome: Outcome,
+        /// From its start to now.
+        duration_ms: u64,
+    },
+    /// A story was written.
+    StoryWritten {
+        /// Of which pipeline.
+        pipeline: String,
+        /// Where, as a person would type it.
+        paths: Vec<String>,
+    },
+    /// A story could not be written. Never changes the outcome.
+    StoryFailed {
+        /// Of which pipeline.
+        pipeline: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// Last event of a run.
+    RunFinished {
+        /// How.
+        outcome: Outcome,
+        /// From its start to now.
+        duration_ms: u64,
+    },
+}
+
+/// Who runs what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// UUIDv7.
+    pub run_id: String,
+    /// `project:` of the YAML.
+    pub project: String,
+    /// Version of odibi.
+    pub odibi_version: String,
+    /// The run's logical time: what guests see as the clock.
+    pub logical_time: Timestamp,
+    /// SHA-256 of the configuration, hex.
+    pub config_digest: String,
+    /// Configuration files.
+    pub config_files: Vec<String>,
+    /// Nodes run side by side, at most.
+    pub workers: usize,
+}
+
+/// A node of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Its pipeline.
+    pub pipeline: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for NodeRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.pipeline, self.name)
+    }
+}
+
+/// What is known of a node before it runs: enough to draw the graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOutline {
+    /// Its name.
+    pub name: String,
+    /// Free text of the author.
+    pub description: Option<String>,
+    /// Nodes it waits for.
+    pub depends_on: Vec<NodeRef>,
+    /// `connection:path` of what it reads.
+    pub reads: Vec<String>,
+    /// `connection:path` of what it writes.
+    pub writes: Option<String>,
+    /// Names of its operations.
+    pub operations: Vec<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// At the first attempt.
+    Succeeded,
+    /// After a failed attempt.
+    Recovered,
+    /// No attempt succeeded.
+    Failed,
+    /// Not tried, because something before it failed.
+    Skipped,
+    /// Interrupted.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word that is shown.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Recovered => "recovered",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// True for `succeeded` and `recovered`.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Recovered => true,
+            Self::Failed | Self::Skipped | Self::Cancelled => false,
+        }
+    }
+}
+
+/// What is known of a node's data after it ran.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Rows of all inputs.
+    pub rows_in: u64,
+    /// Rows that left the last step.
+    pub rows_out: u64,
+    /// Rows written to the target; `None` without a write.
+    pub rows_written: Option<u64>,
+    /// Columns of the main input.
+    pub schema_in: Vec<Column>,
+    /// Columns of the result.
+    pub schema_out: Vec<Column>,
+    /// Nulls in each column of the result, in its order.
+    pub nulls_out: Vec<u64>,
+    /// The first rows of the result.
+    pub sample: Sample,
+    /// Files read.
+    pub sources: Vec<FileFact>,
+    /// The file written.
+    pub target: Option<FileFact>,
+    /// The steps, in order.
+    pub operations: Vec<OperationFact>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name.
+    pub name: String,
+    /// Arrow type, as arrow prints it (`Int64`, `Timestamp(ms)`).
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// May hold nulls.
+    pub nullable: bool,
+}
+
+/// Some rows, as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Names.
+    pub columns: Vec<String>,
+    /// Cells; `None` is null.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// A file that was read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFact {
+    /// Connection.
+    pub connection: String,
+    /// Path below its root.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// Modification time, where the store tells.
+    pub modified: Option<Timestamp>,
+}
+
+/// One step: which code ran, and what it cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationFact {
+    /// The operation.
+    pub operation: OperationIdentity,
+    /// Params, as JSON.
+    pub params: serde_json::Value,
+    /// All instances together.
+    pub ledger: Ledger,
+    /// Log lines and notes of the guest, capped.
+    pub notes: Vec<GuestNote>,
+}
+
+/// Which code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationIdentity {
+    /// As the YAML names it.
+    pub reference: String,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component, hex.
+    pub digest: String,
+}
+
+/// What a step cost: the sum over its instances, peaks as the maximum.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Instances used.
+    pub instances: u32,
+    /// CPU time inside the guest.
+    pub guest_cpu_ns: u64,
+    /// CPU time of encoding for and decoding from the guest.
+    pub exchange_cpu_ns: u64,
+    /// Highest linear memory of one instance.
+    pub memory_bytes_peak: u64,
+    /// Its limit.
+    pub memory_bytes_max: u64,
+    /// Growths of memory that were refused.
+    pub growths_refused: u64,
+    /// Batches given to the guest.
+    pub batches_in: u64,
+    /// Calls of `emit`.
+    pub emits: u64,
+    /// Rows offered.
+    pub rows_in: u64,
+    /// Rows that came out.
+    pub rows_out: u64,
+    /// Arrow bytes that entered the sandbox.
+    pub bytes_in: u64,
+    /// Arrow bytes that left it.
+    pub bytes_out: u64,
+    /// Log lines over the cap.
+    pub log_lines_dropped: u64,
+}
+
+impl Ledger {
+    /// Adds another instance of the same step.
+    pub fn add(&mut self, other: &Self) {
+        self.instances += other.instances;
+        self.guest_cpu_ns += other.guest_cpu_ns;
+        self.exchange_cpu_ns += other.exchange_cpu_ns;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
+        self.memory_bytes_max = self.memory_bytes_max.max(other.memory_bytes_max);
+        self.growths_refused += other.growths_refused;
+        self.batches_in += other.batches_in;
+        self.emits += other.emits;
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.log_lines_dropped += other.log_lines_dropped;
+    }
+}
+
+/// Something the guest said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestNote {
+    /// `trace`, `debug`, `info`, `warn`, `error`, or the kind of a note.
+    pub kind: String,
+    /// Its text, without control characters.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example;
+
+    #[test]
+    fn events_are_written_as_one_line_of_json_each() {
+        let lines: Vec<String> = example::run()
+            .iter()
+            .map(|event| serde_json::to_string(event).expect("serialises") + "\n")
+            .collect();
+        expect_test::expect_file!["testdata/events.jsonl"].assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn events_read_back_as_they_were() {
+        for event in example::run() {
+            let line = serde_json::to_string(&event).expect("serialises");
+            assert_eq!(
+                serde_json::from_str::<Event>(&line).expect("reads back"),
+                event
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_absent_in_a_line_is_absent_in_the_event() {
+        let line = r#"{"seq":1,"at":"2026-11-23T08:30:00Z","event":"pipeline_started","pipeline":"p","nodes":[]}"#;
+        let event: Event = serde_json::from_str(line).expect("reads");
+        let kind = RunEvent::PipelineStarted {
+            pipeline: "p".to_owned(),
+            description: None,
+            nodes: Vec::new(),
+        };
+        assert_eq!(event.kind, kind);
+        assert_eq!(serde_json::to_string(&event).expect("serialises"), line);
+    }
+
+    #[test]
+    fn ledger_adds_costs_and_keeps_the_highest_peak() {
+        let one = |memory_bytes_peak| Ledger {
+            instances: 1,
+            guest_cpu_ns: 5,
+            memory_bytes_peak,
+            ..Ledger::default()
+        };
+        let mut sum = one(7);
+        sum.add(&one(3));
+        assert_eq!(
+            sum,
+            Ledger {
+                instances: 2,
+                guest_cpu_ns: 10,
+                memory_bytes_peak: 7,
+                ..Ledger::default()
+            }
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! A hand-made run for the tests: one node succeeds, one recovers, one fails, one is skipped.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::event::{
+    Column, Event, FileFact, GuestNote, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact,
+    OperationIdentity, Outcome, RunEvent, RunStarted, Sample,
+};
+use crate::failure::{Failure, FailureClass, Place};
+use crate::story::{Story, fold};
+
+pub(crate) const PIPELINE: &str = "orders";
+
+/// 2026-11-23 08:30:00 UTC and some milliseconds.
+fn at(ms: u64) -> Timestamp {
+    let ms = i64::try_from(ms).expect("small");
+    Timestamp::from_millisecond(1_795_422_600_000 + ms).expect("in range")
+}
+
+pub(crate) fn node(name: &str) -> NodeRef {
+    NodeRef {
+        pipeline: PIPELINE.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Events 100 ms apart.
+pub(crate) fn events(kinds: Vec<RunEvent>) -> Vec<Event> {
+    (0..)
+        .zip(kinds)
+        .map(|(seq, kind)| Event {
+            seq,
+            at: at(seq * 100),
+            kind,
+        })
+        .collect()
+}
+
+pub(crate) fn run_started() -> RunEvent {
+    RunEvent::RunStarted(RunStarted {
+        format_version: 1,
+        run_id: "0190aaaa-0000-7000-8000-000000000001".to_owned(),
+        project: "shop".to_owned(),
+        odibi_version: "0.1.0".to_owned(),
+        logical_time: at(0),
+        config_digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+            .to_owned(),
+        config_files: vec!["odibi.yaml".to_owned(), "pipelines/orders.yaml".to_owned()],
+        workers: 2,
+    })
+}
+
+pub(crate) fn outline(name: &str, depends_on: &[NodeRef]) -> NodeOutline {
+    NodeOutline {
+        name: name.to_owned(),
+        description: None,
+        depends_on: depends_on.to_vec(),
+        reads: Vec::new(),
+        writes: None,
+        operations: Vec::new(),
+        tags: Vec::new(),
+    }
+}
+
+fn pipeline_started() -> RunEvent {
+    let other = NodeRef {
+        pipeline: "bronze".to_owned(),
+        name: "prices".to_owned(),
+    };
+    RunEvent::PipelineStarted {
+        pipeline: PIPELINE.to_owned(),
+        description: Some("Orders of the *shop*,\ncleaned | daily.".to_owned()),
+        nodes: vec![
+            NodeOutline {
+                reads: vec!["raw:orders/*.csv".to_owned()],
+                writes: Some("lake:orders_raw.parquet".to_owned()),
+                tags: vec!["daily".to_owned()],
+                ..outline("orders_raw", &[])
+            },
+            NodeOutline {
+                description: Some("One row for each order.".to_owned()),
+                operations: vec!["clean_text".to_owned(), "geo/great_circle".to_owned()],
+                writes: Some("lake:orders.parquet".to_owned()),
+                ..outline("orders_clean", &[node("orders_raw"), other])
+            },
+            NodeOutline {
+                operations: vec!["sum".to_owned()],
+                reads: vec!["lake:orders_raw.parquet".to_owned()],
+                ..outline("orders_sum", &[node("orders_raw")])
+            },
+            outline("orders_report", &[node("orders_sum")]),
+        ],
+    }
+}
+
+fn column(name: &str, data_type: &str, nullable: bool) -> Column {
+    Column {
+        name: name.to_owned(),
+        data_type: data_type.to_owned(),
+        nullable,
+    }
+}
+
+fn facts() -> NodeFacts {
+    let cell = |text: &str| Some(text.to_owned());
+    NodeFacts {
+        rows_in: 336_776,
+        rows_out: 1_234,
+        rows_written: Some(1_234),
+        schema_in: vec![
+            column("id", "Int64", true),
+            column("city", "Utf8", true),
+            column("note|s", "Utf8", true),
+        ],
+        schema_out: vec![
+            column("id", "Int64", false),
+            column("city", "Utf8", true),
+            column("km", "Float64", true),
+        ],
+        nulls_out: vec![0, 12, 3],
+        sample: Sample {
+            columns: vec!["id".to_owned(), "city".to_owned(), "km".to_owned()],
+            rows: vec![
+                vec![cell("1"), cell("Berlin"), cell("12.5")],
+                vec![cell("2"), None, cell("-3")],
+                vec![cell("3"), cell("a|b\n<b>"), cell("")],
+            ],
+        },
+        sources: vec![FileFact {
+            connection: "raw".to_owned(),
+            path: "orders/1.csv".to_owned(),
+            bytes: 31_053_892,
+            modified: Some(at(0)),
+        }],
+        target: Some(FileFact {
+            connection: "lake".to_owned(),
+            path: "orders.parquet".to_owned(),
+            bytes: 10_240,
+            modified: None,
+        }),
+        operations: vec![operation(
+            "clean_text",
+            json!({"columns": ["city"], "case": "lower"}),
+        )],
+    }
+}
+
+fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
+    OperationFact {
+        operation: OperationIdentity {
+            reference: reference.to_owned(),
+            plugin: "columns".to_owned(),
+            version: "0.1.0".to_owned(),
+            digest: "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789".to_owned(),
+        },
+        params,
+        ledger: Ledger {
+            instances: 2,
+            guest_cpu_ns: 85_400_000,
+            exchange_cpu_ns: 1_000_000,
+            memory_bytes_peak: 41 << 20,
+            memory_bytes_max: 256 << 20,
+            growths_refused: 0,
+            batches_in: 42,
+            emits: 42,
+            rows_in: 336_776,
+            rows_out: 1_234,
+            bytes_in: 1_000_000,
+            bytes_out: 10_000,
+            log_lines_dropped: 3,
+        },
+        notes: vec![GuestNote {
+            kind: "warn".to_owned(),
+            text: "12 values were empty".to_owned(),
+        }],
+    }
+}
+
+fn guest_failure() -> Failure {
+    let mut failure = Failure::new(
+        FailureClass::Guest,
+        "guest/params",
+        "column `amuont` is not an input column",
+    )
+    .cause("unknown-column")
+    .hint("did you mean `amount`?")
+    .at_step(0)
+    .at_param("/columns/0");
+    failure.place = Some(Place {
+        file: "pipelines/orders.yaml".to_owned(),
+        line: 14,
+        column: 20,
+    });
+    failure
+}
+
+fn finished(
+    name: &str,
+    outcome: Outcome,
+    attempts: u32,
+    facts: Option<NodeFacts>,
+    failure: Option<Failure>,
+) -> RunEvent {
+    RunEvent::NodeFinished {
+        node: node(name),
+        outcome,
+        attempts,
+        duration_ms: if attempts == 0 { 0 } else { 1_235 },
+        facts: facts.map(Box::new),
+        failure,
+    }
+}
+
+/// The whole run.
+pub(crate) fn run() -> Vec<Event> {
+    let attempt = |name, attempt| RunEvent::AttemptStarted {
+        node: node(name),
+        attempt,
+    };
+    let raw = NodeFacts {
+        operations: Vec::new(),
+        ..facts()
+    };
+    events(vec![
+        run_started(),
+        pipeline_started(),
+        attempt("orders_raw", 1),
+        RunEvent::NodeProgress {
+            node: node("orders_raw"),
+            rows_read: 1_000,
+            rows_out: 900,
+        },
+        finished("orders_raw", Outcome::Succeeded, 1, Some(raw), None),
+        attempt("orders_clean", 1),
+        attempt("orders_sum", 1),
+        RunEvent::AttemptFailed {
+            node: node("orders_clean"),
+            attempt: 1,
+            failure: Failure::new(
+                FailureClass::Transient,
+                "read/busy",
+                "the store did not answer in time",
+            ),
+            retry_in_ms: 200,
+        },
+        finished(
+            "orders_sum",
+            Outcome::Failed,
+            1,
+            None,
+            Some(guest_failure()),
+        ),
+        finished(
+            "orders_report",
+            Outcome::Skipped,
+            0,
+            None,
+            Some(Failure::new(
+                FailureClass::Cancelled,
+                "run/upstream-failed",
+                "not tried because `orders.orders_sum` failed",
+            )),
+        ),
+        attempt("orders_clean", 2),
+        RunEvent::NodeProgress {
+            node: node("orders_clean"),
+            rows_read: 100_000,
+            rows_out: 99,
+        },
+        finished("orders_clean", Outcome::Recovered, 2, Some(facts()), None),
+        RunEvent::PipelineFinished {
+            pipeline: PIPELINE.to_owned(),
+            outcome: Outcome::Failed,
+            duration_ms: 1_240,
+        },
+        RunEvent::StoryWritten {
+            pipeline: PIPELINE.to_owned(),
+            paths: vec!["stories/a.md".to_owned()],
+        },
+        RunEvent::RunFinished {
+            outcome: Outcome::Failed,
+            duration_ms: 1_400,
+        },
+    ])
+}
+
+/// The story of the whole run.
+pub(crate) fn story() -> Story {
+    let mut story = fold(&run(), PIPELINE).expect("is mentioned");
+    // Tests of file names want a round time.
+    story.started_at = at(0);
+    story
+}
+
+/// The story of the run up to the second attempt of `orders_clean`.
+pub(crate) fn unfinished() -> Story {
+    fold(&run()[..12], PIPELINE).expect("is mentioned")
+}

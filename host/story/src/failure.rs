@@ -1,0 +1,187 @@
+//! What can go wrong in a run: the closed classes, and a failure with all that is known of it.
+
+use serde::{Deserialize, Serialize};
+
+pub mod code;
+
+pub use code::{FailureCode, all_codes, explain};
+
+/// The closed list of what can go wrong. Retry policy, exit code and story text hang on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureClass {
+    /// Rows break a contract or cannot be parsed.
+    Data,
+    /// The plugin returned an error.
+    Guest,
+    /// The plugin crashed.
+    Trap,
+    /// A limit was reached; [`Failure::limit`] says which.
+    Limit,
+    /// The plugin broke the interface.
+    Contract,
+    /// Credentials, permissions, capability.
+    Denied,
+    /// Object, plugin or connection is not there.
+    Missing,
+    /// Another writer, or a lost precondition.
+    Conflict,
+    /// Timeout, throttling, 5xx, reset.
+    Transient,
+    /// The run was interrupted.
+    Cancelled,
+    /// A bug in odibi.
+    Internal,
+}
+
+impl FailureClass {
+    /// The word that events and stories show.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Guest => "guest",
+            Self::Trap => "trap",
+            Self::Limit => "limit",
+            Self::Contract => "contract",
+            Self::Denied => "denied",
+            Self::Missing => "missing",
+            Self::Conflict => "conflict",
+            Self::Transient => "transient",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A limit that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReached {
+    /// `guest-memory`, `guest-cpu`, …
+    pub which: String,
+    /// The limit, in the unit that its name ends with.
+    pub limit: u64,
+    /// What was asked for or used.
+    pub asked: u64,
+}
+
+/// A place in the configuration, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// File, as given on the command line.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Something that went wrong in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its class.
+    pub class: FailureClass,
+    /// A stable word: `read/bad-row`, `limit/guest-memory`. `odibi explain` knows it.
+    pub code: String,
+    /// A lowercase fragment without a full stop, names in backticks.
+    pub message: String,
+    /// What lay under it, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// Imperative sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+    /// JSON Pointer into the params of the step, when a param is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
+    /// Index of the step, when one is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// Where in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// For class `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitReached>,
+    /// The guest asks to be called again, not before this many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A failure with a class, a code and a message.
+    #[must_use]
+    pub fn new(class: FailureClass, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            code: code.into(),
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            param: None,
+            step: None,
+            place: None,
+            limit: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// Adds what lay under it.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Names the step to blame.
+    #[must_use]
+    pub fn at_step(mut self, step: usize) -> Self {
+        self.step = Some(step);
+        self
+    }
+
+    /// Names the param to blame.
+    #[must_use]
+    pub fn at_param(mut self, pointer: impl Into<String>) -> Self {
+        self.param = Some(pointer.into());
+        self
+    }
+
+    /// Names the limit.
+    #[must_use]
+    pub fn of_limit(mut self, which: impl Into<String>, limit: u64, asked: u64) -> Self {
+        self.limit = Some(LimitReached {
+            which: which.into(),
+            limit,
+            asked,
+        });
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,362 @@
+//! The catalogue of failure codes: a stable word each, and the paragraph that `odibi explain` prints.
+//!
+//! A code that is not listed may occur at run time (a newer plugin host, say); it merely has no explanation.
+
+/// A stable word for a kind of failure, and what is to be known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailureCode {
+    /// `read/missing`
+    pub name: &'static str,
+    /// Some sentences: what it means, why, what to do.
+    pub explanation: &'static str,
+}
+
+impl From<FailureCode> for String {
+    fn from(code: FailureCode) -> Self {
+        code.name.to_owned()
+    }
+}
+
+/// Every code that has an explanation, sorted by family.
+#[must_use]
+pub fn all_codes() -> &'static [FailureCode] {
+    ALL
+}
+
+/// Finds the explanation of a code.
+#[must_use]
+pub fn explain(name: &str) -> Option<&'static FailureCode> {
+    ALL.iter().find(|code| code.name == name)
+}
+
+/// Declares each code as a constant and lists it once.
+macro_rules! codes {
+    ($($constant:ident $name:literal $explanation:literal)+) => {
+        $(
+            #[doc = concat!("`", $name, "`")]
+            pub const $constant: FailureCode = FailureCode { name: $name, explanation: $explanation };
+        )+
+        const ALL: &[FailureCode] = &[$($constant),+];
+    };
+}
+
+codes! {
+    READ_MISSING "read/missing"
+"The path of a `read:` names nothing below the root of its connection: no such file, or a pattern that matches no file. \
+An empty answer would look like an empty table, so the node fails. Check `base_path` of the connection, which is \
+relative to the directory of the project file, and the spelling and case of the path."
+
+    READ_BAD_ROW "read/bad-row"
+"A row of the file cannot be understood: it has too many or too few fields, an unclosed quote, or a value that does not \
+fit the type of its column. odibi never drops or repairs a row silently, so the node fails and the message names file \
+and line. Correct the file, or the options `header`, `delimiter`, `quote` and `null_values` of the read."
+
+    READ_BAD_FILE "read/bad-file"
+"The file as a whole is not what `format:` says: no Parquet footer, broken compression, text that is not UTF-8, or files \
+of one pattern whose columns differ. Check the format, and whether the file was written to its end."
+
+    READ_DENIED "read/denied"
+"The file exists but may not be read: permissions of the file or of a directory above it, or a path that leads out of \
+the root of its connection (also through a symbolic link). Give the user that runs odibi the right to read, or move \
+`base_path` up."
+
+    READ_EMPTY "read/empty"
+"The file holds nothing at all, so its columns are unknown. A CSV file needs at least its header row, a JSON lines file at \
+least one object."
+
+    READ_DUPLICATE_COLUMN "read/duplicate-column"
+"Two columns of the file have the same name, so neither could be addressed. Rename one of them at its source, or read a \
+CSV file with `header: false`, which numbers the columns."
+
+    READ_SCHEMA_MISMATCH "read/schema-mismatch"
+"The files that one pattern names do not have the same columns. CSV files must have the same names, in any order; Parquet \
+files the same names and types. JSON lines files may differ. Read files of another shape in a node of their own."
+
+    READ_TOO_LARGE "read/too-large"
+"The input is larger than a limit of the engine: files that one pattern names, columns of a file, or bytes of one record. \
+A record that is too long is often an unclosed quote."
+
+    READ_FAILED "read/failed"
+"The system or the store reported an error while reading; the cause below the message says which. Trying again may help."
+
+    WRITE_FAILED "write/failed"
+"The result could not be written to the target. What stood there before is unchanged, because a write becomes visible \
+in one atomic step at its very end. The cause below the message says what the store answered."
+
+    WRITE_DENIED "write/denied"
+"The target may not be written: permissions of the file or directory, or a path that leads out of the root of its \
+connection. What stood there before is unchanged. Give the user that runs odibi the right to write."
+
+    WRITE_DISK_FULL "write/disk-full"
+"There was no room left for the new file beside the old one. Both exist until the new one is published, so a replacement \
+needs room for both. What stood there before is unchanged, and the unfinished file was removed. Make room and run again."
+
+    WRITE_BAD_TARGET "write/bad-target"
+"The path of the target names a directory, or a part of it is a file where a directory is needed. Choose another path, or \
+move what is in the way."
+
+    WRITE_UNSUPPORTED_TYPE "write/unsupported-type"
+"The format cannot hold a column of this type; CSV, for one, has no lists, structs or maps. Write Parquet or JSON lines, or \
+drop the column or turn it into text in a step before."
+
+    WRITE_BAD_VALUE "write/bad-value"
+"A value cannot be expressed in this format, a date outside the years 0 to 9999 for example. Write Parquet, or repair the \
+value in a step before."
+
+    WRITE_DUPLICATE_COLUMN "write/duplicate-column"
+"Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
+
+    PLUGIN_MISSING "plugin/missing"
+"An operation or the component that should hold it is not there: the path under `plugins:` names no file, or the \
+component has no operation of that name. The path is relative to the directory of the project file. \
+`odibi list operations` prints every name that can be used."
+
+    PLUGIN_NOT_A_COMPONENT "plugin/not-a-component"
+"The file is not a WebAssembly component. A core module (the output of an older toolchain) is not enough: plugins are \
+built for the target `wasm32-wasip2`, which makes components."
+
+    PLUGIN_DENIED_IMPORT "plugin/denied-import"
+"The component wants to import something that plugins are not given: files, network, processes or anything else outside \
+the world `odibi:node/transform`. A plugin computes over columns and reaches nothing else. Usually a dependency of the \
+plugin pulls the import in; the message names it."
+
+    PLUGIN_INTERFACE_VERSION "plugin/interface-version"
+"The component was built against a version of the plugin interface that this odibi does not speak. Build the plugin again \
+with the SDK of this odibi, or use an odibi that speaks its version."
+
+    PLUGIN_BAD_MANIFEST "plugin/bad-manifest"
+"What the component says of itself in `describe` cannot be used: not JSON, too large or too deep, a required key is \
+missing, or two operations share a name. This is a fault of the plugin; its author acts."
+
+    PLUGIN_COMPILE_FAILED "plugin/compile-failed"
+"The component could not be compiled to machine code: it is damaged, uses a WebAssembly feature that is switched off \
+here, or reached the time or memory limit of the compiler. Download or build it again."
+
+    GUEST_PARAMS "guest/params"
+"The operation refuses its params. The message is the plugin's own and the place is the line of the YAML with the value \
+to blame. `odibi show OPERATION` prints the params, their types and examples."
+
+    GUEST_SCHEMA "guest/schema"
+"The operation cannot work on the columns that it was offered: a column it needs is missing or has another type. The \
+columns are those that the step before puts out. Check the steps in front of it, or convert the column first."
+
+    GUEST_DATA "guest/data"
+"The operation met values that it cannot process, and it was not told to tolerate them. The message is the plugin's own. \
+The owner of the data acts, or a step in front repairs or removes the values."
+
+    GUEST_FAILED "guest/failed"
+"The operation reports a defect of its own. The same input will fail again, so odibi does not try again. Report it to the \
+author of the plugin with the version and digest that the story names."
+
+    GUEST_DENIED "guest/denied"
+"The operation asked for something that the project does not grant it, and it cannot go on without."
+
+    GUEST_TRANSIENT "guest/transient"
+"The operation reports that something was unavailable for a moment. odibi tries again as the retry policy allows; this \
+failure is what remained after the last attempt."
+
+    TRAP_UNREACHABLE "trap/unreachable"
+"The plugin crashed: it ran into an instruction that must not be reached, which is how a panic or a failed assertion ends \
+inside WebAssembly. The panic message, where the plugin printed one, stands among its notes in the story. Host, other \
+nodes and the target are unharmed. The author of the plugin acts."
+
+    TRAP_STACK_OVERFLOW "trap/stack-overflow"
+"The plugin used up its stack, nearly always by recursion without end or over very deep data. Host, other nodes and the \
+target are unharmed. The author of the plugin acts."
+
+    TRAP_MEMORY_OUT_OF_BOUNDS "trap/memory-out-of-bounds"
+"The plugin reached for memory outside its sandbox and was stopped. Nothing outside was read or changed. The author of \
+the plugin acts; if you do not trust the plugin, take it as a warning."
+
+    TRAP_EXIT "trap/exit"
+"The plugin tried to end the process. Inside the sandbox that ends the instance and fails the node. The author of the \
+plugin returns a failure instead."
+
+    TRAP_OTHER "trap/other"
+"The plugin crashed in a way without a code of its own: a division by zero, a wrong indirect call and the like. Host, \
+other nodes and the target are unharmed. The author of the plugin acts."
+
+    LIMIT_GUEST_MEMORY "limit/guest-memory"
+"One instance of the plugin asked for more memory than it may have. The limit stands in the message and in the story \
+beside the peak. Give the step fewer or smaller rows to hold at a time."
+
+    LIMIT_GUEST_CPU "limit/guest-cpu"
+"One call into the plugin computed for longer than it may. An endless loop ends this way. If the work is honest but heavy, \
+give the step less to do for each row, or split it."
+
+    LIMIT_GUEST_WALL "limit/guest-wall"
+"One call into the plugin did not return in time, counted on the wall clock. An endless loop ends this way, and so does \
+honest work on a machine that is badly overloaded."
+
+    LIMIT_BATCH_OUTPUT "limit/batch-output"
+"The plugin emitted one batch with more bytes than a batch may have. Its author emits several smaller ones."
+
+    LIMIT_OUTPUT "limit/output"
+"The plugin emitted more bytes in one call than it may. This is how a decompression bomb or an unintended cross product \
+shows: check whether a join multiplies rows."
+
+    LIMIT_EMITS "limit/emits"
+"The plugin called `emit` more often than it may during one call. Its author collects rows into larger batches."
+
+    LIMIT_PLAN_SIZE "limit/plan-size"
+"What the plugin answered to `plan` or `describe` is larger than it may be: too many columns, names that are too long, or \
+too much opaque state. Its author keeps the state small; data belongs to the data path."
+
+    LIMIT_PLAN_COLUMNS "limit/plan-columns"
+"The operation plans more columns than a table may have. Select fewer columns in front of it, or have it make fewer."
+
+    LIMIT_GUEST_TABLE "limit/guest-table"
+"The plugin wanted to grow a table of functions beyond its limit, which honest code hardly ever does. The author of the \
+plugin acts."
+
+    LIMIT_BATCH_ROWS "limit/batch-rows"
+"The plugin emitted one batch with more rows than a batch may have. Rows are counted beside bytes, because a column of \
+nulls takes no bytes. The author of the plugin emits smaller batches."
+
+    LIMIT_OUTPUT_ROWS "limit/output-rows"
+"The plugin emitted more rows in one call than it may. This is how an unintended cross product shows: check whether a \
+join multiplies rows."
+
+    LIMIT_COMPONENT "limit/component"
+"The file of the plugin is larger than a component may be. Build it in release mode, without debug information."
+
+    LIMIT_RANDOM "limit/random"
+"The plugin asked for more random bytes at once than it may have. The author of the plugin acts."
+
+    LIMIT_TABLE "limit/table"
+"A table that has to be held whole, a lookup or the output of one node that several others read, is larger than may be \
+held. Make it smaller in front (fewer columns, fewer rows), or write it and read it back."
+
+    LIMIT_INSTANCES "limit/instances"
+"More plugin instances would be needed at the same time than this process may have. Run fewer nodes side by side with \
+`--workers`."
+
+    CONTRACT_IPC "contract/ipc"
+"The plugin handed over bytes that are not a valid Arrow IPC message: damaged, compressed, with offsets or lengths that \
+leave the buffer, or text that is not UTF-8. Every byte is checked before it becomes a value, so nothing of it got \
+through. The author of the plugin acts."
+
+    CONTRACT_ABI "contract/abi"
+"The plugin handed over values that do not fit the types of the interface: text that is not UTF-8, a pointer outside its \
+memory, an unknown variant. Nothing of it got through. The author of the plugin builds it with the SDK."
+
+    CONTRACT_SCHEMA "contract/schema"
+"The plugin emitted columns that differ from those it promised in `plan`, or a null in a column it promised to be free of \
+nulls. The author of the plugin acts."
+
+    CONTRACT_ROWS "contract/rows"
+"The plugin emitted rows that do not fit the way it says they relate to the input: `same-rows` with another number of \
+rows, or `picked` with an index past the end. The author of the plugin acts."
+
+    CONTRACT_PORT "contract/port"
+"The plugin emitted to an output that it does not have, or at a moment when it must not emit. The author of the plugin \
+acts."
+
+    CONTRACT_PLAN "contract/plan"
+"What the plugin answered to `plan` contradicts itself or the schemas it was offered: an index past the end, a column that \
+passes through with another type, the wrong number of inputs. The author of the plugin acts."
+
+    RUN_CANCELLED "run/cancelled"
+"The run was asked to stop, by Ctrl-C or a signal. Nodes that were running stopped between two batches and left their \
+targets as they were; nodes that had not started were not started."
+
+    RUN_UPSTREAM_FAILED "run/upstream-failed"
+"The node was not tried because a node that it depends on, directly or through others, did not succeed. The message names \
+it. Nodes that do not depend on it ran as usual."
+
+    RUN_PANIC "run/panic"
+"This is a bug in odibi: a part of it panicked while it ran this node. The panic was caught at the border of the node, so \
+that other nodes went on. Please report it with the message, the version and the story."
+
+    RUN_STUCK "run/stuck"
+"This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \
+refused. Please report it with the project's configuration."
+
+    RUN_STATE_DIRECTORY "run/state-directory"
+"odibi cannot write the directory where it keeps the event log and scratch files of its runs: `.odibi` beside the project \
+file, or what `ODIBI_STATE_DIR` names. Make it writable, or name another."
+
+    RESOURCES_MEMORY "resources/memory"
+"Sorting or repartitioning needs more memory than the run may use, and spilling to disk did not suffice. Run fewer nodes \
+side by side with `--workers`, or give the run more memory with `--memory`."
+
+    RESOURCES_DISK "resources/disk"
+"The scratch directory is full or cannot be used. It holds what does not fit into memory and the outputs of nodes that \
+other nodes read. Make room, or name a state directory on another disk in `ODIBI_STATE_DIR`."
+
+    RESOURCES_THREADS "resources/threads"
+"The system refused to start another thread. Raise its limit of processes, or run fewer nodes side by side with \
+`--workers`."
+
+    ENGINE_BAD_PLAN "engine/bad-plan"
+"What the operation answered to `plan` contradicts what it was offered: a column or a port that does not exist. The author \
+of the plugin acts."
+
+    ENGINE_BAD_OUTPUT "engine/bad-output"
+"A step put out a table whose columns are not those that it planned. The author of the plugin acts."
+
+    ENGINE_INTERNAL "engine/internal"
+"This is a bug in odibi, in the part that reads, moves and writes data. Please report it with the message, the version and \
+the event log."
+
+    INTERNAL_SANDBOX "internal/sandbox"
+"This is a bug in odibi, in the part that runs plugins: the sandbox could not be set up. Please report it with the message, \
+the version and the event log."
+
+    INTERNAL_ENGINE "internal/engine"
+"This is a bug in odibi, in the part that runs plugins: the WebAssembly engine refused its settings or this machine. Please \
+report it with the message, the version and the kind of machine."
+
+    INTERNAL_SESSION "internal/session"
+"This is a bug in odibi, in the part that runs plugins: a session with a plugin was used in the wrong order. Please report \
+it with the message, the version and the event log."
+
+    INTERNAL_ENCODE "internal/encode"
+"This is a bug in odibi, in the part that runs plugins: a batch could not be encoded for a plugin. Please report it with \
+the message, the version and the event log."
+
+    INTERNAL_ATTACH "internal/attach"
+"This is a bug in odibi, in the part that runs plugins: columns that a plugin passes through could not be put back. Please \
+report it with the message, the version and the event log."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_family_slash_words() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in all_codes() {
+            assert!(seen.insert(code.name), "twice: {}", code.name);
+            let (family, word) = code.name.split_once('/').expect(code.name);
+            for part in [family, word] {
+                let fits =
+                    !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+                assert!(fits, "{}", code.name);
+            }
+        }
+        assert!(seen.len() > 60);
+    }
+
+    #[test]
+    fn explanations_are_paragraphs() {
+        for code in all_codes() {
+            assert!(code.explanation.len() > 90, "{}", code.name);
+            assert!(code.explanation.ends_with('.'), "{}", code.name);
+            assert!(
+                !code.explanation.contains("  "),
+                "stray spaces: {}",
+                code.name
+            );
+            assert!(!code.explanation.contains('\n'), "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn explain_finds_known_codes_only() {
+        assert_eq!(explain("read/missing"), Some(&READ_MISSING));
+        assert_eq!(explain("read/unheard-of"), None);
+        assert_eq!(String::from(RUN_PANIC), "run/panic");
+    }
+}

@@ -1,0 +1,235 @@
+//! What is known of a node's data as Markdown: operations, columns, sample, files.
+
+use super::{Align, Document, Table, digest};
+use crate::event::{Column, FileFact, GuestNote, Ledger, NodeFacts, OperationFact, Sample};
+use crate::render::escape::{Inline, fence};
+use crate::render::json::escape_hidden;
+use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, words};
+use crate::story::NodeStory;
+
+/// Writes the blocks that tell of the data of a node.
+pub(super) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
+    operations(&facts.operations, document);
+    columns(node, &facts.nulls_out, document);
+    sample(&facts.sample, document);
+    files(facts, document);
+}
+
+fn operations(operations: &[OperationFact], document: &mut Document) {
+    if operations.is_empty() {
+        return;
+    }
+    let mut table = Table::new([
+        ("Step", Align::Right),
+        ("Operation", Align::Left),
+        ("Plugin", Align::Left),
+        ("Digest", Align::Left),
+        ("Rows in", Align::Right),
+        ("Rows out", Align::Right),
+        ("Guest CPU", Align::Right),
+        ("Peak guest memory", Align::Right),
+    ]);
+    for (at, fact) in operations.iter().enumerate() {
+        let (identity, ledger) = (&fact.operation, &fact.ledger);
+        table.row([
+            Inline::text(&(at + 1).to_string()),
+            Inline::code(&identity.reference),
+            Inline::list(
+                [
+                    Inline::text(&identity.plugin),
+                    Inline::text(&identity.version),
+                ],
+                " ",
+                "",
+            ),
+            digest(&identity.digest),
+            Inline::text(&words::thousands(ledger.rows_in)),
+            Inline::text(&words::thousands(ledger.rows_out)),
+            Inline::text(&words::duration_ns(ledger.guest_cpu_ns)),
+            Inline::text(&memory(ledger)),
+        ]);
+    }
+    document.line("#### Operations");
+    document.block(&table.to_string());
+    for (at, fact) in operations.iter().enumerate() {
+        step_details(at, fact, document);
+    }
+}
+
+fn memory(ledger: &Ledger) -> String {
+    let peak = words::bytes(ledger.memory_bytes_peak);
+    match ledger.memory_bytes_max {
+        0 => peak,
+        max => format!("{peak} of {}", words::bytes(max)),
+    }
+}
+
+fn step_details(at: usize, fact: &OperationFact, document: &mut Document) {
+    let no_params = fact
+        .params
+        .as_object()
+        .is_none_or(serde_json::Map::is_empty);
+    if !no_params || !fact.params.is_object() {
+        document.line(&format!(
+            "Params of step {}, {}:",
+            at + 1,
+            Inline::code(&fact.operation.reference)
+        ));
+        let params = escape_hidden(&format!("{:#}", fact.params));
+        if params.len() > PARAMS_BYTES_MAX {
+            document.line(&format!(
+                "{} of JSON; the JSON of this story holds them.",
+                words::bytes(params.len() as u64)
+            ));
+        } else {
+            document.block(&fence("json", &params));
+        }
+    }
+    if !fact.notes.is_empty() || fact.ledger.log_lines_dropped > 0 {
+        document.line(&format!("Notes of step {}:", at + 1));
+        document.block(&notes(&fact.notes, fact.ledger.log_lines_dropped));
+    }
+}
+
+fn notes(notes: &[GuestNote], dropped: u64) -> String {
+    let mut table = Table::new([("Kind", Align::Left), ("Note", Align::Left)]);
+    for note in notes.iter().take(TABLE_ROWS_MAX) {
+        table.row([Inline::text(&note.kind), Inline::text(&note.text)]);
+    }
+    let left_out = (notes.len().saturating_sub(TABLE_ROWS_MAX) as u64).saturating_add(dropped);
+    if left_out > 0 {
+        let told = format!("{} left out", words::count(left_out, "line"));
+        table.row([Inline::host(""), Inline::text(&told)]);
+    }
+    table.to_string()
+}
+
+fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
+    let (before, after) = (node.schema_in(), node.schema_out());
+    if before.is_empty() && after.is_empty() {
+        return;
+    }
+    let mut table = Table::new([
+        ("Column", Align::Left),
+        ("Type in", Align::Left),
+        ("Type out", Align::Left),
+        ("Change", Align::Left),
+        ("Nulls out", Align::Right),
+    ]);
+    let changes = &node.columns;
+    for (at, column) in after.iter().enumerate().take(TABLE_ROWS_MAX) {
+        let was = before.iter().find(|c| c.name == column.name);
+        let change = if changes.added.contains(column) {
+            "added"
+        } else if changes.changed.iter().any(|change| change.after == *column) {
+            "changed"
+        } else {
+            ""
+        };
+        table.row([
+            Inline::code(&column.name),
+            was.map_or(Inline::host(""), column_type),
+            column_type(column),
+            Inline::host(change),
+            nulls
+                .get(at)
+                .map_or(Inline::host(""), |n| Inline::text(&words::thousands(*n))),
+        ]);
+    }
+    for column in changes.removed.iter().take(TABLE_ROWS_MAX) {
+        let none = Inline::host("");
+        table.row([
+            Inline::code(&column.name),
+            column_type(column),
+            none.clone(),
+            Inline::host("removed"),
+            none,
+        ]);
+    }
+    document.line("#### Columns");
+    document.block(&table.to_string());
+    let left_out = after.len().saturating_sub(TABLE_ROWS_MAX)
+        + changes.removed.len().saturating_sub(TABLE_ROWS_MAX);
+    if left_out > 0 {
+        document.line(&format!(
+            "{} left out here.",
+            words::count(left_out as u64, "column")
+        ));
+    }
+}
+
+fn column_type(column: &Column) -> Inline {
+    let null = Inline::host(if column.nullable { "" } else { "not null" });
+    let kind = Inline::text(&column.data_type);
+    if column.nullable {
+        kind
+    } else {
+        Inline::list([kind, null], ", ", "")
+    }
+}
+
+fn sample(sample: &Sample, document: &mut Document) {
+    if sample.rows.is_empty() || sample.columns.is_empty() {
+        return;
+    }
+    let headers = sample
+        .columns
+        .iter()
+        .take(SAMPLE_COLUMNS_MAX)
+        .map(|name| (Inline::code(name), Align::Left));
+    let mut table = Table::with_headers(headers.collect());
+    for row in sample.rows.iter().take(TABLE_ROWS_MAX) {
+        table.row(
+            row.iter()
+                .map(|cell| cell.as_deref().map_or(Inline::host("*null*"), Inline::text)),
+        );
+    }
+    document.line("#### Sample");
+    document.block(&table.to_string());
+    let left_out = sample.columns.len().saturating_sub(SAMPLE_COLUMNS_MAX);
+    if left_out > 0 {
+        document.line(&format!(
+            "{} left out here.",
+            words::count(left_out as u64, "column")
+        ));
+    }
+}
+
+fn files(facts: &NodeFacts, document: &mut Document) {
+    if facts.sources.is_empty() && facts.target.is_none() {
+        return;
+    }
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("File", Align::Left),
+        ("Size", Align::Right),
+        ("Modified", Align::Left),
+    ]);
+    let mut file = |role: &'static str, file: &FileFact| {
+        table.row([
+            Inline::host(role),
+            Inline::code(&format!("{}:{}", file.connection, file.path)),
+            Inline::text(&words::bytes(file.bytes)),
+            file.modified
+                .map_or(Inline::host(""), |at| Inline::text(&words::instant(at))),
+        ]);
+    };
+    facts
+        .sources
+        .iter()
+        .take(TABLE_ROWS_MAX)
+        .for_each(|source| file("read", source));
+    facts
+        .target
+        .iter()
+        .for_each(|target| file("written", target));
+    document.line("#### Files");
+    document.block(&table.to_string());
+    let left_out = facts.sources.len().saturating_sub(TABLE_ROWS_MAX);
+    if left_out > 0 {
+        document.line(&format!(
+            "{} left out here.",
+            words::count(left_out as u64, "file")
+        ));
+    }
+}

@@ -1,0 +1,194 @@
+//! The whole document against a golden copy, and hostile texts in every place a text can stand.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parser has many kinds of pieces"
+)]
+
+use pulldown_cmark::{Event as Piece, Options, Parser, Tag, TagEnd};
+use serde_json::Value;
+
+use super::*;
+use crate::example;
+use crate::render::terminal;
+
+#[test]
+fn document_of_a_run_with_every_outcome() {
+    expect_test::expect_file!["testdata/story.md"].assert_eq(&render(&example::story()));
+}
+
+#[test]
+fn document_of_a_run_that_was_cut_off() {
+    expect_test::expect_file!["testdata/unfinished.md"].assert_eq(&render(&example::unfinished()));
+}
+
+#[test]
+fn document_of_an_empty_pipeline() {
+    let story = Story {
+        nodes: Vec::new(),
+        lineage: crate::story::Lineage::default(),
+        ..example::story()
+    };
+    let text = render(&story);
+    assert!(text.contains("0 nodes. It took 1.24 s."), "{text}");
+    assert!(text.contains("There is nothing to draw."), "{text}");
+}
+
+const HOSTILE: [&str; 34] = [
+    "|",
+    "\\|",
+    "\\\\|",
+    "a | b | c",
+    "`",
+    "``",
+    "```",
+    "a\n```\n# b",
+    "~~~\n# b",
+    "\n\n# heading",
+    "\r\n\r\n- item",
+    "\n|---|---|\n| a | b |",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "--><b>",
+    "<!-- ",
+    "</code></pre><b>",
+    "&lt;b&gt;",
+    "[a](javascript:alert(1))",
+    "![a](http://example.org/a.png)",
+    "<http://example.org>",
+    "*bold* _em_ **strong** ~~gone~~",
+    "`|`",
+    "\\`|\\`<b>",
+    "\"]; click vn0 \"javascript:alert(1)\"",
+    "end\"] --> x[\"",
+    "%%{init: {}}%%",
+    "\u{1b}[31mred\u{1b}]8;;http://x\u{7}",
+    "\u{202e}dcba\u{2066}",
+    "\u{0}\u{7f}\u{9b}\u{85}\u{2028}",
+    "# h\n===\n1. x\n> q",
+    "[^1]: note\n[a]: http://x",
+    "    indented\n\ttab",
+    " ` ",
+];
+
+/// The structure of a document without its texts, as an independent parser sees it.
+fn skeleton(markdown: &str) -> Vec<String> {
+    let mut inside_code = false;
+    let mut pieces = Vec::new();
+    for piece in Parser::new_ext(
+        markdown,
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH,
+    ) {
+        match piece {
+            Piece::Start(Tag::CodeBlock(kind)) => {
+                inside_code = true;
+                pieces.push(format!("{kind:?}"));
+            }
+            Piece::End(TagEnd::CodeBlock) => inside_code = false,
+            // A text is shown as it is, as code, or as code with entities: all the same here.
+            Piece::Text(_) | Piece::Code(_) => {}
+            Piece::InlineHtml(html) if matches!(&*html, "<code>" | "</code>") => {}
+            other if !inside_code => pieces.push(format!("{other:?}")),
+            other => panic!("inside a code block: {other:?}"),
+        }
+    }
+    pieces
+}
+
+/// JSON Pointers of all strings below a value.
+fn strings(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(_) => found.push(at.to_owned()),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                strings(item, &format!("{at}/{index}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, item) in fields {
+                strings(item, &format!("{at}/{key}"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// JSON Pointers of the places where any text may stand, found by trying: elsewhere only certain words are read back.
+fn free_places(story: &Value) -> Vec<String> {
+    let mut pointers = Vec::new();
+    strings(story, "", &mut pointers);
+    pointers.retain(|pointer| {
+        serde_json::from_value::<Story>(with_texts(story, std::slice::from_ref(pointer), |_| {
+            "any".to_owned()
+        }))
+        .is_ok()
+    });
+    pointers
+}
+
+fn with_texts(story: &Value, pointers: &[String], text: impl Fn(usize) -> String) -> Value {
+    let mut value = story.clone();
+    for (at, pointer) in pointers.iter().enumerate() {
+        *value.pointer_mut(pointer).expect("a place of this story") = Value::String(text(at));
+    }
+    value
+}
+
+#[test]
+fn hostile_text_in_any_place_changes_no_structure() {
+    let value = serde_json::to_value(example::story()).expect("serialises");
+    let places = free_places(&value);
+    assert!(places.len() > 80, "only {} places", places.len());
+    let story = |text: &dyn Fn(usize) -> String| -> Story {
+        serde_json::from_value(with_texts(&value, &places, text))
+            .expect("took a word, takes a text")
+    };
+    // Numbered, because equal names would be one column or node.
+    let expect = skeleton(&render(&story(&|at| format!("benign{at}"))));
+    for shift in 0..HOSTILE.len() {
+        let hostile = story(&|at| format!("{}{at}", HOSTILE[(at + shift) % HOSTILE.len()]));
+        let document = render(&hostile);
+        assert_eq!(skeleton(&document), expect, "shift {shift}:\n{document}");
+        for shown in [document, terminal::render(&hostile, false)] {
+            let hidden = shown
+                .chars()
+                .find(|c| *c != '\n' && crate::render::escape::is_hidden(*c));
+            assert_eq!(hidden, None, "shift {shift}:\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn skeleton_sees_a_planted_break_out() {
+    let benign = skeleton("| a |\n|---|\n| x |\n");
+    assert_eq!(benign, skeleton("| a |\n|---|\n| `y` |\n"));
+    for planted in [
+        "| a |\n|---|\n| x\n\n# y |\n",
+        "| a |\n|---|\n| <b> |\n",
+        "| a |\n|---|\n| [x](y) |\n",
+    ] {
+        assert_ne!(benign, skeleton(planted), "{planted}");
+    }
+}
+
+#[test]
+fn drawn_lineage_holds_hostile_names_only_as_numbers() {
+    let value = serde_json::to_value(example::story()).expect("serialises");
+    let lines = |story: &Story| mermaid::graph(&story.lineage).lines().count();
+    for text in HOSTILE {
+        let mut story: Story = serde_json::from_value(value.clone()).expect("reads back");
+        let expect = lines(&story);
+        for vertex in &mut story.lineage.vertices {
+            vertex.name = text.to_owned();
+        }
+        let graph = mermaid::graph(&story.lineage);
+        assert_eq!(graph.lines().count(), expect, "{text:?}: {graph}");
+        let quotes: Vec<usize> = graph
+            .lines()
+            .map(|line| line.matches('"').count())
+            .collect();
+        assert!(
+            quotes.iter().all(|count| *count == 0 || *count == 2),
+            "{text:?}: {graph}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! First-party operations on columns: choose, rename, clean, fill, hash. One module for each operation.
+
+mod add_affix;
+mod clean_text;
+mod drop_columns;
+mod fill_nulls;
+mod hash_columns;
+mod iso;
+mod named;
+mod passing;
+mod rename_columns;
+mod select_columns;
+mod text;
+mod trim_whitespace;
+
+odibi_sdk::export!(
+    name = "columns",
+    columns = [
+        select_columns::SelectColumns,
+        drop_columns::DropColumns,
+        clean_text::CleanText,
+        trim_whitespace::TrimWhitespace,
+        fill_nulls::FillNulls,
+        hash_columns::HashColumns,
+    ],
+    operations = [
+        rename_columns::RenameColumns,
+        add_affix::AddPrefix,
+        add_affix::AddSuffix
+    ],
+);
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    #[test]
+    fn every_example_gives_what_it_shows() {
+        odibi_sdk::harness::check_examples(&crate::plugin());
+    }
+
+    /// `UPDATE_MANIFESTS=1 cargo test -p odibi-columns` writes it anew.
+    #[test]
+    fn manifest_file_says_what_the_plugin_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json");
+        let said = serde_json::to_string_pretty(&crate::plugin().manifest()).unwrap() + "\n";
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the person who runs the test says so there"
+        )]
+        let update = std::env::var("UPDATE_MANIFESTS").is_ok_and(|v| v == "1");
+        if update {
+            std::fs::write(path, &said).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == said,
+            "manifest.json is out of date, run with UPDATE_MANIFESTS=1"
+        );
+    }
+}

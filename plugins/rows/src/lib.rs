@@ -1,0 +1,50 @@
+//! First-party operations on rows: keep some, put tables behind each other. One module for each operation.
+
+mod deduplicate;
+mod distinct;
+mod keys;
+mod limit;
+mod order;
+mod union;
+
+#[cfg(test)]
+mod testing;
+
+odibi_sdk::export!(
+    name = "rows",
+    operations = [
+        deduplicate::Deduplicate,
+        distinct::Distinct,
+        limit::Limit,
+        union::Union
+    ],
+);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    #[test]
+    fn every_example_gives_what_it_shows() {
+        odibi_sdk::harness::check_examples(&crate::plugin());
+    }
+
+    /// `UPDATE_MANIFESTS=1 cargo test -p odibi-rows manifest` writes the file.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the switch that rewrites a committed file"
+    )]
+    fn manifest_is_the_committed_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json");
+        let manifest = serde_json::to_string_pretty(&crate::plugin().manifest()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+            std::fs::write(path, &manifest).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == manifest,
+            "manifest.json is out of date: run this test with UPDATE_MANIFESTS=1"
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! Where results go: three ways for rows to relate to the batch being processed.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Schema, SchemaRef};
+
+use crate::failure::{Failure, Result};
+use crate::operation::Appetite;
+use crate::wire::Encoder;
+
+/// How the rows of an emitted batch relate to the batch being processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin<'a> {
+    /// New rows with every output column.
+    Fresh,
+    /// Row i is row i of the input batch.
+    SameRows,
+    /// Row i is row `picked[i]` of the input batch.
+    Picked(&'a [u32]),
+}
+
+/// Why the host would not take a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "the harness panics instead of refusing")
+)]
+pub(crate) enum Refusal {
+    /// Downstream has enough.
+    Stop,
+    /// Called at the wrong moment.
+    Misuse,
+    /// Does not match the plan.
+    Invalid,
+}
+
+/// The other side of [`Output`]: the host, or the harness.
+pub(crate) trait Sink {
+    /// Takes the parts of one IPC batch.
+    ///
+    /// # Errors
+    /// The host would not have it.
+    fn emit(&mut self, port: u32, parts: &[&[u8]], origin: Origin<'_>) -> Result<(), Refusal>;
+}
+
+/// Takes results. Each call returns [`Appetite::Enough`] once the host wants no more.
+pub struct Output<'a> {
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) writer: &'a mut Writer,
+    pub(crate) input_rows: Option<usize>,
+}
+
+impl std::fmt::Debug for Output<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output")
+            .field("input_rows", &self.input_rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What stays from one call to the next: the encoder remembers dictionaries.
+pub(crate) struct Writer {
+    computed: SchemaRef,
+    all_computed: bool,
+    encoder: Option<(Shape, Encoder)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    Computed,
+}
+
+impl Writer {
+    pub(crate) fn new(computed: SchemaRef, all_computed: bool) -> Self {
+        Self {
+            computed,
+            all_computed,
+            encoder: None,
+        }
+    }
+
+    /// One encoder at a time: whole and computed batches number their dictionaries differently, so that a change of
+    /// shape sends them anew.
+    fn encoder(&mut self, shape: Shape, schema: &Schema) -> Result<&mut Encoder> {
+        let shape = if self.all_computed {
+            Shape::Whole
+        } else {
+            shape
+        };
+        if self.encoder.as_ref().is_none_or(|(s, _)| *s != shape) {
+            self.encoder = Some((shape, Encoder::new(schema)?));
+        }
+        match &mut self.encoder {
+            Some((_, encoder)) => Ok(encoder),
+            None => Err(Failure::internal("no encoder")),
+        }
+    }
+}
+
+impl Output<'_> {
+    /// New rows with every output column, those included that could pass through. A batch without rows is not sent.
+    ///
+    /// # Errors
+    /// `internal` when the batch does not match the plan.
+    pub fn fresh(&mut self, batch: &RecordBatch) -> Result<Appetite> {
+        if self.writer.all_computed {
+            let columns = batch.columns();
+            check_columns(&self.writer.computed, columns, batch.num_rows())?;
+        }
+        if batch.num_rows() == 0 {
+            return Ok(Appetite::More);
+        }
+        let parts = self
+            .writer
+            .encoder(Shape::Whole, &batch.schema())?
+            .encode(batch)?;
+        self.emit(&parts.slices(), Origin::Fresh)
+    }
+
+    /// Row i is row i of the batch being processed: the computed columns, in output order. None when all pass through.
+    ///
+    /// # Errors
+    /// `internal` when the columns do not match the plan, or no batch is being processed.
+    pub fn same_rows(&mut self, columns: Vec<ArrayRef>) -> Result<Appetite> {
+        let rows = self.input_rows.ok_or_else(no_input)?;
+        self.computed(columns, rows, Origin::SameRows)
+    }
+
+    /// Row i is row `rows[i]` of the batch being processed: the computed columns, in output order, of that length.
+    /// Nothing is sent when no row is picked.
+    ///
+    /// # Errors
+    /// As [`Output::same_rows`], or an index is out of range.
+    pub fn picked(&mut self, columns: Vec<ArrayRef>, rows: &[u32]) -> Result<Appetite> {
+        let input_rows = self.input_rows.ok_or_else(no_input)?;
+        if let Some(row) = rows.iter().find(|r| **r as usize >= input_rows) {
+            return Err(Failure::internal(format!(
+                "picked a row that the batch of {input_rows} does not have: {row}"
+            )));
+        }
+        if rows.is_empty() {
+            return Ok(Appetite::More);
+        }
+        self.computed(columns, rows.len(), Origin::Picked(rows))
+    }
+
+    /// Schema of the columns that the operation makes, in output order.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.writer.computed
+    }
+
+    fn computed(
+        &mut self,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+        origin: Origin<'_>,
+    ) -> Result<Appetite> {
+        check_columns(&self.writer.computed, &columns, rows)?;
+        if columns.is_empty() {
+            return self.emit(&[], origin);
+        }
+        let schema = Arc::clone(&self.writer.computed);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        let parts = self
+            .writer
+            .encoder(Shape::Computed, &schema)?
+            .encode(&batch)?;
+        self.emit(&parts.slices(), origin)
+    }
+
+    fn emit(&mut self, parts: &[&[u8]], origin: Origin<'_>) -> Result<Appetite> {
+        match self.sink.emit(0, parts, origin) {
+            Ok(()) => Ok(Appetite::More),
+            Err(Refusal::Stop) => Ok(Appetite::Enough),
+            Err(Refusal::Misuse) => {
+                Err(Failure::internal("the host takes no batch now").code("emit-misuse"))
+            }
+            Err(Refusal::Invalid) => {
+                Err(Failure::internal("the host refused a batch").code("emit-invalid"))
+            }
+        }
+    }
+}
+
+fn no_input() -> Failure {
+    Failure::internal("no batch is being processed, emit fresh rows").code("emit-misuse")
+}
+
+/// The author's slips, in words that name the column.
+fn check_columns(planned: &Schema, columns: &[ArrayRef], rows: usize) -> Result<()> {
+    if planned.fields().len() != columns.len() {
+        let message = format!(
+            "planned were {} computed columns, given: {}",
+            planned.fields().len(),
+            columns.len()
+        );
+        return Err(Failure::internal(message));
+    }
+    for (field, column) in planned.fields().iter().zip(columns) {
+        let name = field.name();
+        if column.len() != rows {
+            return Err(Failure::internal(format!(
+                "column `{name}` must have {rows} rows, has: {}",
+                column.len()
+            )));
+        }
+        if column.data_type() != field.data_type() {
+            let message = format!(
+                "column `{name}` was planned as {}, is: {}",
+                field.data_type(),
+                column.data_type()
+            );
+            return Err(Failure::internal(message));
+        }
+        if !field.is_nullable() && column.logical_null_count() > 0 {
+            return Err(Failure::internal(format!(
+                "column `{name}` was planned without nulls, has some"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field};
+
+    use super::*;
+
+    struct Answers(Result<(), Refusal>);
+
+    impl Sink for Answers {
+        fn emit(
+            &mut self,
+            _port: u32,
+            _parts: &[&[u8]],
+            _origin: Origin<'_>,
+        ) -> Result<(), Refusal> {
+            self.0
+        }
+    }
+
+    /// An operation that computes column `n`, processing a batch of two rows.
+    fn with_output<T>(answer: Result<(), Refusal>, call: impl FnOnce(&mut Output<'_>) -> T) -> T {
+        let computed = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let mut writer = Writer::new(computed, false);
+        let mut sink = Answers(answer);
+        call(&mut Output {
+            sink: &mut sink,
+            writer: &mut writer,
+            input_rows: Some(2),
+        })
+    }
+
+    fn numbers(values: impl Into<Int64Array>) -> Vec<ArrayRef> {
+        vec![Arc::new(values.into())]
+    }
+
+    #[track_caller]
+    fn check_failure(result: Result<Appetite>, expect: &str) {
+        assert_eq!(result.unwrap_err().message, expect);
+    }
+
+    #[test]
+    fn stop_is_no_failure_but_the_end_of_appetite() {
+        let answer = with_output(Err(Refusal::Stop), |out| out.same_rows(numbers(vec![1, 2])));
+        assert_eq!(answer, Ok(Appetite::Enough));
+        let answer = with_output(Ok(()), |out| out.picked(numbers(vec![1, 2, 3]), &[1, 1, 0]));
+        assert_eq!(answer, Ok(Appetite::More));
+    }
+
+    #[test]
+    fn refused_batches_are_defects_with_a_code() {
+        for (refusal, code) in [
+            (Refusal::Misuse, "emit-misuse"),
+            (Refusal::Invalid, "emit-invalid"),
+        ] {
+            let failure =
+                with_output(Err(refusal), |out| out.same_rows(numbers(vec![1, 2]))).unwrap_err();
+            assert_eq!(failure.code, code);
+        }
+    }
+
+    #[test]
+    fn slips_are_said_in_terms_of_the_column() {
+        let emit = |columns: Vec<ArrayRef>| with_output(Ok(()), |out| out.same_rows(columns));
+        check_failure(
+            emit(Vec::new()),
+            "planned were 1 computed columns, given: 0",
+        );
+        check_failure(
+            emit(numbers(vec![1])),
+            "column `n` must have 2 rows, has: 1",
+        );
+        check_failure(
+            emit(numbers(vec![Some(1), None])),
+            "column `n` was planned without nulls, has some",
+        );
+        let text: ArrayRef = Arc::new(arrow_array::StringArray::from(vec!["a", "b"]));
+        check_failure(
+            emit(vec![text]),
+            "column `n` was planned as Int64, is: Utf8",
+        );
+        let beyond = with_output(Ok(()), |out| out.picked(numbers(vec![1]), &[2]));
+        check_failure(beyond, "picked a row that the batch of 2 does not have: 2");
+    }
+}

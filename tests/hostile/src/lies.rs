@@ -1,0 +1,132 @@
+//! Sound bytes that say the wrong thing: plans that contradict themselves, rows that do not fit, emits at the wrong time.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use crate::honest::whole_plan;
+use crate::{
+    Appetite, Columns, Failure, FailureKind, NodePlan, Origin, PassedColumn, State, emit, failure,
+    wire,
+};
+
+pub const OPERATIONS: &[&str] = &[
+    // Plans.
+    "plan_need",
+    "plan_twice",
+    "plan_passed_type",
+    "plan_no_output",
+    "plan_no_input",
+    "plan_state",
+    "plan_columns",
+    "plan_bad_schema",
+    "plan_big_schema",
+    "plan_emits",
+    "plan_utf8",
+    // Rows and ports.
+    "wrong_schema",
+    "fewer_columns",
+    "wrong_rows",
+    "picked_outside",
+    "picked_long",
+    "unknown_port",
+    "emit_in_open",
+    "late_same_rows",
+    "ignores_refusal",
+    "summary_nonsense",
+    "fails_after_emit",
+];
+
+pub fn plan(operation: &str, inputs: &[SchemaRef]) -> Option<Result<NodePlan, Failure>> {
+    let input = inputs[0].as_ref();
+    let mut plan = whole_plan(input, input, Columns::All, 0);
+    match operation {
+        "plan_need" => plan.inputs[0].need = Columns::Only(vec![99]),
+        "plan_twice" => plan.inputs[0].need = Columns::Only(vec![0, 0]),
+        "plan_passed_type" => {
+            let lie = Schema::new(vec![Field::new("lie", DataType::Float64, true)]);
+            plan.outputs[0].schema = wire::write_schema(&lie);
+            plan.outputs[0].pass_through = vec![PassedColumn {
+                output: 0,
+                port: 0,
+                input: 0,
+            }];
+        }
+        "plan_no_output" => plan.outputs.clear(),
+        "plan_no_input" => plan.inputs.clear(),
+        "plan_state" => plan.state = vec![7; 2 << 20],
+        "plan_columns" => {
+            let many: Vec<Field> = (0..5_000)
+                .map(|i| Field::new(i.to_string(), DataType::Null, true))
+                .collect();
+            plan.outputs[0].schema = wire::write_schema(&Schema::new(many));
+        }
+        "plan_bad_schema" => plan.outputs[0].schema = vec![0xff; 40],
+        "plan_big_schema" => plan.outputs[0].schema = vec![0; 8 << 20],
+        "plan_emits" => drop(emit(0, &[], Origin::Fresh)),
+        "plan_utf8" => {
+            let mut text = b"not text: ".to_vec();
+            text.push(0xff);
+            // Any language can hand over bytes that are not UTF-8.
+            let message = unsafe { String::from_utf8_unchecked(text) };
+            return Some(Err(Failure {
+                message,
+                ..failure(FailureKind::Data, "")
+            }));
+        }
+        // Whole output, but only the first column is sent.
+        "picked_outside" | "picked_long" | "wrong_rows" | "late_same_rows" => {
+            plan = whole_plan(input, input, Columns::Only(vec![]), input.fields().len());
+        }
+        _ => return None,
+    }
+    Some(Ok(plan))
+}
+
+pub fn open(operation: &str) {
+    if operation == "emit_in_open" {
+        let _ = emit(0, &[], Origin::SameRows);
+    }
+}
+
+pub fn process(operation: &str, state: &mut State) -> Option<Result<Appetite, Failure>> {
+    match operation {
+        "wrong_schema" => {
+            let other = Schema::new(vec![Field::new("other", DataType::Int64, true)]);
+            let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+            let batch = RecordBatch::try_new(Arc::new(other), vec![column]).expect("one column");
+            let _ = emit(0, &[&wire::encode(&batch)], Origin::Fresh);
+        }
+        "fewer_columns" => drop(emit(0, &[], Origin::Fresh)),
+        "wrong_rows" => {
+            let none = Arc::new(Schema::empty());
+            let rows = arrow_array::RecordBatchOptions::new().with_row_count(Some(1_000_000));
+            let batch = RecordBatch::try_new_with_options(none, vec![], &rows).expect("no columns");
+            let _ = emit(0, &[&wire::encode(&batch)], Origin::SameRows);
+        }
+        "picked_outside" => drop(emit(0, &[], Origin::Picked(&[0, 1 << 30]))),
+        "picked_long" => drop(emit(0, &[], Origin::Picked(&vec![0; 20 << 20]))),
+        "unknown_port" => drop(emit(9, &[], Origin::SameRows)),
+        "late_same_rows" => {}
+        "ignores_refusal" => {
+            for _ in 0..10 {
+                let _ = emit(0, &[b"rubbish"], Origin::Fresh);
+            }
+        }
+        "fails_after_emit" => {
+            let _ = emit(0, &[b"rubbish"], Origin::Fresh);
+            return Some(Err(failure(FailureKind::Transient, "it was not me")));
+        }
+        "summary_nonsense" => {}
+        _ => return None,
+    }
+    state.batches += 1;
+    Some(Ok(Appetite::More))
+}
+
+pub fn finish(operation: &str) {
+    if operation == "late_same_rows" {
+        let _ = emit(0, &[], Origin::SameRows);
+    }
+}

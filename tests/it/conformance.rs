@@ -1,0 +1,128 @@
+//! Every first-party operation, as it runs for users: its examples through the sandbox, its manifest against `describe`.
+
+use odibi_bundle::COMPONENTS;
+use odibi_plan::Manifest;
+use odibi_plan::operation::{Example, FurtherInputs, OperationSpec};
+use serde_json::{Value, json};
+use support::Project;
+
+fn manifests() -> Vec<Manifest> {
+    COMPONENTS.iter().map(|c| Manifest::parse(c.manifest).unwrap_or_else(|e| panic!("{}: {e}", c.name))).collect()
+}
+
+#[test]
+fn issue_a_operations_are_all_there() {
+    let names: Vec<String> = manifests().iter().flat_map(|m| m.operations.iter().map(|o| o.name.clone())).collect();
+    for name in [
+        "select_columns",
+        "drop_columns",
+        "rename_columns",
+        "clean_text",
+        "trim_whitespace",
+        "fill_nulls",
+        "deduplicate",
+        "distinct",
+        "limit",
+        "union",
+        "add_prefix",
+        "add_suffix",
+        "hash_columns",
+    ] {
+        assert!(names.iter().any(|n| n == name), "`{name}` is missing from {names:?}");
+    }
+}
+
+/// `UPDATE_MANIFESTS=1` writes the files anew from the native side of the plugins.
+#[test]
+fn committed_manifests_equal_what_the_plugins_say() {
+    let plugins = [("columns", odibi_columns::plugin().manifest()), ("rows", odibi_rows::plugin().manifest())];
+    assert_eq!(plugins.len(), COMPONENTS.len(), "a component has no line here");
+    for (name, said) in plugins {
+        let path = support::root().join(format!("plugins/{name}/manifest.json"));
+        let said = format!("{said:#}\n");
+        if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+            std::fs::write(&path, &said).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(committed, said, "{} is stale: run with UPDATE_MANIFESTS=1", path.display());
+    }
+}
+
+#[test]
+fn manifests_equal_describe_inside_the_sandbox() {
+    for component in COMPONENTS {
+        let project = Project::with(&format!(
+            "project: p\nplugins: {{it: {{path: it.wasm}}}}\npipelines: [{{pipeline: p, nodes: []}}]\n# {}\n",
+            component.name
+        ))
+        .file("it.wasm", component.wasm);
+        let listed = project.odibi(&["list", "operations", "--config", ".", "--output", "json"]).exits(0);
+        let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let manifest = Manifest::parse(component.manifest).unwrap();
+        for operation in &manifest.operations {
+            let name = format!("it/{}", operation.name);
+            let found = listed.as_array().unwrap().iter().find(|o| o["name"] == name.as_str());
+            assert_eq!(found.unwrap_or_else(|| panic!("no {name}"))["summary"], operation.summary.as_str());
+            let shown = project.odibi(&["show", &name, "--config", ".", "--output", "json"]).exits(0);
+            let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+            assert_eq!(shown["params"], operation.params, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_operation_has_an_example_and_it_holds_in_the_sandbox() {
+    for manifest in manifests() {
+        for operation in &manifest.operations {
+            assert!(!operation.examples.is_empty(), "`{}` has no example", operation.name);
+            assert!(!operation.summary.is_empty(), "`{}` has no summary", operation.name);
+            for example in &operation.examples {
+                example_holds(operation, example);
+            }
+        }
+    }
+}
+
+/// Writes the example's tables as CSV files, runs one node over them, and compares the file it writes.
+fn example_holds(operation: &OperationSpec, example: &Example) {
+    let mut params = example.params.clone();
+    let names: Vec<String> = match &operation.further_inputs {
+        FurtherInputs::None => Vec::new(),
+        FurtherInputs::One { param } => vec![params[param].as_str().unwrap().to_owned()],
+        FurtherInputs::Many { param } => {
+            params[param].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned()).collect()
+        }
+    };
+    let mut inputs = serde_json::Map::new();
+    let mut project = Project::new();
+    for (port, table) in example.inputs.iter().enumerate() {
+        let name = if port == 0 { "df".to_owned() } else { names[port - 1].clone() };
+        project = project.file(&format!("data/{name}.csv"), table);
+        inputs.insert(name.clone(), json!({ "connection": "here", "format": "csv", "path": format!("data/{name}.csv") }));
+    }
+    if params.is_null() {
+        params = json!({});
+    }
+    let yaml = json!({
+        "project": "example",
+        "connections": { "here": { "type": "local", "base_path": "." } },
+        "pipelines": [{ "pipeline": "p", "nodes": [{
+            "name": "n",
+            "inputs": inputs,
+            "transform": { "steps": [{ "operation": operation.name, "params": params }] },
+            "write": { "connection": "here", "format": "csv", "path": "out.csv", "mode": "overwrite" },
+        }] }],
+    });
+    let project = project.file("odibi.yaml", yaml.to_string());
+    let _ = project.odibi(&["run", "-q"]).exits(0);
+    let lines = |text: &str| -> (String, Vec<String>) {
+        let mut lines = text.lines().map(str::to_owned);
+        (lines.next().unwrap_or_default(), lines.collect())
+    };
+    let (header, mut rows) = lines(&project.text("out.csv"));
+    let (wanted_header, mut wanted) = lines(&example.output);
+    // Operations that repartition promise no order between partitions.
+    rows.sort();
+    wanted.sort();
+    assert_eq!((header, rows), (wanted_header, wanted), "`{}`: {}", operation.name, example.summary);
+}

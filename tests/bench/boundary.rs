@@ -142,9 +142,13 @@ impl Contest {
     }
 
     fn round(&mut self, batches: &[RecordBatch], round: usize, rows: usize) {
-        let Self { native, session, costs } = self;
-        let natively = || cpu_nanos(|| batches.iter().for_each(|b| drop(native.process(b))));
-        let sandboxed = || {
+        let Self {
+            native,
+            session,
+            costs,
+        } = self;
+        let mut natively = || cpu_nanos(|| batches.iter().for_each(|b| drop(native.process(b))));
+        let mut sandboxed = || {
             cpu_nanos(|| {
                 let mut out = Vec::new();
                 for batch in batches {
@@ -219,10 +223,22 @@ impl Native {
             Kernel::Parse => (&kernels::PARSE, kernels::parsed().into()),
             Kernel::Aggregate => (&kernels::AGGREGATE, Vec::new()),
         };
-        let fields = table.fields().iter().map(|f| f.as_ref().clone()).chain(adds);
+        let fields = table
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone())
+            .chain(adds);
         let output = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let reads = reads.iter().map(|name| table.index_of(name).unwrap()).collect();
-        Self { kernel, reads, output, groups: Groups::default() }
+        let reads = reads
+            .iter()
+            .map(|name| table.index_of(name).unwrap())
+            .collect();
+        Self {
+            kernel,
+            reads,
+            output,
+            groups: Groups::default(),
+        }
     }
 
     fn process(&mut self, batch: &RecordBatch) -> Option<RecordBatch> {
@@ -260,10 +276,18 @@ fn name(kernel: Kernel) -> &'static str {
 }
 
 fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let reference = OperationRef { plugin: None, name: name(kernel).to_owned() };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let reference = OperationRef {
+        plugin: None,
+        name: name(kernel).to_owned(),
+    };
     let operation = runtime.block_on(sandbox.resolve(&reference)).unwrap();
-    let plan = operation.plan(&serde_json::json!({}), &[kernels::table()]).unwrap();
+    let plan = operation
+        .plan(&serde_json::json!({}), &[kernels::table()])
+        .unwrap();
     let context = SessionContext {
         run_id: "00000000-0000-7000-8000-000000000000".to_owned(),
         pipeline: "bench".to_owned(),
@@ -282,18 +306,37 @@ fn component() -> ComponentSource {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("components");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root).args(["build", "--profile", "component", "--target", "wasm32-wasip2"]);
-    cargo.args(["--lib", "-p", "odibi-bench-kernels", "--target-dir"]).arg(&target_dir);
-    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+    cargo.current_dir(root).args([
+        "build",
+        "--profile",
+        "component",
+        "--target",
+        "wasm32-wasip2",
+    ]);
+    cargo
+        .args(["--lib", "-p", "odibi-bench-kernels", "--target-dir"])
+        .arg(&target_dir);
+    for variable in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
         cargo.env_remove(variable);
     }
-    let status = cargo.env("RUSTFLAGS", "-C target-feature=+simd128").status().unwrap();
-    assert!(status.success(), "the kernels do not build; the error stands above");
+    let status = cargo
+        .env("RUSTFLAGS", "-C target-feature=+simd128")
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "the kernels do not build; the error stands above"
+    );
     let wasm = target_dir.join("wasm32-wasip2/component/odibi_bench_kernels.wasm");
     ComponentSource {
         name: "kernels".to_owned(),
         bytes: std::fs::read(wasm).unwrap().into(),
         digest: None,
+        manifest: None,
     }
 }
 
@@ -301,7 +344,9 @@ fn component() -> ComponentSource {
 fn batches(rows: usize, batch_rows: usize) -> Vec<RecordBatch> {
     let mut noise = Noise(SEED);
     let starts = (0..rows).step_by(batch_rows);
-    starts.map(|start| batch(start, batch_rows.min(rows - start), &mut noise)).collect()
+    starts
+        .map(|start| batch(start, batch_rows.min(rows - start), &mut noise))
+        .collect()
 }
 
 fn batch(start: usize, rows: usize, noise: &mut Noise) -> RecordBatch {
@@ -375,7 +420,11 @@ impl Spread {
         } else {
             f64::midpoint(values[middle - 1], values[middle])
         };
-        Self { min: values[0], median, max: values[values.len() - 1] }
+        Self {
+            min: values[0],
+            median,
+            max: values[values.len() - 1],
+        }
     }
 
     fn show(&self, digits: usize) -> String {
@@ -385,7 +434,11 @@ impl Spread {
 }
 
 fn bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap()).sum()
+    batch
+        .columns()
+        .iter()
+        .map(|c| c.to_data().get_slice_memory_size().unwrap())
+        .sum()
 }
 
 fn per(total: usize, rows: usize) -> f64 {

@@ -63,7 +63,7 @@ fn bytes_that_are_not_utf8_name_the_line() {
 
 #[test]
 fn duplicate_column_names_are_refused() {
-    check(b"a,a\n1,2\n", "read/bad-file", &["in.csv", "`a`"]);
+    check(b"a,a\n1,2\n", "read/duplicate-column", &["in.csv", "`a`"]);
 }
 
 #[test]

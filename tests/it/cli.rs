@@ -127,13 +127,50 @@ fn no_project_file_says_what_was_looked_for() {
 fn validate_shows_all_faults_with_place_snippet_and_hint() {
     let yaml = GOOD.replace("depends_on: [load]", "depends_on: [laod]").replace("distinct}", "distnct}");
     let invocation = Project::with(&yaml).odibi(&["validate"]).exits(78);
-    expect![[r#""#]].assert_eq(&invocation.snapshot());
+    expect![[r#"
+        exit: 78
+        --- stdout
+        --- stderr
+        error[config/unknown-node]: node `clean` depends on `laod`, which does not exist
+          --> odibi.yaml:12:22
+           |
+        12 |         depends_on: [laod]
+           |                      ^^^^ not a node of pipeline `orders`
+           |
+        hint: did you mean `load`?
+
+        error[config/unknown-operation]: operation `distnct` does not exist
+          --> odibi.yaml:23:27
+           |
+        23 |             - {operation: distnct}
+           |                           ^^^^^^^
+           |
+        hint: did you mean `distinct`?
+
+        invalid project: 2 errors; no node was run
+    "#]].assert_eq(&invocation.snapshot());
 }
 
 #[test]
 fn plan_lists_what_would_happen() {
     let invocation = good().odibi(&["plan"]);
-    expect![[r#""#]].assert_eq(&invocation.snapshot());
+    expect![[r#"
+        exit: 0
+        --- stdout
+        pipeline orders
+          load
+            reads   df = here:orders.csv (csv)
+          clean
+            reads   df = node orders.load
+            step    clean_text {"columns":["city"],"case":"upper"}
+            writes  here:out/clean.csv (csv, overwrite)
+          cities
+            reads   df = node orders.clean
+            step    select_columns {"columns":["city"]}
+            step    distinct {}
+            writes  here:out/cities.jsonl (json lines, overwrite)
+        --- stderr
+    "#]].assert_eq(&invocation.snapshot());
 }
 
 #[test]

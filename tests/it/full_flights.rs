@@ -16,11 +16,11 @@ pipelines:
   - pipeline: full
     nodes:
       - name: flights
-        read: {connection: here, format: csv, path: flights.csv}
+        read: {connection: here, format: csv, path: flights.csv, options: {null_values: [NA]}}
         transform:
           steps:
             - {operation: trim_whitespace, params: {columns: [carrier, dest]}}
-            - {operation: fill_nulls, params: {values: {dep_delay: 0.0}}}
+            - {operation: fill_nulls, params: {values: {dep_delay: 0}}}
             - {operation: hash_columns, params: {columns: [tailnum]}}
         write: {connection: here, format: parquet, path: out/flights.parquet, mode: overwrite}
       - name: routes

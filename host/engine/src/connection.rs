@@ -144,17 +144,15 @@ impl Root {
         self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
     }
 
-    /// Names in a directory, sorted. Names that are not UTF-8 are left out.
+    /// Names in a directory, sorted. What is not UTF-8 in a name becomes U+FFFD.
     pub(crate) fn names(&self, dir: &str) -> Result<Vec<String>, Errno> {
         let fd = self.open_dir(dir)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(fd.as_fd())? {
             let entry = entry?;
-            if let Ok(name) = entry.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
-                names.push(name.to_owned());
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
             }
         }
         names.sort();

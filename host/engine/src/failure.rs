@@ -28,10 +28,10 @@ pub(crate) fn classify(error: &(dyn Error + 'static), during: During<'_>) -> Fai
         if let Some(failure) = at.downcast_ref::<Failure>() {
             return failure.clone();
         }
-        if let Some(io) = at.downcast_ref::<io::Error>() {
-            if io.get_ref().is_none() {
-                return of_io(io, during);
-            }
+        if let Some(io) = at.downcast_ref::<io::Error>()
+            && io.get_ref().is_none()
+        {
+            return of_io(io, during);
         }
         let datafusion = at
             .downcast_ref::<DataFusionError>()

@@ -49,7 +49,7 @@ use self::failure::{During, classify, internal, panic_text};
 use self::limits::{
     BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, MEMORY_BYTES_DEFAULT, PARTITION_BYTES_MIN, STACK_BYTES,
 };
-use self::stage::{Job, Ready};
+use self::stage::{NodeAttempt, Ready};
 use self::write::spool::Spool;
 
 /// Consumers of memory that are named when it runs out.
@@ -172,7 +172,11 @@ impl DataEngine {
         Ok(shown)
     }
 
-    async fn job(&self, attempt: &Attempt<'_>, abandoned: Arc<AtomicBool>) -> Result<Job, Failure> {
+    async fn prepare(
+        &self,
+        attempt: &Attempt<'_>,
+        abandoned: Arc<AtomicBool>,
+    ) -> Result<NodeAttempt, Failure> {
         let node = attempt.node;
         let mut operations = Vec::with_capacity(node.steps.len());
         for (index, step) in node.steps.iter().enumerate() {
@@ -190,7 +194,7 @@ impl DataEngine {
             InputSource::Node(id) => spools.get(&(attempt.run_id.to_owned(), *id)).cloned(),
             InputSource::Read(_) => None,
         };
-        Ok(Job {
+        Ok(NodeAttempt {
             operations,
             spools: node.inputs.iter().map(|i| spool(&i.source)).collect(),
             context: SessionContext {
@@ -230,8 +234,8 @@ impl Engine for DataEngine {
     async fn stage(&self, attempt: Attempt<'_>) -> Result<Staged, Failure> {
         let abandoned = Arc::new(AtomicBool::new(false));
         let _waiting = Waiting(Arc::clone(&abandoned));
-        let job = self.job(&attempt, abandoned).await?;
-        let ready = on_thread("odibi-node", move || job.run()).await?;
+        let prepared = self.prepare(&attempt, abandoned).await?;
+        let ready = on_thread("odibi-node", move || prepared.run()).await?;
         let token = self.tokens.fetch_add(1, Ordering::Relaxed);
         let facts = ready.facts.clone();
         lock(&self.ready).insert(token, ready);

@@ -28,7 +28,7 @@ use crate::write::WriteTable;
 use crate::write::spool::{Spool, SpoolWriter};
 
 /// All that an attempt needs.
-pub(crate) struct Job {
+pub(crate) struct NodeAttempt {
     pub(crate) node: PlannedNode,
     pub(crate) operations: Vec<Arc<dyn Operation>>,
     /// For each input that is another node's output.
@@ -54,7 +54,7 @@ pub(crate) struct Ready {
     pub(crate) spool: Option<Spool>,
 }
 
-impl Job {
+impl NodeAttempt {
     fn stopped(&self) -> bool {
         self.context.cancel.is_cancelled() || self.abandoned.load(Ordering::Acquire)
     }
@@ -104,7 +104,12 @@ impl Job {
         // The streams are gone, so every thread comes to its end; their costs are known then.
         run.join();
         drained?;
-        let (tally, file, spool, written) = sink.finish()?;
+        let Sunk {
+            tally,
+            file,
+            spool,
+            written,
+        } = sink.finish()?;
         let facts = self.facts(&tables, &result, &run, tally, written);
         Ok(Ready {
             run_id: self.context.run_id.clone(),
@@ -231,6 +236,14 @@ impl Job {
     }
 }
 
+/// What a sink leaves behind.
+struct Sunk {
+    tally: Tally,
+    file: Option<Staged>,
+    spool: Option<Spool>,
+    written: Option<FileFact>,
+}
+
 /// Where the result goes: counted, written, spooled.
 struct Sink {
     schema: SchemaRef,
@@ -241,8 +254,12 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(job: &Job, staged: Option<Staged>, schema: &SchemaRef) -> Result<Self, Failure> {
-        let writer = match (&job.node.write, &staged) {
+    fn new(
+        attempt: &NodeAttempt,
+        staged: Option<Staged>,
+        schema: &SchemaRef,
+    ) -> Result<Self, Failure> {
+        let writer = match (&attempt.node.write, &staged) {
             (Some(write), Some(staged)) => Some(crate::write::begin(
                 &write.format,
                 schema,
@@ -251,12 +268,12 @@ impl Sink {
             )?),
             _ => None,
         };
-        let spool = if job.node.has_dependents {
-            Some(SpoolWriter::create(&job.scratch_dir, schema)?)
+        let spool = if attempt.node.has_dependents {
+            Some(SpoolWriter::create(&attempt.scratch_dir, schema)?)
         } else {
             None
         };
-        let tally = Tally::new(schema, job.sample_rows_max);
+        let tally = Tally::new(schema, attempt.sample_rows_max);
         Ok(Self {
             schema: Arc::clone(schema),
             tally,
@@ -286,12 +303,17 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(self) -> Result<(Tally, Option<Staged>, Option<Spool>, Option<FileFact>), Failure> {
+    fn finish(self) -> Result<Sunk, Failure> {
         if let Some(writer) = self.writer {
             writer.finish()?;
         }
         let spool = self.spool.map(SpoolWriter::finish).transpose()?;
         let written = self.staged.as_ref().map(Staged::sync).transpose()?;
-        Ok((self.tally, self.staged, spool, written))
+        Ok(Sunk {
+            tally: self.tally,
+            file: self.staged,
+            spool,
+            written,
+        })
     }
 }

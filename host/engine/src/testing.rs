@@ -1,6 +1,8 @@
 //! Fakes for the tests of this crate: native operations, a project directory, nodes.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod failing;
+mod fakes;
 mod formats;
 mod publishing;
 mod steps;
@@ -393,7 +395,7 @@ pub(crate) fn node() -> PlannedNode {
 /// Builds nodes.
 pub(crate) trait Build {
     fn read(self, format: ReadFormat, path: &str) -> Self;
-    fn from_node(self, id: usize) -> Self;
+    fn of_node(self, id: usize) -> Self;
     fn step(self, name: &str) -> Self;
     fn step_with(self, name: &str, params: Value, further: &[usize]) -> Self;
     fn write(self, format: WriteFormat, path: &str) -> Self;
@@ -417,7 +419,7 @@ impl Build for PlannedNode {
         self
     }
 
-    fn from_node(mut self, id: usize) -> Self {
+    fn of_node(mut self, id: usize) -> Self {
         let source = InputSource::Node(NodeId(id));
         self.inputs.push(Input {
             name: format!("in{}", self.inputs.len()),

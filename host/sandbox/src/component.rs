@@ -19,6 +19,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use self::store::ArtifactStore;
+use crate::host_api::meter::monotonic_ns;
 use crate::host_api::{Guest, Logical};
 use crate::instance::{Exports, Ready, Running};
 use crate::limits::{COMPONENT_BYTES_MAX, Limits, exceeded};
@@ -135,12 +136,12 @@ impl Loader {
             plugin: plugin.clone(),
             bytes,
         });
-        let start = std::time::Instant::now();
+        let start_ns = monotonic_ns();
         let compiled = Component::from_binary(&self.engine, &source.bytes);
         notify(CompileNotice::Finished {
             plugin: plugin.clone(),
             bytes,
-            elapsed: start.elapsed(),
+            elapsed: Duration::from_nanos(monotonic_ns() - start_ns),
         });
         compiled.map_err(|e| {
             let message = format!("plugin `{plugin}` could not be compiled");
@@ -174,6 +175,7 @@ impl Loader {
 /// `plugin/missing`, `plugin/not-a-component` when it cannot be read, `limit/component`.
 pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Failure> {
     let failed = |error: std::io::Error| {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the cause says the rest")]
         let (class, code, what) = match error.kind() {
             std::io::ErrorKind::NotFound => (
                 FailureClass::Missing,

@@ -79,6 +79,7 @@ impl Running {
         let guest = Guest::new(Arc::clone(&ready.limits), logical, cancel);
         let mut store = Store::new(ready.pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
+        store.set_max_component_handles(ready.limits.handles_max);
         store.set_hostcall_fuel(ready.limits.hostcall_fuel_bytes());
         store.epoch_deadline_callback(|cx: StoreContextMut<'_, Guest>| {
             match cx.data().meter.check() {

@@ -126,7 +126,7 @@ impl Limits {
 /// Largest component that is compiled (64 MiB).
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
-/// A limit failure: `which` is the part of the code after `limit/`.
+/// A limit failure. `which` names the limit; the code is `limit/` and its kind.
 pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
     let (what, unit, hint) = match which {
         "guest-memory" => (
@@ -179,9 +179,17 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
     } else {
         format!(" {unit}")
     };
+    // Two limits of one kind share a code, and so its explanation.
+    let code = match which {
+        "batch-rows" => "batch-output",
+        "output-rows" => "output",
+        "plan-columns" => "plan-size",
+        "guest-table" => "guest-memory",
+        other => other,
+    };
     Failure::new(
         FailureClass::Limit,
-        format!("limit/{which}"),
+        format!("limit/{code}"),
         format!("the plugin went over its limit for {what}: {limit}{unit}, asked for {asked}"),
     )
     .of_limit(which, limit, asked)

@@ -18,8 +18,8 @@ use crate::host_api::report::clean;
 use crate::instance::Running;
 use crate::limits::exceeded;
 
-/// Depth of the summary that `finish` returns.
-const SUMMARY_CHARS_SHOWN: usize = 200;
+/// How much of a summary that is not JSON is shown.
+const SUMMARY_BYTES_SHOWN: usize = 200;
 
 /// A session.
 pub(crate) struct Open {
@@ -188,7 +188,7 @@ impl Session for Open {
                 "plan",
                 format!(
                     "the summary of `finish` is not JSON: {}",
-                    clean(&text, SUMMARY_CHARS_SHOWN)
+                    clean(&text, SUMMARY_BYTES_SHOWN)
                 ),
             )
             .cause(e.to_string())

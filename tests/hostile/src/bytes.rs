@@ -62,7 +62,8 @@ pub fn process(operation: &str, state: &mut State, batch: &[u8]) -> bool {
     if !OPERATIONS.contains(&operation) {
         return false;
     }
-    let sound = wire::encode(&wire::decode(&state.inputs[0], batch.to_vec()));
+    let sound = wire::decode(&state.inputs[0], batch.to_vec(), &mut state.dictionaries);
+    let sound = wire::encode(&sound);
     let spoilt = match operation {
         "empty" => vec![],
         "rubbish" => vec![0xa5; 4_096],

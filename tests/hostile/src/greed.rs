@@ -80,7 +80,7 @@ pub fn process(operation: &str) -> Result<(), Failure> {
             let _ = emit(0, &parts, Origin::Fresh);
         }
         "list_flood" => {
-            let parts: Vec<&[u8]> = vec![&[]; 8_000_000];
+            let parts: Vec<&[u8]> = vec![&[]; 5_000_000];
             let _ = emit(0, &parts, Origin::Fresh);
         }
         _ => {}

@@ -12,15 +12,18 @@ use crate::{
     PassedColumn, Retry, Spread, State, failure, report, send, wire,
 };
 
-/// `identity` passes all through, `copy` sends all back, `picked` keeps every other row (backwards when the number of
-/// rows is odd), `same_rows` adds a column `doubled` from the first, `count` emits one row at the end, `refuses` reports a
-/// failure of its params, `environment` logs what it sees of the world.
+/// `identity` passes all through, `copy` sends all back, `alternating` too, every other batch as `same-rows`; `picked` keeps
+/// every other row (backwards when the number of rows is odd), `same_rows` adds a column `doubled` from the first, `count`
+/// emits one row at the end, `copy_forever` never stops sending, `refuses` reports a failure of its params, `environment`
+/// logs what it sees of the world.
 pub const OPERATIONS: &[&str] = &[
     "identity",
     "copy",
     "picked",
     "same_rows",
     "count",
+    "copy_forever",
+    "alternating",
     "refuses",
     "environment",
 ];
@@ -105,7 +108,7 @@ pub fn process(
     port: u32,
     bytes: Vec<u8>,
 ) -> Result<Appetite, Failure> {
-    let batch = wire::decode(&state.inputs[port as usize], bytes);
+    let batch = wire::decode(&state.inputs[port as usize], bytes, &mut state.dictionaries);
     let rows = batch.num_rows();
     state.rows += rows as i64;
     match operation {
@@ -132,7 +135,11 @@ pub fn process(
                 .expect("one column");
             send_batch(state, &computed, Origin::SameRows)?;
         }
+        "alternating" if state.batches % 2 == 0 => send_batch(state, &batch, Origin::SameRows)?,
         "count" => {}
+        "copy_forever" => loop {
+            send_batch(state, &batch, Origin::Fresh)?;
+        },
         "environment" => {
             environment();
             send_batch(state, &batch, Origin::Fresh)?;

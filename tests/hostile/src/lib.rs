@@ -55,6 +55,7 @@ extern "C" fn start() {
 struct State {
     operation: String,
     inputs: Vec<SchemaRef>,
+    dictionaries: wire::Dictionaries,
     encoder: Option<wire::Encoder>,
     batches: u64,
     rows: i64,
@@ -120,6 +121,7 @@ impl Execution for Hostile {
         STATE.set(Some(State {
             operation,
             inputs,
+            dictionaries: Default::default(),
             encoder: None,
             batches: 0,
             rows: 0,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::RecordBatchDecoder;
 use arrow_ipc::writer::{StreamEncoder, StreamWriter};
@@ -32,10 +32,11 @@ pub fn bounds(bytes: &[u8], at: usize) -> (usize, usize) {
     (body, body + message.bodyLength() as usize)
 }
 
-/// Decodes what the host sent, dictionaries included. Only the first batch of a session may bring dictionaries.
-pub fn decode(schema: &SchemaRef, bytes: Vec<u8>) -> RecordBatch {
+pub type Dictionaries = HashMap<i64, ArrayRef>;
+
+/// Decodes what the host sent; dictionaries that it brings are remembered.
+pub fn decode(schema: &SchemaRef, bytes: Vec<u8>, dictionaries: &mut Dictionaries) -> RecordBatch {
     let bytes = Buffer::from_vec(bytes);
-    let mut dictionaries = HashMap::new();
     let mut at = 0;
     loop {
         let (body, next) = bounds(&bytes, at);
@@ -44,7 +45,7 @@ pub fn decode(schema: &SchemaRef, bytes: Vec<u8>) -> RecordBatch {
         if let Some(batch) = message.header_as_record_batch() {
             let version = MetadataVersion::V5;
             let decoder =
-                RecordBatchDecoder::try_new(&data, batch, schema.clone(), &dictionaries, &version);
+                RecordBatchDecoder::try_new(&data, batch, schema.clone(), dictionaries, &version);
             return decoder
                 .and_then(|d| d.read_record_batch())
                 .expect("a sound batch");
@@ -56,7 +57,7 @@ pub fn decode(schema: &SchemaRef, bytes: Vec<u8>) -> RecordBatch {
             &data,
             batch,
             schema,
-            &mut dictionaries,
+            dictionaries,
             &MetadataVersion::V5,
         )
         .expect("a sound dictionary");

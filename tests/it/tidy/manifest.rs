@@ -1,7 +1,7 @@
 //! Which workspace crate may depend on which.
 
 /// Each crate and the crates of ours that its `[dependencies]` may name.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("odibi-plan", &[]),
     ("odibi-story", &["odibi-plan"]),
     ("odibi-run", &["odibi-plan", "odibi-story"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("odibi-sdk", &[]),
     ("odibi-columns", &["odibi-sdk"]),
     ("odibi-rows", &["odibi-sdk"]),
+    ("odibi-bench-kernels", &["odibi-sdk"]),
     ("odibi-bundle", &[]),
     (
         "odibi-tests",
@@ -34,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "odibi-sdk",
             "odibi-columns",
             "odibi-rows",
+            "odibi-bench-kernels",
             "odibi-bundle",
         ],
     ),

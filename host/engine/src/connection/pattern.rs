@@ -46,14 +46,25 @@ pub(crate) fn expand(root: &Root, path: &str) -> Result<Vec<String>, Failure> {
 }
 
 fn matches(root: &Root, dir: &str, part: &str) -> Result<Vec<String>, Failure> {
-    match root.names(dir) {
-        Ok(names) => Ok(names
-            .iter()
-            .filter(|n| fits(part, n))
-            .map(|n| join(dir, n))
-            .collect()),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(Vec::new()),
-        Err(errno) => Err(root.fault(errno, &root.shown(dir))),
+    let names = match root.names(dir) {
+        Ok(names) => names,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(errno) => return Err(root.fault(errno, &root.shown(dir))),
+    };
+    let found: Vec<String> = names
+        .iter()
+        .filter(|n| fits(part, n))
+        .map(|n| join(dir, n))
+        .collect();
+    // Leaving it out would drop its rows silently.
+    match found.iter().find(|n| n.contains('\u{fffd}')) {
+        Some(odd) => Err(Failure::new(
+            FailureClass::Data,
+            code::READ_BAD_FILE,
+            format!("the name of a file is not UTF-8: `{}`", root.shown(odd)),
+        )
+        .hint("rename the file")),
+        None => Ok(found),
     }
 }
 
@@ -129,6 +140,7 @@ fn class(pattern: &[char], c: char) -> Option<(bool, usize)> {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::path::Path;
 
     use odibi_plan::plan::{Connection, ConnectionKind};
@@ -197,6 +209,9 @@ mod tests {
         ] {
             assert_eq!(expand(&root, pattern).unwrap(), expected, "{pattern}");
         }
+        let odd = std::ffi::OsStr::from_bytes(b"odd\xff.csv");
+        fs::write(dir.path().join(odd), "").unwrap();
+        assert_eq!(expand(&root, "o*.csv").unwrap_err().code, "read/bad-file");
         for pattern in ["c/*.csv", "*.parquet", "a/x.txt/*"] {
             assert_eq!(
                 expand(&root, pattern).unwrap_err().code,

@@ -62,7 +62,7 @@ impl NodeRun {
         }
     }
 
-    /// The one that a task belongs to.
+    /// The one that an operator runs for.
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
         context
             .session_config()

@@ -24,14 +24,14 @@ use crate::limits::QUEUE_BATCHES;
 #[derive(Debug)]
 pub(crate) enum End {
     /// Something went wrong.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// Nobody reads any more.
     Unread,
 }
 
 impl From<Failure> for End {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(Box::new(failure))
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn start<T: Send + 'static>(
             .unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into()));
         if let Err(End::Failed(failure)) = ended {
             // Nobody is there to hear of it when this fails.
-            let _ = outlet.queue.blocking_send(Err(carry(failure)));
+            let _ = outlet.queue.blocking_send(Err(carry(*failure)));
         }
     };
     threads.spawn(name, thread).map_err(carry)?;

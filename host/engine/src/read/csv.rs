@@ -43,6 +43,9 @@ struct CsvFile {
     places: Vec<usize>,
 }
 
+/// Names and kinds of the columns of one file.
+type Columns = (Vec<String>, Vec<Kinds>);
+
 impl CsvFiles {
     /// Settles the columns of all files.
     pub(crate) fn open(
@@ -94,12 +97,7 @@ impl CsvFiles {
     }
 
     /// Names and kinds of one file; `None` when it has no bytes.
-    fn infer(
-        &self,
-        path: &str,
-        shown: &str,
-        stop: Stop<'_>,
-    ) -> Result<Option<(Vec<String>, Vec<Kinds>)>, Failure> {
+    fn infer(&self, path: &str, shown: &str, stop: Stop<'_>) -> Result<Option<Columns>, Failure> {
         let mut records = self.records(path, shown)?;
         let mut rows = Rows::default();
         let Some(names) = self.names(&mut records, &mut rows, shown)? else {

@@ -41,7 +41,7 @@ fn a_node_reads_the_output_of_another_in_order_once_it_is_published() {
     }
     house.put("a.csv", &text);
     let feeding = node().read(csv_in(), "a.csv").number(4).depended_on();
-    let reading = node().from_node(4).write(csv_out(), "o.csv");
+    let reading = node().of_node(4).write(csv_out(), "o.csv");
     let staged = house.stage(&feeding).unwrap();
     assert_eq!(
         house.stage(&reading).unwrap_err().class,

@@ -1,124 +1,15 @@
-//! Steps over fake operations: order, spreading, ports, early stop, failures.
+//! Steps over fake operations: order, spreading, ports, early stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array as _, ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use arrow_select::filter::filter_record_batch;
-use odibi_run::port::{Appetite, SortKey, Spread};
-use odibi_story::failure::{Failure, FailureClass};
+use odibi_run::port::{SortKey, Spread};
 use serde_json::json;
 
+use super::fakes::{column, even, first_of_key, identity, limit, numbers, uneven};
 use super::{Body, Build as _, Call, Fake, House, csv_in, csv_out, more, node, plan_like};
-
-/// `n,k` with n from 0 and k = n mod 7.
-fn numbers(rows: i64) -> String {
-    let mut text = String::from("n,k\n");
-    for n in 0..rows {
-        text += &format!("{n},{}\n", n % 7);
-    }
-    text
-}
-
-fn column(batch: &RecordBatch, index: usize) -> &Int64Array {
-    batch.column(index).as_primitive::<Int64Type>()
-}
-
-fn identity(spread: Spread) -> Arc<Fake> {
-    Fake::map(spread, |batch| more(vec![batch.clone()]))
-}
-
-/// Keeps even `n`.
-fn even(spread: Spread) -> Arc<Fake> {
-    Fake::map(spread, |batch| {
-        let keep: BooleanArray = column(batch, 0)
-            .iter()
-            .map(|n| n.map(|n| n % 2 == 0))
-            .collect();
-        more(vec![filter_record_batch(batch, &keep).unwrap()])
-    })
-}
-
-/// The first row of every `k`, in the order asked for.
-fn first_of_key(sorted_by: Vec<SortKey>) -> Arc<Fake> {
-    Fake::new(
-        move |inputs| {
-            let mut plan = plan_like(inputs, Spread::PerPartition);
-            plan.inputs[0].partition_by = vec![1];
-            plan.inputs[0].sorted_by.clone_from(&sorted_by);
-            plan
-        },
-        |_| {
-            let mut seen = std::collections::HashSet::new();
-            Box::new(move |call| match call {
-                Call::Process(_, batch) => {
-                    let keep: BooleanArray = column(batch, 1)
-                        .iter()
-                        .map(|k| Some(seen.insert(k)))
-                        .collect();
-                    more(vec![filter_record_batch(batch, &keep).unwrap()])
-                }
-                Call::Drain(_) | Call::Finish => more(Vec::new()),
-            })
-        },
-    )
-}
-
-fn limit(rows: usize) -> Arc<Fake> {
-    Fake::new(
-        |inputs| plan_like(inputs, Spread::Single),
-        move |_| {
-            let mut left = rows;
-            Box::new(move |call| match call {
-                Call::Process(_, batch) => {
-                    let taken = left.min(batch.num_rows());
-                    left -= taken;
-                    let appetite = if left == 0 {
-                        Appetite::Enough
-                    } else {
-                        Appetite::More
-                    };
-                    Ok((vec![batch.slice(0, taken)], appetite))
-                }
-                Call::Drain(_) | Call::Finish => more(Vec::new()),
-            })
-        },
-    )
-}
-
-/// Fails, or panics, at the batch that holds this `n`.
-fn breaking(spread: Spread, at: i64, panics: bool) -> Arc<Fake> {
-    Fake::map(spread, move |batch| {
-        if column(batch, 0).iter().flatten().any(|n| n == at) {
-            assert!(!panics, "planted");
-            return Err(Failure::new(
-                FailureClass::Guest,
-                "guest/planted",
-                "planted",
-            ));
-        }
-        more(vec![batch.clone()])
-    })
-}
-
-/// Spins longer for some batches, so that instances overtake each other.
-fn uneven() -> Arc<Fake> {
-    let calls = Arc::new(AtomicUsize::new(0));
-    Fake::map(Spread::PerBatch, move |batch| {
-        let turns = if calls.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
-            2_000
-        } else {
-            1
-        };
-        for _ in 0..turns {
-            std::thread::yield_now();
-        }
-        more(vec![batch.clone()])
-    })
-}
 
 #[test]
 fn rows_keep_their_order_through_every_spread() {
@@ -463,163 +354,6 @@ fn two_inputs_with_keys_of_one_type_meet_in_partitions() {
 }
 
 #[test]
-fn a_failing_step_fails_the_node_and_leaves_the_target() {
-    for spread in [Spread::Single, Spread::PerBatch, Spread::PerPartition] {
-        for panics in [false, true] {
-            let house = House::new()
-                .operation("same", identity(Spread::PerBatch))
-                .operation("key", first_of_key(Vec::new()))
-                .operation("x", breaking(spread, 3_000, panics));
-            house.put("a.csv", numbers(10_000));
-            house.put("o.csv", "old");
-            let steps = node()
-                .read(csv_in(), "a.csv")
-                .step("same")
-                .step("x")
-                .step("same")
-                .depended_on();
-            let failure = house.run(&steps.write(csv_out(), "o.csv")).unwrap_err();
-            let (class, code) = if panics {
-                (FailureClass::Internal, "engine/internal")
-            } else {
-                (FailureClass::Guest, "guest/planted")
-            };
-            assert_eq!(
-                (failure.class, failure.code.as_str(), failure.step),
-                (class, code, Some(1)),
-                "{spread:?}"
-            );
-            assert_eq!(house.text("o.csv"), "old");
-            assert_eq!(house.entries(""), ["a.csv", "o.csv"]);
-            assert_eq!(house.scratch_files(), 0);
-        }
-    }
-}
-
-#[test]
-fn a_failure_in_a_partition_comes_through_the_repartition() {
-    let keyed = Fake::new(
-        |inputs| {
-            let mut plan = plan_like(inputs, Spread::PerPartition);
-            plan.inputs[0].partition_by = vec![1];
-            plan
-        },
-        |_| {
-            Box::new(|call| match call {
-                Call::Process(_, batch)
-                    if column(batch, 0).iter().flatten().any(|n| n == 4_000) =>
-                {
-                    Err(Failure::new(FailureClass::Data, "guest/planted", "planted"))
-                }
-                Call::Process(_, batch) => more(vec![batch.clone()]),
-                Call::Drain(_) | Call::Finish => more(Vec::new()),
-            })
-        },
-    );
-    let house = House::new()
-        .operation("keyed", keyed)
-        .operation("x", breaking(Spread::Single, 4_000, false));
-    house.put("a.csv", numbers(10_000));
-    let below = node()
-        .read(csv_in(), "a.csv")
-        .step("x")
-        .step("keyed")
-        .write(csv_out(), "o.csv");
-    assert_eq!(
-        house.run(&below).unwrap_err().step,
-        Some(0),
-        "an error under the repartition"
-    );
-    let inside = node()
-        .read(csv_in(), "a.csv")
-        .step("keyed")
-        .write(csv_out(), "o.csv");
-    assert_eq!(house.run(&inside).unwrap_err().class, FailureClass::Data);
-}
-
-#[test]
-fn a_bad_row_met_while_running_is_a_failure_with_its_line() {
-    let house = House::new().operation("key", first_of_key(Vec::new()));
-    let mut text = numbers(5_000);
-    text += "x,1\n";
-    house.put("a.csv", text);
-    let options = odibi_plan::plan::CsvRead {
-        infer_rows: Some(10),
-        ..super::csv_options()
-    };
-    let read = node().read(odibi_plan::plan::ReadFormat::Csv(options), "a.csv");
-    let failure = house
-        .run(&read.step("key").write(csv_out(), "o.csv"))
-        .unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.step),
-        ("read/bad-row", None)
-    );
-    assert!(
-        failure.message.contains("line 5002: column `n`"),
-        "{failure:?}"
-    );
-}
-
-#[test]
-fn a_refused_plan_names_step_and_param_before_any_row_is_read() {
-    let house = House::new().operation("x", identity(Spread::Single));
-    house.put("a.csv", numbers(10));
-    let steps = node()
-        .read(csv_in(), "a.csv")
-        .step("x")
-        .step_with("x", json!({"refuse": 1}), &[]);
-    let failure = house.run(&steps.write(csv_out(), "new/o.csv")).unwrap_err();
-    assert_eq!(
-        (failure.step, failure.param.as_deref()),
-        (Some(1), Some("/refuse"))
-    );
-    assert_eq!(house.entries(""), ["a.csv"]);
-    assert_eq!(house.progress.rows_read.load(Ordering::Relaxed), 0);
-    let failure = house
-        .run(&node().read(csv_in(), "a.csv").step("x").step("unknown"))
-        .unwrap_err();
-    assert_eq!(
-        (failure.class, failure.step),
-        (FailureClass::Missing, Some(1))
-    );
-}
-
-#[test]
-fn a_plan_or_table_that_lies_is_a_breach_of_contract() {
-    let lying_plan = Fake::new(
-        |inputs| {
-            let mut plan = plan_like(inputs, Spread::Single);
-            plan.inputs[0].need = vec![99];
-            plan
-        },
-        |_| Box::new(|_| more(Vec::new())),
-    );
-    let lying_table = Fake::map(Spread::Single, |batch| {
-        more(vec![batch.project(&[0]).unwrap()])
-    });
-    for (fake, code) in [
-        (lying_plan, "engine/bad-plan"),
-        (lying_table, "engine/bad-output"),
-    ] {
-        let house = House::new().operation("x", fake);
-        house.put("a.csv", numbers(10));
-        let failure = house
-            .run(
-                &node()
-                    .read(csv_in(), "a.csv")
-                    .step("x")
-                    .write(csv_out(), "o.csv"),
-            )
-            .unwrap_err();
-        assert_eq!(
-            (failure.class, failure.code.as_str(), failure.step),
-            (FailureClass::Contract, code, Some(0))
-        );
-    }
-}
-
-#[test]
 fn columns_that_nobody_needs_are_not_read() {
     // Needs `n`, passes `t` through, drops the rest.
     let picky = Fake::new(
@@ -671,7 +405,7 @@ fn columns_that_nobody_needs_are_not_read() {
         node().read(csv_in(), "a.csv"),
         node().read(odibi_plan::plan::ReadFormat::Parquet, "a.parquet"),
         node().read(odibi_plan::plan::ReadFormat::JsonLines, "a.jsonl"),
-        node().from_node(1),
+        node().of_node(1),
     ] {
         house
             .run(&from.step("x").write(csv_out(), "o.csv"))

@@ -44,7 +44,7 @@ impl ParquetWriter {
         let properties = WriterProperties::builder()
             .set_compression(compression)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-            .set_created_by(format!("odibi {}", env!("CARGO_PKG_VERSION")))
+            .set_created_by(format!("odibi version {}", env!("CARGO_PKG_VERSION")))
             .build();
         let options = ArrowWriterOptions::new()
             .with_properties(properties)

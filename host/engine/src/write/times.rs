@@ -35,6 +35,10 @@ pub(crate) fn check_times(batch: &RecordBatch, shown: &str) -> Result<(), Failur
     Ok(())
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types have a text form for every value"
+)]
 fn writable(array: &ArrayRef) -> bool {
     let days = |per_day: i64| (FIRST_DAY * per_day, (LAST_DAY + 1) * per_day - 1);
     match array.data_type() {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, make_array,
+};
 use arrow_buffer::{ArrowNativeType, BooleanBufferBuilder, Buffer};
 use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType};
@@ -12,6 +14,7 @@ use odibi_run::port::OperationPlan;
 use odibi_story::failure::{Failure, FailureClass};
 
 use super::decode::mismatch;
+use super::schema::same_type;
 use super::{broken, layout};
 use crate::limits::{Limits, exceeded};
 
@@ -123,12 +126,45 @@ pub(crate) fn attach(
 /// `contract/schema`.
 pub(crate) fn whole(
     plan: &OperationPlan,
-    columns: Vec<ArrayRef>,
+    mut columns: Vec<ArrayRef>,
     rows: usize,
 ) -> Result<RecordBatch, Failure> {
+    for (column, field) in columns.iter_mut().zip(plan.output.fields()) {
+        if column.data_type() != field.data_type()
+            && same_type(column.data_type(), field.data_type())
+        {
+            let data = retyped(column.to_data(), field.data_type()).map_err(|e| internal(&e))?;
+            *column = make_array(data);
+        }
+    }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(&plan.output), columns, &options)
         .map_err(|e| mismatch(&e))
+}
+
+/// The same values under a type that differs in the metadata of nested fields: the host's own columns keep theirs, which
+/// no guest ever saw.
+fn retyped(data: ArrayData, to: &DataType) -> Result<ArrayData, ArrowError> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other types hold no fields"
+    )]
+    let types: Vec<&DataType> = match to {
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::FixedSizeList(f, _)
+        | DataType::Map(f, _) => vec![f.data_type()],
+        DataType::Struct(fields) => fields.iter().map(|f| f.data_type()).collect(),
+        _ => return Ok(data),
+    };
+    let children = data.child_data().iter().cloned().zip(types);
+    let children = children
+        .map(|(child, to)| retyped(child, to))
+        .collect::<Result<_, _>>()?;
+    data.into_builder()
+        .data_type(to.clone())
+        .child_data(children)
+        .build()
 }
 
 fn internal(error: &ArrowError) -> Failure {
@@ -250,6 +286,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::types::Int64Type;
     use arrow_array::{Int64Array, StringArray};
     use arrow_schema::{Field, Schema};
     use odibi_run::port::Spread;
@@ -353,6 +390,23 @@ mod tests {
             range_bytes(&data, 0, 1)
         );
         assert!(range_bytes(&data, 1, 1) < 50);
+    }
+
+    #[test]
+    fn nested_metadata_of_the_hosts_columns_stays_with_fresh_rows() {
+        let column = |item: Field| {
+            let lists = [Some(vec![Some(1), None]), None];
+            let plain = arrow_array::ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+            let (_, offsets, values, nulls) = plain.into_parts();
+            let list = arrow_array::ListArray::new(Arc::new(item), offsets, values, nulls);
+            Arc::new(list) as ArrayRef
+        };
+        let item = Field::new("item", DataType::Int64, true);
+        let note = std::collections::HashMap::from([("id".to_owned(), "7".to_owned())]);
+        let (sent, kept) = (column(item.clone()), column(item.with_metadata(note)));
+        let output = RecordBatch::try_from_iter(vec![("l", Arc::clone(&kept))]).unwrap();
+        let got = whole(&plan(&output), vec![sent], 2).unwrap();
+        assert_eq!(got, output);
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(crate) fn schema<'a>(
 
 fn one<'a>(bytes: &'a [u8], start: usize, limits: &Limits) -> Result<(Framed<'a>, usize), Failure> {
     let rest = &bytes[start..];
-    if start % ALIGN_BYTES != 0 {
+    if !start.is_multiple_of(ALIGN_BYTES) {
         return Err(broken(
             "ipc",
             format!("a message does not start on a multiple of 8: {start}"),
@@ -113,7 +113,7 @@ fn one<'a>(bytes: &'a [u8], start: usize, limits: &Limits) -> Result<(Framed<'a>
         ));
     };
     let body_start = start + PREFIX_BYTES + length;
-    if body_start % ALIGN_BYTES != 0 {
+    if !body_start.is_multiple_of(ALIGN_BYTES) {
         return Err(broken(
             "ipc",
             format!("a message body does not start on a multiple of 8: {body_start}"),

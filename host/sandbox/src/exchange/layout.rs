@@ -14,7 +14,7 @@ use crate::limits::{Limits, exceeded};
 /// Checks one batch whose body takes `body` bytes, and returns its rows.
 ///
 /// # Errors
-/// `contract/ipc`, `contract/schema` for a null where none may be, `limit/batch-rows`.
+/// `contract/ipc`, `contract/schema` for a null where none may be, `limit/batch-output`.
 pub(crate) fn check(
     batch: RecordBatch<'_>,
     fields: &Fields,
@@ -94,6 +94,7 @@ where
             field,
             "validity",
             if nulls > 0 { length.div_ceil(8) } else { 0 },
+            1,
         )?;
         self.values(field, length)?;
         Ok(length)

@@ -11,6 +11,11 @@ pub(crate) fn thread_cpu_ns() -> u64 {
     clock_ns(ClockId::ThreadCPUTime)
 }
 
+/// Nanoseconds since some start; never goes back.
+pub(crate) fn monotonic_ns() -> u64 {
+    clock_ns(ClockId::Monotonic)
+}
+
 fn clock_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -52,7 +57,7 @@ impl Meter {
     /// The guest is about to be entered.
     pub(crate) fn enter(&mut self) {
         self.call_exchange_ns = 0;
-        self.wall_start_ns = clock_ns(ClockId::Monotonic);
+        self.wall_start_ns = monotonic_ns();
         self.cpu_start_ns = thread_cpu_ns();
     }
 
@@ -89,7 +94,7 @@ impl Meter {
         if cpu_ms > self.call_cpu_ms_max {
             return Err(exceeded("guest-cpu", self.call_cpu_ms_max, cpu_ms));
         }
-        let wall_ms = clock_ns(ClockId::Monotonic).saturating_sub(self.wall_start_ns) / 1_000_000;
+        let wall_ms = monotonic_ns().saturating_sub(self.wall_start_ns) / 1_000_000;
         if wall_ms > self.call_wall_ms_max {
             return Err(exceeded("guest-wall", self.call_wall_ms_max, wall_ms));
         }

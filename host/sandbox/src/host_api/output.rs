@@ -35,8 +35,9 @@ pub(crate) struct Outlet {
     plan: Arc<OperationPlan>,
     /// For `fresh` rows: every planned column.
     fresh: Decoder,
-    /// For the other origins: the columns that do not pass through.
-    computed: Decoder,
+    /// For the other origins: the columns that do not pass through. `None` when none does: then every origin sends the
+    /// same columns, and shares their dictionaries.
+    computed: Option<Decoder>,
     has_computed: bool,
     pub(crate) phase: Phase,
     /// Whole output batches of the current call.
@@ -59,10 +60,13 @@ impl Outlet {
             .filter(|(_, passed)| passed.is_none())
             .map(|(field, _)| Arc::clone(field))
             .collect();
+        let has_computed = !computed.is_empty();
+        let all_computed = computed.len() == plan.output.fields().len();
+        let computed = (!all_computed).then(|| Decoder::new(&Schema::new(computed)));
         Ok(Self {
             fresh: Decoder::new(&plan.output)?,
-            has_computed: !computed.is_empty(),
-            computed: Decoder::new(&Schema::new(computed))?,
+            has_computed,
+            computed: computed.transpose()?,
             plan,
             phase: Phase::Closed,
             emitted: Vec::new(),
@@ -143,7 +147,12 @@ impl Outlet {
                 let decoded = if bytes.is_empty() && !self.has_computed {
                     None
                 } else {
-                    Some(self.computed.decode(bytes, limits)?)
+                    Some(
+                        self.computed
+                            .as_mut()
+                            .unwrap_or(&mut self.fresh)
+                            .decode(bytes, limits)?,
+                    )
                 };
                 let got = decoded.as_ref().map_or(expected, RecordBatch::num_rows);
                 if got != expected {

@@ -213,7 +213,12 @@ fn a_component_is_compiled_once_and_again_when_its_artifact_was_touched() {
 /// What each of the processes below does.
 #[test]
 fn one_process_of_two() {
-    if let Some(store) = std::env::var_os("ODIBI_TEST_STORE") {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the arguments of a test process belong to the test harness"
+    )]
+    let store = std::env::var_os("ODIBI_TEST_STORE");
+    if let Some(store) = store {
         still_works(&Sandbox::new(options(component().to_vec(), Some(store.into()))).unwrap());
     }
 }

@@ -32,7 +32,7 @@ fn component() -> &'static [u8] {
     BYTES.get_or_init(|| {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile/Cargo.toml");
         let target = scratch().join("hostile");
-        let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
             .args([
                 "--manifest-path".as_ref(),

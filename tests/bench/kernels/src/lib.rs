@@ -11,8 +11,8 @@ use arrow_array::builder::{Float64Builder, Int64Builder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, PrimitiveArray,
-    RecordBatch, UInt64Array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, PrimitiveArray, RecordBatch,
+    UInt64Array,
 };
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -42,7 +42,11 @@ pub fn table() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("customer", DataType::Int32, false),
-        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        Field::new(
+            "at",
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            false,
+        ),
         Field::new("price", DataType::Float64, false),
         Field::new("quantity", DataType::Int32, false),
         Field::new("category", words, false),
@@ -91,7 +95,12 @@ pub fn derive(batch: &RecordBatch) -> Vec<ArrayRef> {
         capitals.make_ascii_uppercase();
         label.append_value(&capitals);
     }
-    vec![Arc::new(total), Arc::new(net), Arc::new(day), Arc::new(label.finish())]
+    vec![
+        Arc::new(total),
+        Arc::new(net),
+        Arc::new(day),
+        Arc::new(label.finish()),
+    ]
 }
 
 /// The columns that [`parse`] makes.
@@ -146,7 +155,13 @@ impl Groups {
         let customer = batch.column(0).as_primitive::<Int32Type>().values();
         let price = batch.column(1).as_primitive::<Float64Type>().values();
         let quantity = batch.column(2).as_primitive::<Int32Type>().values();
-        let Self { places, customers, rows, totals, largest } = self;
+        let Self {
+            places,
+            customers,
+            rows,
+            totals,
+            largest,
+        } = self;
         for ((customer, price), quantity) in customer.iter().zip(price).zip(quantity) {
             let place = *places.entry(*customer).or_insert_with(|| {
                 customers.push(*customer);

@@ -14,7 +14,9 @@ impl Operation for Identity {
     const SUMMARY: &'static str = "Sends every column back";
 
     fn plan(&self, inputs: &[SchemaRef]) -> Result<Plan> {
-        let schema = inputs.first().ok_or_else(|| Failure::internal("no input"))?;
+        let schema = inputs
+            .first()
+            .ok_or_else(|| Failure::internal("no input"))?;
         Ok(Plan::fresh([InputPlan::all()], schema))
     }
 
@@ -97,13 +99,17 @@ impl Operation for Aggregate {
     const SUMMARY: &'static str = "Sums by customer";
 
     fn plan(&self, inputs: &[SchemaRef]) -> Result<Plan> {
-        let schema = inputs.first().ok_or_else(|| Failure::internal("no input"))?;
+        let schema = inputs
+            .first()
+            .ok_or_else(|| Failure::internal("no input"))?;
         let input = InputPlan::only(find_each("", &AGGREGATE, schema)?);
         Ok(Plan::fresh([input], &Groups::output()))
     }
 
     fn open(self, _start: Start) -> Result<Box<dyn Session>> {
-        Ok(Box::new(Sums { groups: Groups::default() }))
+        Ok(Box::new(Sums {
+            groups: Groups::default(),
+        }))
     }
 }
 

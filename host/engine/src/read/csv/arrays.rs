@@ -16,6 +16,10 @@ use super::records::Rows;
 use crate::read::{bad_row, value};
 
 /// What a value of a type is called in messages.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "inference knows five types besides text"
+)]
 pub(super) fn noun(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Boolean => "`true` or `false`",
@@ -52,6 +56,10 @@ pub(super) fn check_text(
 }
 
 /// One column. The error is the row whose value is not of the type.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "inference knows five types besides text"
+)]
 pub(super) fn build(
     rows: &Rows,
     column: usize,

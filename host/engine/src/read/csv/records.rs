@@ -329,7 +329,9 @@ mod tests {
         }
     }
 
-    fn read(input: impl Read) -> Result<Vec<(u64, Vec<String>)>, (u64, usize, String)> {
+    type Found = Vec<(u64, Vec<String>)>;
+
+    fn read(input: impl Read) -> Result<Found, (u64, usize, String)> {
         let mut records = Records::new(input, b',', b'"');
         records.head().unwrap();
         let mut found = Vec::new();

@@ -16,7 +16,10 @@ pipelines:
 
 fn failure(result: &Value, node: &str) -> Value {
     let nodes = result["pipelines"][0]["story"]["nodes"].as_array().unwrap();
-    let found = nodes.iter().find(|n| n["name"] == node).unwrap_or_else(|| panic!("no node {node}: {result:#}"));
+    let found = nodes
+        .iter()
+        .find(|n| n["name"] == node)
+        .unwrap_or_else(|| panic!("no node {node}: {result:#}"));
     assert_eq!(found["outcome"], "failed", "{found:#}");
     found["failure"].clone()
 }
@@ -24,15 +27,24 @@ fn failure(result: &Value, node: &str) -> Value {
 /// Runs [`COPY`] over a file and expects a failure with this code whose message or causes hold these texts.
 #[track_caller]
 fn check(content: &[u8], code: &str, texts: &[&str]) {
-    let project = Project::with(COPY).file("in.csv", content).file("out.parquet", "what was there before");
+    let project = Project::with(COPY)
+        .file("in.csv", content)
+        .file("out.parquet", "what was there before");
     let (exit, result) = project.run_json(&[]);
     assert_eq!(exit, 1, "{result:#}");
     let failure = failure(&result, "n");
     assert_eq!(failure["code"], code, "{failure:#}");
     for text in texts {
-        assert!(failure.to_string().contains(text), "`{text}` is not in {failure:#}");
+        assert!(
+            failure.to_string().contains(text),
+            "`{text}` is not in {failure:#}"
+        );
     }
-    assert_eq!(project.text("out.parquet"), "what was there before", "the target was touched");
+    assert_eq!(
+        project.text("out.parquet"),
+        "what was there before",
+        "the target was touched"
+    );
     let left: Vec<_> = std::fs::read_dir(project.path("."))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -53,7 +65,11 @@ fn row_with_too_many_fields_names_file_and_line() {
 
 #[test]
 fn line_number_counts_quoted_newlines() {
-    check(b"a,b\n\"x\ny\nz\",2\n3,4\n5\n", "read/bad-row", &["in.csv", "6"]);
+    check(
+        b"a,b\n\"x\ny\nz\",2\n3,4\n5\n",
+        "read/bad-row",
+        &["in.csv", "6"],
+    );
 }
 
 #[test]
@@ -73,12 +89,18 @@ fn missing_file_names_the_nearest_one() {
     assert_eq!(exit, 1);
     let failure = failure(&result, "n");
     assert_eq!(failure["code"], "read/missing", "{failure:#}");
-    assert!(failure["hints"].to_string().contains("im.csv"), "{failure:#}");
+    assert!(
+        failure["hints"].to_string().contains("im.csv"),
+        "{failure:#}"
+    );
 }
 
 #[test]
 fn truncated_parquet_is_a_bad_file() {
-    let yaml = COPY.replace("format: csv, path: in.csv", "format: parquet, path: in.parquet");
+    let yaml = COPY.replace(
+        "format: csv, path: in.csv",
+        "format: parquet, path: in.parquet",
+    );
     let good = Project::with(COPY).file("in.csv", "a\n1\n2\n");
     assert_eq!(good.run_json(&[]).0, 0);
     let bytes = std::fs::read(good.path("out.parquet")).unwrap();
@@ -86,7 +108,11 @@ fn truncated_parquet_is_a_bad_file() {
         let project = Project::with(&yaml).file("in.parquet", &bytes[..length]);
         let (exit, result) = project.run_json(&[]);
         assert_eq!(exit, 1, "{length} bytes: {result:#}");
-        assert_eq!(failure(&result, "n")["code"], "read/bad-file", "{length} bytes");
+        assert_eq!(
+            failure(&result, "n")["code"],
+            "read/bad-file",
+            "{length} bytes"
+        );
     }
 }
 
@@ -95,13 +121,18 @@ fn header_without_rows_is_an_empty_table_with_its_columns() {
     let project = Project::with(COPY).file("in.csv", "a,b\n");
     let (exit, result) = project.run_json(&[]);
     assert_eq!(exit, 0, "{result:#}");
-    assert_eq!(result["pipelines"][0]["story"]["nodes"][0]["facts"]["rows_written"], 0);
+    assert_eq!(
+        result["pipelines"][0]["story"]["nodes"][0]["facts"]["rows_written"],
+        0
+    );
 }
 
 #[test]
 fn link_out_of_the_connection_is_denied() {
     let yaml = COPY.replace("base_path: .", "base_path: data");
-    let project = Project::with(&yaml).file("secret.csv", "a\n1\n").file("data/other.csv", "a\n1\n");
+    let project = Project::with(&yaml)
+        .file("secret.csv", "a\n1\n")
+        .file("data/other.csv", "a\n1\n");
     std::os::unix::fs::symlink(project.path("secret.csv"), project.path("data/in.csv")).unwrap();
     let (exit, result) = project.run_json(&[]);
     assert_eq!(exit, 1);
@@ -128,8 +159,16 @@ fn check_plugin(bytes: Option<&[u8]>, code: &str) {
     }
     for command in ["validate", "run"] {
         let invocation = project.odibi(&[command]).exits(78);
-        assert!(invocation.stderr.contains(&format!("error[{code}]")), "{}", invocation.stderr);
-        assert!(invocation.stderr.contains("odibi.yaml:3:"), "{}", invocation.stderr);
+        assert!(
+            invocation.stderr.contains(&format!("error[{code}]")),
+            "{}",
+            invocation.stderr
+        );
+        assert!(
+            invocation.stderr.contains("odibi.yaml:3:"),
+            "{}",
+            invocation.stderr
+        );
     }
 }
 
@@ -178,7 +217,10 @@ fn component_that_wants_files_is_denied_before_it_is_compiled() {
     let bytes = std::fs::read(support::hostile()).unwrap();
     // `wasi:cli/environment` and its kin are granted; an interface of that length which is not:
     let other = replace_all(&bytes, b"wasi:cli/environment@", b"wasi:fil/environment@");
-    assert_ne!(bytes, other, "the guest no longer imports wasi:cli/environment");
+    assert_ne!(
+        bytes, other,
+        "the guest no longer imports wasi:cli/environment"
+    );
     check_plugin(Some(&other), "plugin/denied-import");
 }
 
@@ -203,6 +245,10 @@ fn bad_param_is_shown_at_its_line_even_when_only_the_plugin_knows() {
     );
     let project = Project::with(&yaml).file("in.csv", "a,b\n1,2\n");
     let invocation = project.odibi(&["run"]).exits(1);
-    assert!(invocation.stderr.contains("odibi.yaml:12:30"), "{}", invocation.stderr);
+    assert!(
+        invocation.stderr.contains("odibi.yaml:12:30"),
+        "{}",
+        invocation.stderr
+    );
     assert!(invocation.stderr.contains("`bb`"), "{}", invocation.stderr);
 }

@@ -41,8 +41,15 @@ fn run_prints_state_changes_on_stderr_and_the_summary_on_stdout() {
     let run = project.odibi(&["run", "--workers", "1"]).exits(0);
     assert!(run.stdout.contains("orders"), "{}", run.stdout);
     assert!(run.stdout.contains("story: "), "{}", run.stdout);
-    let lines: Vec<&str> = run.stderr.lines().filter(|l| !l.starts_with("compil")).collect();
-    let states: Vec<Vec<&str>> = lines.iter().map(|l| l.split_whitespace().take(2).collect()).collect();
+    let lines: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|l| !l.starts_with("compil"))
+        .collect();
+    let states: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|l| l.split_whitespace().take(2).collect())
+        .collect();
     assert_eq!(
         states,
         [
@@ -54,8 +61,15 @@ fn run_prints_state_changes_on_stderr_and_the_summary_on_stdout() {
             ["orders.cities", "succeeded"]
         ]
     );
-    assert_eq!(project.text("out/clean.csv"), "id,city\n1,BERN\n2,BASEL\n3,BERN\n");
-    let mut cities: Vec<String> = project.text("out/cities.jsonl").lines().map(str::to_owned).collect();
+    assert_eq!(
+        project.text("out/clean.csv"),
+        "id,city\n1,BERN\n2,BASEL\n3,BERN\n"
+    );
+    let mut cities: Vec<String> = project
+        .text("out/cities.jsonl")
+        .lines()
+        .map(str::to_owned)
+        .collect();
     cities.sort();
     assert_eq!(cities, [r#"{"city":"BASEL"}"#, r#"{"city":"BERN"}"#]);
 }
@@ -68,7 +82,12 @@ fn run_as_json_holds_the_story_and_nothing_else_is_on_stdout() {
     assert_eq!(result["exit_code"], 0);
     assert_eq!(result["nodes"]["succeeded"], 3);
     let story = &result["pipelines"][0]["story"];
-    let clean = story["nodes"].as_array().unwrap().iter().find(|n| n["name"] == "clean").unwrap();
+    let clean = story["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|n| n["name"] == "clean")
+        .unwrap();
     assert_eq!(clean["facts"]["rows_in"], 3, "{clean:#}");
     assert_eq!(clean["facts"]["rows_written"], 3);
     let operation = &clean["facts"]["operations"][0];
@@ -79,7 +98,12 @@ fn run_as_json_holds_the_story_and_nothing_else_is_on_stdout() {
     let events = std::fs::read_to_string(result["events"].as_str().unwrap()).unwrap();
     let kinds: Vec<String> = events
         .lines()
-        .map(|l| serde_json::from_str::<Value>(l).unwrap()["event"].as_str().unwrap().to_owned())
+        .map(|l| {
+            serde_json::from_str::<Value>(l).unwrap()["event"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(kinds.first().map(String::as_str), Some("run_started"));
     assert!(kinds.iter().any(|k| k == "story_written"));
@@ -112,9 +136,16 @@ fn usage_is_2_and_help_names_the_exit_codes() {
     let project = Project::new();
     let _ = project.odibi(&["runn"]).exits(2);
     let help = project.odibi(&["--help"]).exits(0);
-    assert!(help.stdout.contains("78  the project is invalid"), "{}", help.stdout);
+    assert!(
+        help.stdout.contains("78  the project is invalid"),
+        "{}",
+        help.stdout
+    );
     let version = project.odibi(&["--version"]).exits(0);
-    assert_eq!(version.stdout, format!("odibi {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.stdout,
+        format!("odibi {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -125,7 +156,9 @@ fn no_project_file_says_what_was_looked_for() {
 
 #[test]
 fn validate_shows_all_faults_with_place_snippet_and_hint() {
-    let yaml = GOOD.replace("depends_on: [load]", "depends_on: [laod]").replace("distinct}", "distnct}");
+    let yaml = GOOD
+        .replace("depends_on: [load]", "depends_on: [laod]")
+        .replace("distinct}", "distnct}");
     let invocation = Project::with(&yaml).odibi(&["validate"]).exits(78);
     expect![[r#"
         exit: 78
@@ -148,7 +181,8 @@ fn validate_shows_all_faults_with_place_snippet_and_hint() {
         hint: did you mean `distinct`?
 
         invalid project: 2 errors; no node was run
-    "#]].assert_eq(&invocation.snapshot());
+    "#]]
+    .assert_eq(&invocation.snapshot());
 }
 
 #[test]
@@ -170,7 +204,8 @@ fn plan_lists_what_would_happen() {
             step    distinct {}
             writes  here:out/cities.jsonl (json lines, overwrite)
         --- stderr
-    "#]].assert_eq(&invocation.snapshot());
+    "#]]
+    .assert_eq(&invocation.snapshot());
 }
 
 #[test]
@@ -187,14 +222,30 @@ fn failing_node_skips_its_dependents_only() {
 #[test]
 fn explain_prints_the_paragraph_of_a_code_as_pasted() {
     let project = Project::new();
-    let explained = project.odibi(&["explain", "error[config/unknown-node]:"]).exits(0);
-    assert!(explained.stdout.starts_with("config/unknown-node\n\n"), "{}", explained.stdout);
+    let explained = project
+        .odibi(&["explain", "error[config/unknown-node]:"])
+        .exits(0);
+    assert!(
+        explained.stdout.starts_with("config/unknown-node\n\n"),
+        "{}",
+        explained.stdout
+    );
     let unknown = project.odibi(&["explain", "config/unknown-nod"]).exits(2);
-    assert!(unknown.stderr.contains("did you mean `config/unknown-node`?"), "{}", unknown.stderr);
+    assert!(
+        unknown
+            .stderr
+            .contains("did you mean `config/unknown-node`?"),
+        "{}",
+        unknown.stderr
+    );
     let all = project.odibi(&["explain"]).exits(0);
     for code in all.stdout.lines() {
         let page = project.odibi(&["explain", code]).exits(0);
-        assert!(page.stdout.len() > code.len() + 40, "`{code}` deserves more than this: {}", page.stdout);
+        assert!(
+            page.stdout.len() > code.len() + 40,
+            "`{code}` deserves more than this: {}",
+            page.stdout
+        );
     }
 }
 
@@ -202,9 +253,17 @@ fn explain_prints_the_paragraph_of_a_code_as_pasted() {
 fn list_and_show_tell_params_and_examples() {
     let project = Project::new();
     let listed = project.odibi(&["list", "operations"]).exits(0);
-    assert!(listed.stdout.lines().any(|l| l.starts_with("deduplicate ")), "{}", listed.stdout);
+    assert!(
+        listed.stdout.lines().any(|l| l.starts_with("deduplicate ")),
+        "{}",
+        listed.stdout
+    );
     let shown = project.odibi(&["show", "deduplicate"]).exits(0);
-    assert!(shown.stdout.contains("keys") && shown.stdout.contains("required"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("keys") && shown.stdout.contains("required"),
+        "{}",
+        shown.stdout
+    );
     assert!(shown.stdout.contains("Example"), "{}", shown.stdout);
     let unknown = project.odibi(&["show", "dedupe"]).exits(2);
     assert!(unknown.stderr.contains("hint:"), "{}", unknown.stderr);

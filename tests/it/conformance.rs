@@ -7,12 +7,18 @@ use serde_json::{Value, json};
 use support::Project;
 
 fn manifests() -> Vec<Manifest> {
-    COMPONENTS.iter().map(|c| Manifest::parse(c.manifest).unwrap_or_else(|e| panic!("{}: {e}", c.name))).collect()
+    COMPONENTS
+        .iter()
+        .map(|c| Manifest::parse(c.manifest).unwrap_or_else(|e| panic!("{}: {e}", c.name)))
+        .collect()
 }
 
 #[test]
 fn issue_a_operations_are_all_there() {
-    let names: Vec<String> = manifests().iter().flat_map(|m| m.operations.iter().map(|o| o.name.clone())).collect();
+    let names: Vec<String> = manifests()
+        .iter()
+        .flat_map(|m| m.operations.iter().map(|o| o.name.clone()))
+        .collect();
     for name in [
         "select_columns",
         "drop_columns",
@@ -28,15 +34,25 @@ fn issue_a_operations_are_all_there() {
         "add_suffix",
         "hash_columns",
     ] {
-        assert!(names.iter().any(|n| n == name), "`{name}` is missing from {names:?}");
+        assert!(
+            names.iter().any(|n| n == name),
+            "`{name}` is missing from {names:?}"
+        );
     }
 }
 
 /// `UPDATE_MANIFESTS=1` writes the files anew from the native side of the plugins.
 #[test]
 fn committed_manifests_equal_what_the_plugins_say() {
-    let plugins = [("columns", odibi_columns::plugin().manifest()), ("rows", odibi_rows::plugin().manifest())];
-    assert_eq!(plugins.len(), COMPONENTS.len(), "a component has no line here");
+    let plugins = [
+        ("columns", odibi_columns::plugin().manifest()),
+        ("rows", odibi_rows::plugin().manifest()),
+    ];
+    assert_eq!(
+        plugins.len(),
+        COMPONENTS.len(),
+        "a component has no line here"
+    );
     for (name, said) in plugins {
         let path = support::root().join(format!("plugins/{name}/manifest.json"));
         let said = format!("{said:#}\n");
@@ -44,7 +60,12 @@ fn committed_manifests_equal_what_the_plugins_say() {
             std::fs::write(&path, &said).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(committed, said, "{} is stale: run with UPDATE_MANIFESTS=1", path.display());
+        assert_eq!(
+            committed,
+            said,
+            "{} is stale: run with UPDATE_MANIFESTS=1",
+            path.display()
+        );
     }
 }
 
@@ -56,14 +77,25 @@ fn manifests_equal_describe_inside_the_sandbox() {
             component.name
         ))
         .file("it.wasm", component.wasm);
-        let listed = project.odibi(&["list", "operations", "--config", ".", "--output", "json"]).exits(0);
+        let listed = project
+            .odibi(&["list", "operations", "--config", ".", "--output", "json"])
+            .exits(0);
         let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
         let manifest = Manifest::parse(component.manifest).unwrap();
         for operation in &manifest.operations {
             let name = format!("it/{}", operation.name);
-            let found = listed.as_array().unwrap().iter().find(|o| o["name"] == name.as_str());
-            assert_eq!(found.unwrap_or_else(|| panic!("no {name}"))["summary"], operation.summary.as_str());
-            let shown = project.odibi(&["show", &name, "--config", ".", "--output", "json"]).exits(0);
+            let found = listed
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|o| o["name"] == name.as_str());
+            assert_eq!(
+                found.unwrap_or_else(|| panic!("no {name}"))["summary"],
+                operation.summary.as_str()
+            );
+            let shown = project
+                .odibi(&["show", &name, "--config", ".", "--output", "json"])
+                .exits(0);
             let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
             assert_eq!(shown["params"], operation.params, "{name}");
         }
@@ -74,8 +106,16 @@ fn manifests_equal_describe_inside_the_sandbox() {
 fn every_operation_has_an_example_and_it_holds_in_the_sandbox() {
     for manifest in manifests() {
         for operation in &manifest.operations {
-            assert!(!operation.examples.is_empty(), "`{}` has no example", operation.name);
-            assert!(!operation.summary.is_empty(), "`{}` has no summary", operation.name);
+            assert!(
+                !operation.examples.is_empty(),
+                "`{}` has no example",
+                operation.name
+            );
+            assert!(
+                !operation.summary.is_empty(),
+                "`{}` has no summary",
+                operation.name
+            );
             for example in &operation.examples {
                 example_holds(operation, example);
             }
@@ -89,16 +129,26 @@ fn example_holds(operation: &OperationSpec, example: &Example) {
     let names: Vec<String> = match &operation.further_inputs {
         FurtherInputs::None => Vec::new(),
         FurtherInputs::One { param } => vec![params[param].as_str().unwrap().to_owned()],
-        FurtherInputs::Many { param } => {
-            params[param].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned()).collect()
-        }
+        FurtherInputs::Many { param } => params[param]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_str().unwrap().to_owned())
+            .collect(),
     };
     let mut inputs = serde_json::Map::new();
     let mut project = Project::new();
     for (port, table) in example.inputs.iter().enumerate() {
-        let name = if port == 0 { "df".to_owned() } else { names[port - 1].clone() };
+        let name = if port == 0 {
+            "df".to_owned()
+        } else {
+            names[port - 1].clone()
+        };
         project = project.file(&format!("data/{name}.csv"), table);
-        inputs.insert(name.clone(), json!({ "connection": "here", "format": "csv", "path": format!("data/{name}.csv") }));
+        inputs.insert(
+            name.clone(),
+            json!({ "connection": "here", "format": "csv", "path": format!("data/{name}.csv") }),
+        );
     }
     if params.is_null() {
         params = json!({});
@@ -124,5 +174,11 @@ fn example_holds(operation: &OperationSpec, example: &Example) {
     // Operations that repartition promise no order between partitions.
     rows.sort();
     wanted.sort();
-    assert_eq!((header, rows), (wanted_header, wanted), "`{}`: {}", operation.name, example.summary);
+    assert_eq!(
+        (header, rows),
+        (wanted_header, wanted),
+        "`{}`: {}",
+        operation.name,
+        example.summary
+    );
 }

@@ -6,7 +6,10 @@ use support::Project;
 #[test]
 fn flights_runs_and_pandas_computes_the_same() {
     let project = Project::new();
-    support::copy_tree(&support::root().join("examples/flights"), &project.path("flights"));
+    support::copy_tree(
+        &support::root().join("examples/flights"),
+        &project.path("flights"),
+    );
     std::fs::copy(support::geo(), project.path("flights/plugins/geo.wasm")).unwrap();
     let (code, result) = project.run_json(&["flights"]);
     assert_eq!(code, 0, "{result:#}");
@@ -33,7 +36,10 @@ fn flights_runs_and_pandas_computes_the_same() {
 #[test]
 fn flights_runs_again_and_writes_the_same_rows() {
     let project = Project::new();
-    support::copy_tree(&support::root().join("examples/flights"), &project.path("flights"));
+    support::copy_tree(
+        &support::root().join("examples/flights"),
+        &project.path("flights"),
+    );
     std::fs::copy(support::geo(), project.path("flights/plugins/geo.wasm")).unwrap();
     for _ in 0..2 {
         let _ = project.odibi(&["run", "-q", "flights/odibi.yaml"]).exits(0);

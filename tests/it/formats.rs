@@ -21,7 +21,11 @@ fn chain(formats: &[&str]) -> Project {
     for (position, format) in formats.iter().enumerate() {
         let target = format!("step{position}.{format}");
         // Files are handed on between pipelines' nodes by path; `depends_on` makes the order.
-        let after = if position == 0 { String::new() } else { format!("        depends_on: [n{}]\n", position - 1) };
+        let after = if position == 0 {
+            String::new()
+        } else {
+            format!("        depends_on: [n{}]\n", position - 1)
+        };
         yaml.push_str(&format!(
             "      - name: n{position}\n{after}        read: {{connection: here, format: {}, path: {}}}\n        write: {{connection: here, format: {format}, path: {target}}}\n",
             previous.0, previous.1
@@ -44,8 +48,22 @@ fn csv_to_parquet_has_the_types_and_values_pyarrow_expects() {
     assert_eq!(
         read["rows"],
         json!([
-            ["1", "1.5", "True", "2013-01-31", "2013-01-31 23:59:59+00:00", "Zürich"],
-            ["-9007199254740993", "-0.25", "False", "1969-12-31", "1969-12-31 00:00:00+00:00", "quoted, with \"quotes\""],
+            [
+                "1",
+                "1.5",
+                "True",
+                "2013-01-31",
+                "2013-01-31 23:59:59+00:00",
+                "Zürich"
+            ],
+            [
+                "-9007199254740993",
+                "-0.25",
+                "False",
+                "1969-12-31",
+                "1969-12-31 00:00:00+00:00",
+                "quoted, with \"quotes\""
+            ],
             [null, null, null, null, null, null]
         ])
     );
@@ -54,19 +72,30 @@ fn csv_to_parquet_has_the_types_and_values_pyarrow_expects() {
 #[test]
 fn parquet_to_csv_and_back_changes_nothing() {
     let project = chain(&["parquet", "csv", "parquet"]);
-    assert_eq!(read_back(&project.path("step0.parquet")), read_back(&project.path("step2.parquet")));
+    assert_eq!(
+        read_back(&project.path("step0.parquet")),
+        read_back(&project.path("step2.parquet"))
+    );
 }
 
 #[test]
 fn json_lines_keep_numbers_and_nulls() {
     let project = chain(&["json"]);
-    let rows: Vec<Value> = project.text("step0.json").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let rows: Vec<Value> = project
+        .text("step0.json")
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[0]["int"], 1);
     assert_eq!(rows[0]["flag"], true);
     assert_eq!(rows[1]["int"], -9_007_199_254_740_993_i64);
     assert_eq!(rows[0]["text"], "Zürich");
-    assert!(rows[2].as_object().unwrap().values().all(Value::is_null), "{}", rows[2]);
+    assert!(
+        rows[2].as_object().unwrap().values().all(Value::is_null),
+        "{}",
+        rows[2]
+    );
 }
 
 #[test]

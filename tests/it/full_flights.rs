@@ -32,18 +32,43 @@ pipelines:
         write: {connection: here, format: parquet, path: out/routes.parquet, mode: overwrite}
 ";
     let project = Project::with(yaml);
-    support::run_python("full_flights.py", &[std::path::Path::new("make"), &project.path("flights.csv")]);
+    support::run_python(
+        "full_flights.py",
+        &[std::path::Path::new("make"), &project.path("flights.csv")],
+    );
     let child = Command::new(support::binary())
         .args(["run", "-q"])
         .current_dir(project.path("."))
         .env("ODIBI_CACHE_DIR", support::cache_dir())
         .output()
         .unwrap();
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
-    support::run_python("full_flights.py", &[std::path::Path::new("check"), &project.path("flights.csv"), &project.path("out")]);
+    assert!(
+        child.status.success(),
+        "{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+    support::run_python(
+        "full_flights.py",
+        &[
+            std::path::Path::new("check"),
+            &project.path("flights.csv"),
+            &project.path("out"),
+        ],
+    );
     // Measured on a second run, by a parent that has no other child.
-    let measured = support::run_python("peak_memory.py", &[&support::binary(), &project.path("."), &support::cache_dir()]);
+    let measured = support::run_python(
+        "peak_memory.py",
+        &[
+            &support::binary(),
+            &project.path("."),
+            &support::cache_dir(),
+        ],
+    );
     let peak: u64 = measured.trim().parse().unwrap();
     assert!(peak > 10 * 1024 * 1024, "{peak} bytes is no measurement");
-    assert!(peak <= RESIDENT_BYTES_MAX, "peak {} MiB, at most 300", peak / 1024 / 1024);
+    assert!(
+        peak <= RESIDENT_BYTES_MAX,
+        "peak {} MiB, at most 300",
+        peak / 1024 / 1024
+    );
 }

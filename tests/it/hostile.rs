@@ -30,11 +30,24 @@ pipelines:
         .file("in.csv", "id,name\n1,Zürich\n2,Genève\n3,\n")
         .file("evil.wasm", std::fs::read(support::hostile()).unwrap());
     let (code, result) = project.run_json(&[]);
-    assert_eq!(project.text("honest.csv"), project.text("in.csv"), "the honest node did its work");
+    assert_eq!(
+        project.text("honest.csv"),
+        project.text("in.csv"),
+        "the honest node did its work"
+    );
     for attack in attacks {
-        assert!(!project.path(&format!("{attack}.csv")).exists(), "`{attack}` wrote something");
+        assert!(
+            !project.path(&format!("{attack}.csv")).exists(),
+            "`{attack}` wrote something"
+        );
     }
-    (code, result["pipelines"][0]["story"]["nodes"].as_array().unwrap().clone())
+    (
+        code,
+        result["pipelines"][0]["story"]["nodes"]
+            .as_array()
+            .unwrap()
+            .clone(),
+    )
 }
 
 #[track_caller]
@@ -42,14 +55,32 @@ fn check(expected: &[(&str, &str)]) {
     let attacks: Vec<&str> = expected.iter().map(|(attack, _)| *attack).collect();
     let (code, nodes) = run_beside_honest_nodes(&attacks);
     assert_eq!(code, 1);
-    let node = |name: &str| nodes.iter().find(|n| n["name"] == name).unwrap_or_else(|| panic!("no node {name}"));
+    let node = |name: &str| {
+        nodes
+            .iter()
+            .find(|n| n["name"] == name)
+            .unwrap_or_else(|| panic!("no node {name}"))
+    };
     assert_eq!(node("honest")["outcome"], "succeeded");
     for (attack, failure) in expected {
         assert_eq!(node(attack)["outcome"], "failed", "{attack}");
-        assert_eq!(node(attack)["failure"]["code"], *failure, "{attack}: {:#}", node(attack)["failure"]);
+        assert_eq!(
+            node(attack)["failure"]["code"],
+            *failure,
+            "{attack}: {:#}",
+            node(attack)["failure"]
+        );
         let place = node(attack)["failure"]["place"]["line"].as_u64();
-        assert!(place.is_some(), "{attack} has no place: {:#}", node(attack)["failure"]);
-        assert_eq!(node(&format!("after_{attack}"))["outcome"], "skipped", "after {attack}");
+        assert!(
+            place.is_some(),
+            "{attack} has no place: {:#}",
+            node(attack)["failure"]
+        );
+        assert_eq!(
+            node(&format!("after_{attack}"))["outcome"],
+            "skipped",
+            "after {attack}"
+        );
     }
 }
 
@@ -65,7 +96,10 @@ fn crashes_end_as_traps() {
 
 #[test]
 fn greed_ends_as_a_limit() {
-    check(&[("memory", "limit/guest-memory"), ("batch_output", "limit/batch-output")]);
+    check(&[
+        ("memory", "limit/guest-memory"),
+        ("batch_output", "limit/batch-output"),
+    ]);
 }
 
 /// Takes as long as the limit of CPU time of one call.

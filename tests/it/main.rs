@@ -1,6 +1,13 @@
 //! The integration tests, one module for each subject.
-#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests: a panic is the message, and a case is as long as it is")]
-#![allow(clippy::disallowed_methods, reason = "tests are an adapter of their own")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a panic is the message, and a case is as long as it is"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are an adapter of their own"
+)]
 
 mod bad_input;
 mod cli;

@@ -1,6 +1,13 @@
 //! What the integration tests share: a project on disk, the CLI called in process, guests built for the sandbox, Python.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "support of tests: a panic is the message")]
-#![allow(clippy::disallowed_methods, reason = "tests are an adapter of their own")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "support of tests: a panic is the message"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are an adapter of their own"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,7 +38,10 @@ impl Project {
     /// An empty directory.
     #[must_use]
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), variables: BTreeMap::new() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            variables: BTreeMap::new(),
+        }
     }
 
     /// A directory with an `odibi.yaml`.
@@ -73,9 +83,14 @@ impl Project {
     pub fn odibi(&self, args: &[&str]) -> Invocation {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let mut variables = self.variables.clone();
-        variables.entry("ODIBI_CACHE_DIR".to_owned()).or_insert_with(|| cache_dir().display().to_string());
+        variables
+            .entry("ODIBI_CACHE_DIR".to_owned())
+            .or_insert_with(|| cache_dir().display().to_string());
         let world = odibi::World {
-            args: std::iter::once("odibi").chain(args.iter().copied()).map(Into::into).collect(),
+            args: std::iter::once("odibi")
+                .chain(args.iter().copied())
+                .map(Into::into)
+                .collect(),
             current_dir: self.dir.path().to_path_buf(),
             variables,
             stdout: Box::new(stdout.clone()),
@@ -85,15 +100,23 @@ impl Project {
             handle_signals: false,
         };
         let code = odibi::run(world);
-        Invocation { code, stdout: stdout.text(), stderr: stderr.text() }
+        Invocation {
+            code,
+            stdout: stdout.text(),
+            stderr: stderr.text(),
+        }
     }
 
     /// Runs the project and returns the JSON result.
     #[must_use]
     pub fn run_json(&self, args: &[&str]) -> (u8, Value) {
         let invocation = self.odibi(&[&["run", "--output", "json"], args].concat());
-        let value = serde_json::from_str(&invocation.stdout)
-            .unwrap_or_else(|e| panic!("no JSON on stdout: {e}\n{}\n{}", invocation.stdout, invocation.stderr));
+        let value = serde_json::from_str(&invocation.stdout).unwrap_or_else(|e| {
+            panic!(
+                "no JSON on stdout: {e}\n{}\n{}",
+                invocation.stdout, invocation.stderr
+            )
+        });
         (invocation.code, value)
     }
 }
@@ -109,17 +132,32 @@ impl Invocation {
     #[track_caller]
     #[must_use]
     pub fn exits(self, code: u8) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     /// Exit code, stdout and stderr as one text for a snapshot; compile notices and durations are taken out.
     #[must_use]
     pub fn snapshot(&self) -> String {
-        let stderr: String =
-            self.stderr.lines().filter(|l| !l.starts_with("compil")).map(|l| format!("{}\n", without_durations(l))).collect();
-        let stdout: String = self.stdout.lines().map(|l| format!("{}\n", without_durations(l))).collect();
-        format!("exit: {}\n--- stdout\n{stdout}--- stderr\n{stderr}", self.code)
+        let stderr: String = self
+            .stderr
+            .lines()
+            .filter(|l| !l.starts_with("compil"))
+            .map(|l| format!("{}\n", without_durations(l)))
+            .collect();
+        let stdout: String = self
+            .stdout
+            .lines()
+            .map(|l| format!("{}\n", without_durations(l)))
+            .collect();
+        format!(
+            "exit: {}\n--- stdout\n{stdout}--- stderr\n{stderr}",
+            self.code
+        )
     }
 }
 
@@ -163,7 +201,10 @@ impl Write for Captured {
 /// Root of the checkout.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 /// Where compiled components are kept between test runs.
@@ -187,7 +228,11 @@ fn target_dir() -> PathBuf {
 #[must_use]
 pub fn binary() -> PathBuf {
     let binary = profile_dir().join("odibi");
-    assert!(binary.is_file(), "{} is not built: run `cargo build --workspace`, or the tests of the whole workspace", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not built: run `cargo build --workspace`, or the tests of the whole workspace",
+        binary.display()
+    );
     binary
 }
 
@@ -202,9 +247,17 @@ pub fn python() -> PathBuf {
 /// Runs a Python script of `tests/python` and returns its stdout.
 #[track_caller]
 pub fn run_python(script: &str, args: &[&Path]) -> String {
-    let output = Command::new(python()).arg(root().join("tests/python").join(script)).args(args).output().unwrap();
+    let output = Command::new(python())
+        .arg(root().join("tests/python").join(script))
+        .args(args)
+        .output()
+        .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}:\n{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{script}:\n{stdout}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     stdout
 }
 
@@ -227,7 +280,15 @@ fn guest(directory: &str, name: &str) -> PathBuf {
     let target = target_dir().join("guests").join(name);
     let manifest = root().join(directory).join("Cargo.toml");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-wasip2", "--manifest-path"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--target",
+            "wasm32-wasip2",
+            "--manifest-path",
+        ])
         .arg(&manifest)
         .arg("--target-dir")
         .arg(&target)
@@ -237,14 +298,23 @@ fn guest(directory: &str, name: &str) -> PathBuf {
         .env_remove("CARGO_BUILD_TARGET")
         .status()
         .unwrap();
-    assert!(status.success(), "{} does not build for wasm32-wasip2", manifest.display());
+    assert!(
+        status.success(),
+        "{} does not build for wasm32-wasip2",
+        manifest.display()
+    );
     let built = target.join("wasm32-wasip2/release");
     let mut components: Vec<PathBuf> = std::fs::read_dir(&built)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "wasm"))
         .collect();
-    assert_eq!(components.len(), 1, "one component in {}: {components:?}", built.display());
+    assert_eq!(
+        components.len(),
+        1,
+        "one component in {}: {components:?}",
+        built.display()
+    );
     components.remove(0)
 }
 
@@ -254,7 +324,10 @@ pub fn copy_tree(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name();
-        if ["out", "target", ".odibi"].iter().any(|skipped| name == *skipped) {
+        if ["out", "target", ".odibi"]
+            .iter()
+            .any(|skipped| name == *skipped)
+        {
             continue;
         }
         let (source, target) = (entry.path(), to.join(&name));

@@ -1,5 +1,8 @@
 //! The one place that reads the machine's clock.
-#![expect(clippy::disallowed_methods, reason = "this is the adapter behind the `Clock` port")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the adapter behind the `Clock` port"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,9 @@ pub(crate) struct SystemClock {
 
 impl SystemClock {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 }
 

@@ -24,7 +24,13 @@ impl Journal {
         std::fs::create_dir_all(run_dir)?;
         let path = run_dir.join("events.jsonl");
         let file = File::options().create_new(true).append(true).open(&path)?;
-        Ok(Self { path, file: Some(file), write_error: None, events: Vec::new(), display })
+        Ok(Self {
+            path,
+            file: Some(file),
+            write_error: None,
+            events: Vec::new(),
+            display,
+        })
     }
 
     /// Where the log lies.
@@ -55,10 +61,12 @@ impl Journal {
 
     fn log(&mut self, event: &Event) {
         let Some(file) = &mut self.file else { return };
-        let written = serde_json::to_vec(event).map_err(std::io::Error::other).and_then(|mut line| {
-            line.push(b'\n');
-            file.write_all(&line)
-        });
+        let written = serde_json::to_vec(event)
+            .map_err(std::io::Error::other)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                file.write_all(&line)
+            });
         if let Err(error) = written {
             self.file = None;
             self.write_error = Some(error);

@@ -63,9 +63,27 @@ impl Surroundings {
 /// Runs one invocation and returns its exit code, one of [`exit`].
 #[must_use]
 pub fn run(world: World) -> u8 {
-    let World { args, current_dir, variables, stdout, stderr, stdout_is_terminal, stderr_is_terminal, handle_signals } = world;
-    let mut streams = Streams { stdout, stderr, stdout_is_terminal, stderr_is_terminal };
-    let around = Surroundings { current_dir, variables, handle_signals };
+    let World {
+        args,
+        current_dir,
+        variables,
+        stdout,
+        stderr,
+        stdout_is_terminal,
+        stderr_is_terminal,
+        handle_signals,
+    } = world;
+    let mut streams = Streams {
+        stdout,
+        stderr,
+        stdout_is_terminal,
+        stderr_is_terminal,
+    };
+    let around = Surroundings {
+        current_dir,
+        variables,
+        handle_signals,
+    };
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &mut streams),
@@ -76,19 +94,31 @@ pub fn run(world: World) -> u8 {
         Command::Validate(config) => command::validate::validate(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
-        Command::List { what, config } => command::operations::list(what, config.as_deref(), &around, &printer),
-        Command::Show { operation, config } => command::operations::show(&operation, config.as_deref(), &around, &printer),
+        Command::List { what, config } => {
+            command::operations::list(what, config.as_deref(), &around, &printer)
+        }
+        Command::Show { operation, config } => {
+            command::operations::show(&operation, config.as_deref(), &around, &printer)
+        }
     }
 }
 
 /// Help and version are results; a mistake is a problem.
 fn usage(error: &clap::Error, streams: &mut Streams) -> u8 {
     if error.use_stderr() {
-        let text = if streams.stderr_is_terminal { error.render().ansi().to_string() } else { error.render().to_string() };
+        let text = if streams.stderr_is_terminal {
+            error.render().ansi().to_string()
+        } else {
+            error.render().to_string()
+        };
         let _ = streams.stderr.write_all(text.as_bytes());
         exit::USAGE
     } else {
-        let text = if streams.stdout_is_terminal { error.render().ansi().to_string() } else { error.render().to_string() };
+        let text = if streams.stdout_is_terminal {
+            error.render().ansi().to_string()
+        } else {
+            error.render().to_string()
+        };
         let _ = streams.stdout.write_all(text.as_bytes());
         exit::DONE
     }

@@ -27,17 +27,26 @@ pub(crate) struct Printer {
 type Stream = Arc<Mutex<Box<dyn Write + Send>>>;
 
 impl Printer {
-    pub(crate) fn new(world: crate::Streams, global: &Global, variable: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn new(
+        world: crate::Streams,
+        global: &Global,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let set = |name| variable(name).is_some_and(|v| !v.is_empty());
         let colour = |terminal: bool| match global.color {
             Colour::Always => true,
             Colour::Never => false,
-            Colour::Auto => terminal && !set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb"),
+            Colour::Auto => {
+                terminal && !set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb")
+            }
         };
         Self {
             colour_stdout: colour(world.stdout_is_terminal),
             colour_stderr: colour(world.stderr_is_terminal),
-            bars: world.stderr_is_terminal && !set("CI") && !global.quiet && variable("TERM").as_deref() != Some("dumb"),
+            bars: world.stderr_is_terminal
+                && !set("CI")
+                && !global.quiet
+                && variable("TERM").as_deref() != Some("dumb"),
             quiet: global.quiet,
             verbose: global.verbose,
             output: global.output,
@@ -70,7 +79,11 @@ impl Printer {
 
     /// `text` in an ANSI style, if stderr has colour.
     pub(crate) fn styled(&self, style: &str, text: &str) -> String {
-        if self.colour_stderr { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour_stderr {
+            format!("\u{1b}[{style}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

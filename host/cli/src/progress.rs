@@ -26,35 +26,82 @@ struct Bars {
 
 impl Display {
     pub(crate) fn new(printer: &Printer, plan: &Plan) -> Self {
-        let name_width = plan.nodes.iter().map(|n| n.pipeline.chars().count() + n.name.chars().count() + 1).max().unwrap_or(0);
+        let name_width = plan
+            .nodes
+            .iter()
+            .map(|n| n.pipeline.chars().count() + n.name.chars().count() + 1)
+            .max()
+            .unwrap_or(0);
         let bars = printer.bars.then(|| {
             let all = MultiProgress::new();
             let total = all.add(ProgressBar::new(plan.nodes.len() as u64));
-            let style = ProgressStyle::with_template("{bar:30.green/black.bright} {pos}/{len} nodes  {elapsed}");
+            let style = ProgressStyle::with_template(
+                "{bar:30.green/black.bright} {pos}/{len} nodes  {elapsed}",
+            );
             total.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             total.enable_steady_tick(Duration::from_millis(200));
-            Bars { all, total, running: BTreeMap::new() }
+            Bars {
+                all,
+                total,
+                running: BTreeMap::new(),
+            }
         });
-        Self { printer: printer.clone(), name_width, bars }
+        Self {
+            printer: printer.clone(),
+            name_width,
+            bars,
+        }
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
         if self.printer.verbose > 1 {
-            self.line(&format!("{}\n", plain(&serde_json::to_string(event).unwrap_or_default())));
+            self.line(&format!(
+                "{}\n",
+                plain(&serde_json::to_string(event).unwrap_or_default())
+            ));
         }
         match &event.kind {
             RunEvent::AttemptStarted { node, attempt } => self.started(node, *attempt),
-            RunEvent::NodeProgress { node, rows_read, rows_out } => self.moved(node, *rows_read, *rows_out),
-            RunEvent::AttemptFailed { node, attempt, failure, retry_in_ms } => {
-                let text = format!("attempt {attempt} failed, again in {}: {}", duration(*retry_in_ms), plain(&failure.message));
+            RunEvent::NodeProgress {
+                node,
+                rows_read,
+                rows_out,
+            } => self.moved(node, *rows_read, *rows_out),
+            RunEvent::AttemptFailed {
+                node,
+                attempt,
+                failure,
+                retry_in_ms,
+            } => {
+                let text = format!(
+                    "attempt {attempt} failed, again in {}: {}",
+                    duration(*retry_in_ms),
+                    plain(&failure.message)
+                );
                 self.state(node, "33", "retry", &text);
             }
-            RunEvent::NodeFinished { node, outcome, duration_ms, facts, failure, .. } => {
-                self.finished(node, *outcome, *duration_ms, facts.as_deref(), failure.as_ref());
+            RunEvent::NodeFinished {
+                node,
+                outcome,
+                duration_ms,
+                facts,
+                failure,
+                ..
+            } => {
+                self.finished(
+                    node,
+                    *outcome,
+                    *duration_ms,
+                    facts.as_deref(),
+                    failure.as_ref(),
+                );
             }
             RunEvent::StoryFailed { pipeline, failure } => {
                 let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!("{warning} no story of pipeline `{pipeline}`: {}\n", plain(&failure.message)));
+                self.problem(&format!(
+                    "{warning} no story of pipeline `{pipeline}`: {}\n",
+                    plain(&failure.message)
+                ));
             }
             RunEvent::RunStarted(_)
             | RunEvent::PipelineStarted { .. }
@@ -67,32 +114,55 @@ impl Display {
     /// Removes the bars.
     pub(crate) fn close(&mut self) {
         if let Some(bars) = self.bars.take() {
-            bars.running.values().for_each(ProgressBar::finish_and_clear);
+            bars.running
+                .values()
+                .for_each(ProgressBar::finish_and_clear);
             bars.total.finish_and_clear();
         }
     }
 
     fn started(&mut self, node: &NodeRef, attempt: u32) {
         if let Some(bars) = &mut self.bars {
-            let bar = bars.all.insert_before(&bars.total, ProgressBar::new_spinner());
+            let bar = bars
+                .all
+                .insert_before(&bars.total, ProgressBar::new_spinner());
             let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar.set_prefix(format!("{:width$}", node.to_string(), width = self.name_width));
+            bar.set_prefix(format!(
+                "{:width$}",
+                node.to_string(),
+                width = self.name_width
+            ));
             bar.enable_steady_tick(Duration::from_millis(100));
             bars.running.insert(node.clone(), bar);
         } else {
-            let which = if attempt > 1 { format!("attempt {attempt}") } else { String::new() };
+            let which = if attempt > 1 {
+                format!("attempt {attempt}")
+            } else {
+                String::new()
+            };
             self.state(node, "36", "started", &which);
         }
     }
 
     fn moved(&mut self, node: &NodeRef, rows_read: u64, rows_out: u64) {
         if let Some(bar) = self.bars.as_ref().and_then(|b| b.running.get(node)) {
-            bar.set_message(format!("{} read, {} out", count(rows_read, "row"), count(rows_out, "row")));
+            bar.set_message(format!(
+                "{} read, {} out",
+                count(rows_read, "row"),
+                count(rows_out, "row")
+            ));
         }
     }
 
-    fn finished(&mut self, node: &NodeRef, outcome: Outcome, ms: u64, facts: Option<&NodeFacts>, failure: Option<&Failure>) {
+    fn finished(
+        &mut self,
+        node: &NodeRef,
+        outcome: Outcome,
+        ms: u64,
+        facts: Option<&NodeFacts>,
+        failure: Option<&Failure>,
+    ) {
         if let Some(bars) = &mut self.bars {
             if let Some(bar) = bars.running.remove(node) {
                 bar.finish_and_clear();
@@ -104,10 +174,14 @@ impl Display {
             Outcome::Failed => "1;31",
             Outcome::Skipped | Outcome::Cancelled => "33",
         };
-        let rows = facts.map(|f| format!("{}  ", count(f.rows_out, "row"))).unwrap_or_default();
+        let rows = facts
+            .map(|f| format!("{}  ", count(f.rows_out, "row")))
+            .unwrap_or_default();
         let text = match outcome {
             Outcome::Skipped => failure.map_or_else(String::new, |f| plain(&f.message)),
-            Outcome::Succeeded | Outcome::Recovered | Outcome::Failed | Outcome::Cancelled => format!("{rows}{}", duration(ms)),
+            Outcome::Succeeded | Outcome::Recovered | Outcome::Failed | Outcome::Cancelled => {
+                format!("{rows}{}", duration(ms))
+            }
         };
         self.state(node, colour, outcome.word(), &text);
         if let (Outcome::Failed, Some(failure)) = (outcome, failure) {
@@ -119,12 +193,19 @@ impl Display {
     /// A failure in full: code, message, place, causes, hints.
     fn failure(&self, failure: &Failure) -> String {
         let p = &self.printer;
-        let mut text = format!("{} {}\n", p.styled("1;31", &format!("error[{}]:", failure.code)), plain(&failure.message));
+        let mut text = format!(
+            "{} {}\n",
+            p.styled("1;31", &format!("error[{}]:", failure.code)),
+            plain(&failure.message)
+        );
         if let Some(place) = &failure.place {
             text.push_str(&format!("  --> {place}\n"));
         }
         for cause in &failure.causes {
-            text.push_str(&format!("  caused by: {}\n", plain(cause).replace('\n', "\n    ")));
+            text.push_str(&format!(
+                "  caused by: {}\n",
+                plain(cause).replace('\n', "\n    ")
+            ));
         }
         for hint in &failure.hints {
             text.push_str(&format!("{} {}\n", p.styled("1;36", "hint:"), plain(hint)));
@@ -135,7 +216,11 @@ impl Display {
     fn state(&self, node: &NodeRef, colour: &str, word: &str, text: &str) {
         // Padding comes first: escape codes have no width on a screen but do in a format string.
         let word = self.printer.styled(colour, &format!("{word:9}"));
-        let line = format!("{:width$}  {word}  {text}", node.to_string(), width = self.name_width);
+        let line = format!(
+            "{:width$}  {word}  {text}",
+            node.to_string(),
+            width = self.name_width
+        );
         self.line(&format!("{}\n", line.trim_end()));
     }
 
@@ -152,4 +237,3 @@ impl Display {
         }
     }
 }
-

@@ -32,30 +32,51 @@ pub(crate) struct Loaded {
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
-pub(crate) fn load(selected: &Selected, around: &Surroundings, printer: &Printer) -> Result<Loaded, u8> {
+pub(crate) fn load(
+    selected: &Selected,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Loaded, u8> {
     let path = find(selected.config.config.as_deref(), around, printer)?;
     let text = read(&path, printer)?;
     let mut sources = Sources::default();
-    let shown = path.strip_prefix(&around.current_dir).unwrap_or(&path).display().to_string();
+    let shown = path
+        .strip_prefix(&around.current_dir)
+        .unwrap_or(&path)
+        .display()
+        .to_string();
     let (project, mut diagnostics) =
         odibi_plan::config::load(&shown, &text, &|name| around.variable(name), &mut sources);
-    let directory = path.parent().map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let directory = path
+        .parent()
+        .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
     let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
     let operations = operations(&project, &sandbox, &mut diagnostics);
-    let selection =
-        Selection { pipelines: selected.pipeline.clone(), nodes: selected.node.clone(), tags: selected.tag.clone() };
+    let selection = Selection {
+        pipelines: selected.pipeline.clone(),
+        nodes: selected.node.clone(),
+        tags: selected.tag.clone(),
+    };
     let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
     diagnostics.extend(more);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = hex(&Sha256::digest(text.as_bytes()));
     plan.config_files = vec![shown];
-    Ok(Loaded { plan, sources, directory, sandbox, diagnostics })
+    Ok(Loaded {
+        plan,
+        sources,
+        directory,
+        sandbox,
+        diagnostics,
+    })
 }
 
 impl Loaded {
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .any(|d| d.severity == Severity::Error)
     }
 
     /// Prints every diagnostic, in file order, and a closing line when there are errors.
@@ -64,13 +85,21 @@ impl Loaded {
             return;
         }
         for diagnostic in &self.diagnostics {
-            let text = odibi_plan::diagnostic::render(diagnostic, &self.sources, printer.colour_stderr);
+            let text =
+                odibi_plan::diagnostic::render(diagnostic, &self.sources, printer.colour_stderr);
             printer.problem(&format!("{}\n\n", text.trim_end()));
         }
-        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        let errors = self
+            .diagnostics
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+            .count();
         if errors > 0 {
             let plural = if errors == 1 { "" } else { "s" };
-            printer.problem(&format!("{} {errors} error{plural}; no node was run\n", printer.styled("1;31", "invalid project:")));
+            printer.problem(&format!(
+                "{} {errors} error{plural}; no node was run\n",
+                printer.styled("1;31", "invalid project:")
+            ));
         }
     }
 
@@ -78,7 +107,8 @@ impl Loaded {
     pub(crate) fn diagnostics_json(&self) -> serde_json::Value {
         let one = |d: &Diagnostic| {
             let place = d.labels.first().map(|l| l.span);
-            let (line, column) = place.map_or((0, 0), |s| self.sources.line_column(s.file, s.start));
+            let (line, column) =
+                place.map_or((0, 0), |s| self.sources.line_column(s.file, s.start));
             json!({
                 "code": d.code.name,
                 "severity": match d.severity { Severity::Error => "error", Severity::Warning => "warning" },
@@ -94,28 +124,53 @@ impl Loaded {
 }
 
 /// Operations of the first-party plugins, and of a project when one is given.
-pub(crate) fn all_operations(config: Option<&Path>, around: &Surroundings, printer: &Printer) -> Result<Operations, u8> {
+pub(crate) fn all_operations(
+    config: Option<&Path>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Operations, u8> {
     let Some(config) = config else {
-        return Ok(Operations { first_party: first_party(), ..Operations::default() });
+        return Ok(Operations {
+            first_party: first_party(),
+            ..Operations::default()
+        });
     };
     let path = find(Some(config), around, printer)?;
     let text = read(&path, printer)?;
     let mut sources = Sources::default();
-    let (project, _) =
-        odibi_plan::config::load(&path.display().to_string(), &text, &|name| around.variable(name), &mut sources);
-    let directory = path.parent().map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let (project, _) = odibi_plan::config::load(
+        &path.display().to_string(),
+        &text,
+        &|name| around.variable(name),
+        &mut sources,
+    );
+    let directory = path
+        .parent()
+        .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
     let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
     let mut diagnostics = Vec::new();
     let operations = operations(&project, &sandbox, &mut diagnostics);
     for diagnostic in &diagnostics {
-        printer.problem(&odibi_plan::diagnostic::render(diagnostic, &sources, printer.colour_stderr));
+        printer.problem(&odibi_plan::diagnostic::render(
+            diagnostic,
+            &sources,
+            printer.colour_stderr,
+        ));
     }
-    if diagnostics.is_empty() { Ok(operations) } else { Err(exit::PROJECT_INVALID) }
+    if diagnostics.is_empty() {
+        Ok(operations)
+    } else {
+        Err(exit::PROJECT_INVALID)
+    }
 }
 
 /// A failure that kept the run from starting.
 pub(crate) fn print_failure(failure: &Failure, printer: &Printer) {
-    let mut text = format!("{} {}\n", printer.styled("1;31", &format!("error[{}]:", failure.code)), failure.message);
+    let mut text = format!(
+        "{} {}\n",
+        printer.styled("1;31", &format!("error[{}]:", failure.code)),
+        failure.message
+    );
     for cause in &failure.causes {
         text.push_str(&format!("  caused by: {cause}\n"));
     }
@@ -131,11 +186,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Result<PathBuf, u8> {
-    let start = given.map_or_else(|| around.current_dir.clone(), |g| around.current_dir.join(g));
+    let start = given.map_or_else(
+        || around.current_dir.clone(),
+        |g| around.current_dir.join(g),
+    );
     if !start.is_dir() {
         return Ok(start);
     }
-    if let Some(found) = FILE_NAMES.iter().map(|name| start.join(name)).find(|path| path.is_file()) {
+    if let Some(found) = FILE_NAMES
+        .iter()
+        .map(|name| start.join(name))
+        .find(|path| path.is_file())
+    {
         return Ok(found);
     }
     print_failure(
@@ -144,7 +206,10 @@ fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Resul
             "cli/no-project",
             format!("no project file in `{}`", start.display()),
         )
-        .hint(format!("name one, or call it {}", FILE_NAMES.map(|n| format!("`{n}`")).join(", "))),
+        .hint(format!(
+            "name one, or call it {}",
+            FILE_NAMES.map(|n| format!("`{n}`")).join(", ")
+        )),
         printer,
     );
     Err(exit::USAGE)
@@ -164,7 +229,11 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
         let failure = Failure::new(
             odibi_story::FailureClass::Data,
             "cli/not-utf8",
-            format!("the project file is not UTF-8 at byte {}: {}", error.utf8_error().valid_up_to(), path.display()),
+            format!(
+                "the project file is not UTF-8 at byte {}: {}",
+                error.utf8_error().valid_up_to(),
+                path.display()
+            ),
         );
         print_failure(&failure, printer);
         exit::PROJECT_INVALID
@@ -172,7 +241,11 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
 }
 
 fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
-    project.plugins.iter().map(|(name, source)| (name.clone(), PathBuf::from(&source.path))).collect()
+    project
+        .plugins
+        .iter()
+        .map(|(name, source)| (name.clone(), PathBuf::from(&source.path)))
+        .collect()
 }
 
 fn sandbox(
@@ -197,8 +270,15 @@ fn sandbox(
                 "compiling plugin `{plugin}` ({:.1} MiB), once on this machine …\n",
                 bytes as f64 / f64::from(1024 * 1024)
             )),
-            CompileNotice::Finished { plugin, elapsed, bytes: _ } => {
-                printer.info(&format!("compiled plugin `{plugin}` in {:.1} s\n", elapsed.as_secs_f64()));
+            CompileNotice::Finished {
+                plugin,
+                elapsed,
+                bytes: _,
+            } => {
+                printer.info(&format!(
+                    "compiled plugin `{plugin}` in {:.1} s\n",
+                    elapsed.as_secs_f64()
+                ));
             }
         }
     };
@@ -218,19 +298,36 @@ fn sandbox(
 
 /// `ODIBI_CACHE_DIR`, else the cache directory of the XDG base directory specification.
 fn store_dir(around: &Surroundings) -> PathBuf {
-    let set = |name: &str| around.variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        around
+            .variable(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("ODIBI_CACHE_DIR")
         .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("odibi")))
         .or_else(|| set("HOME").map(|d| d.join(".cache/odibi")));
-    cache.unwrap_or_else(|| around.current_dir.join(".odibi/cache")).join("components")
+    cache
+        .unwrap_or_else(|| around.current_dir.join(".odibi/cache"))
+        .join("components")
 }
 
 fn first_party() -> Vec<Manifest> {
-    COMPONENTS.iter().filter_map(|c| Manifest::parse(c.manifest).ok()).collect()
+    COMPONENTS
+        .iter()
+        .filter_map(|c| Manifest::parse(c.manifest).ok())
+        .collect()
 }
 
-fn operations(project: &Project, sandbox: &Sandbox, diagnostics: &mut Vec<Diagnostic>) -> Operations {
-    let mut operations = Operations { first_party: first_party(), ..Operations::default() };
+fn operations(
+    project: &Project,
+    sandbox: &Sandbox,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Operations {
+    let mut operations = Operations {
+        first_party: first_party(),
+        ..Operations::default()
+    };
     for (name, source) in &project.plugins {
         match sandbox.manifest(name) {
             Ok(manifest) => {

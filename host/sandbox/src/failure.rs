@@ -12,6 +12,10 @@ use crate::host_api::{Guest, Stop};
 
 /// Frames named in a crash.
 const FRAMES_MAX: usize = 8;
+/// What the SDK puts between a message and each of its hints.
+const HINT: &str = "\nhint: ";
+const HINTS_MAX: usize = 4;
+const HINT_BYTES_MAX: usize = 1024;
 /// A crash this deep in two functions only is recursion.
 const FRAMES_OF_RECURSION: usize = 16;
 
@@ -134,11 +138,23 @@ pub(crate) fn of_guest(failure: GuestFailure, guest: &Guest) -> Failure {
         FailureKind::Transient => "transient",
         FailureKind::Internal => "failed",
     };
-    let mut message = clean(&failure.message, bytes_max);
+    // The contract has no field for hints: the SDK puts them behind the message, a line each.
+    let (message, hints) = match failure.message.split_once(HINT) {
+        Some((message, hints)) => (message, Some(hints)),
+        None => (failure.message.as_str(), None),
+    };
+    let mut message = clean(message, bytes_max);
     if message.is_empty() {
         message = "the plugin reported a failure without a message".to_owned();
     }
     let mut out = Failure::new(FailureClass::Guest, format!("guest/{word}"), message);
+    out.hints.extend(
+        hints
+            .into_iter()
+            .flat_map(|hints| hints.split(HINT))
+            .take(HINTS_MAX)
+            .map(|hint| clean(hint, HINT_BYTES_MAX)),
+    );
     if !failure.code.is_empty() {
         out.causes
             .push(format!("the plugin's code: {}", clean(&failure.code, 128)));
@@ -212,6 +228,21 @@ mod tests {
             (got.param.as_deref(), got.retry_after_ms),
             (Some("/columns/0"), Some(250))
         );
+    }
+
+    #[test]
+    fn hints_behind_the_message_become_hints() {
+        let failure = GuestFailure {
+            kind: FailureKind::Params,
+            retry: Retry::Never,
+            code: String::new(),
+            message: "no column `x`\nhint: did you mean `y`?\nhint: look again".into(),
+            param: None,
+            at: None,
+        };
+        let got = of_guest(failure, &guest());
+        assert_eq!(got.message, "no column `x`");
+        assert_eq!(got.hints, ["did you mean `y`?", "look again"]);
     }
 
     #[test]

@@ -11,12 +11,17 @@ pub(crate) fn explain(code: Option<&str>, printer: &Printer) -> u8 {
     let Some(code) = code else {
         match printer.output {
             Output::Json => printer.json(&json!(codes.iter().map(|c| c.0).collect::<Vec<_>>())),
-            Output::Text => codes.iter().for_each(|(name, _)| printer.result(&format!("{name}\n"))),
+            Output::Text => codes
+                .iter()
+                .for_each(|(name, _)| printer.result(&format!("{name}\n"))),
         }
         return exit::DONE;
     };
     // People paste what they see: `error[config/unknown-node]:`
-    let wanted = code.trim_start_matches("error").trim_start_matches("warning").trim_matches(|c| "[]: ".contains(c));
+    let wanted = code
+        .trim_start_matches("error")
+        .trim_start_matches("warning")
+        .trim_matches(|c| "[]: ".contains(c));
     if let Some((name, explanation)) = codes.iter().find(|(name, _)| *name == wanted) {
         match printer.output {
             Output::Json => printer.json(&json!({ "code": name, "explanation": explanation })),
@@ -24,17 +29,27 @@ pub(crate) fn explain(code: Option<&str>, printer: &Printer) -> u8 {
         }
         return exit::DONE;
     }
-    printer.problem(&format!("{} no code `{wanted}`\n", printer.styled("1;31", "error:")));
+    printer.problem(&format!(
+        "{} no code `{wanted}`\n",
+        printer.styled("1;31", "error:")
+    ));
     if let Some(near) = odibi_plan::diagnostic::nearest(wanted, codes.iter().map(|c| c.0)) {
-        printer.problem(&format!("{} did you mean `{near}`?\n", printer.styled("1;36", "hint:")));
+        printer.problem(&format!(
+            "{} did you mean `{near}`?\n",
+            printer.styled("1;36", "hint:")
+        ));
     }
     exit::USAGE
 }
 
 /// All codes with their explanations, sorted.
 fn codes() -> Vec<(&'static str, &'static str)> {
-    let diagnostics = odibi_plan::diagnostic::all_codes().iter().map(|c| (c.name, c.explanation));
-    let failures = odibi_story::failure::all_codes().iter().map(|c| (c.name, c.explanation));
+    let diagnostics = odibi_plan::diagnostic::all_codes()
+        .iter()
+        .map(|c| (c.name, c.explanation));
+    let failures = odibi_story::failure::all_codes()
+        .iter()
+        .map(|c| (c.name, c.explanation));
     let mut codes: Vec<_> = diagnostics.chain(failures).collect();
     codes.sort_unstable();
     codes.dedup_by_key(|c| c.0);

@@ -11,7 +11,12 @@ use crate::args::{Listed, Output};
 use crate::printer::Printer;
 use crate::{Surroundings, exit, project};
 
-pub(crate) fn list(what: Listed, config: Option<&Path>, around: &Surroundings, printer: &Printer) -> u8 {
+pub(crate) fn list(
+    what: Listed,
+    config: Option<&Path>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> u8 {
     let Listed::Operations = what;
     let operations = match project::all_operations(config, around, printer) {
         Ok(operations) => operations,
@@ -19,10 +24,20 @@ pub(crate) fn list(what: Listed, config: Option<&Path>, around: &Surroundings, p
     };
     let mut rows: Vec<(String, &OperationSpec, &Manifest)> = Vec::new();
     for manifest in &operations.first_party {
-        rows.extend(manifest.operations.iter().map(|o| (o.name.clone(), o, manifest)));
+        rows.extend(
+            manifest
+                .operations
+                .iter()
+                .map(|o| (o.name.clone(), o, manifest)),
+        );
     }
     for (key, manifest) in &operations.plugins {
-        rows.extend(manifest.operations.iter().map(|o| (format!("{key}/{}", o.name), o, manifest)));
+        rows.extend(
+            manifest
+                .operations
+                .iter()
+                .map(|o| (format!("{key}/{}", o.name), o, manifest)),
+        );
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     match printer.output {
@@ -42,21 +57,38 @@ pub(crate) fn list(what: Listed, config: Option<&Path>, around: &Surroundings, p
     exit::DONE
 }
 
-pub(crate) fn show(name: &str, config: Option<&Path>, around: &Surroundings, printer: &Printer) -> u8 {
+pub(crate) fn show(
+    name: &str,
+    config: Option<&Path>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> u8 {
     let operations = match project::all_operations(config, around, printer) {
         Ok(operations) => operations,
         Err(code) => return code,
     };
     let reference = match name.split_once('/') {
-        Some((plugin, name)) => OperationRef { plugin: Some(plugin.to_owned()), name: name.to_owned() },
-        None => OperationRef { plugin: None, name: name.to_owned() },
+        Some((plugin, name)) => OperationRef {
+            plugin: Some(plugin.to_owned()),
+            name: name.to_owned(),
+        },
+        None => OperationRef {
+            plugin: None,
+            name: name.to_owned(),
+        },
     };
     let Some(operation) = operations.find(&reference) else {
-        printer.problem(&format!("{} no operation `{name}`\n", printer.styled("1;31", "error:")));
+        printer.problem(&format!(
+            "{} no operation `{name}`\n",
+            printer.styled("1;31", "error:")
+        ));
         let names = operations.names();
         let hint = match odibi_plan::diagnostic::nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "see `odibi list operations`; operations of a project's plugins need `--config`".to_owned(),
+            None => {
+                "see `odibi list operations`; operations of a project's plugins need `--config`"
+                    .to_owned()
+            }
         };
         printer.problem(&format!("{} {hint}\n", printer.styled("1;36", "hint:")));
         return exit::USAGE;
@@ -90,9 +122,24 @@ fn page(name: &str, operation: &OperationSpec) -> String {
     }
     page.push_str(&params(&operation.params));
     for example in &operation.examples {
-        let _ = write!(page, "\nExample: {}\n\n    - operation: {name}\n      params: {}\n", example.summary, flow(&example.params));
-        let titles = if example.inputs.len() == 1 { vec!["in".to_owned()] } else { (1..=example.inputs.len()).map(|n| format!("in {n}")).collect() };
-        for (title, table) in titles.iter().zip(&example.inputs).chain([(&"out".to_owned(), &example.output)]) {
+        let _ = write!(
+            page,
+            "\nExample: {}\n\n    - operation: {name}\n      params: {}\n",
+            example.summary,
+            flow(&example.params)
+        );
+        let titles = if example.inputs.len() == 1 {
+            vec!["in".to_owned()]
+        } else {
+            (1..=example.inputs.len())
+                .map(|n| format!("in {n}"))
+                .collect()
+        };
+        for (title, table) in titles
+            .iter()
+            .zip(&example.inputs)
+            .chain([(&"out".to_owned(), &example.output)])
+        {
             let _ = write!(page, "\n    {title}:\n{}", indented(table));
         }
     }
@@ -104,31 +151,64 @@ fn params(schema: &Value) -> String {
     let Some(properties) = schema["properties"].as_object().filter(|p| !p.is_empty()) else {
         return "\nNo params.\n".to_owned();
     };
-    let required: Vec<&str> = schema["required"].as_array().map_or_else(Vec::new, |r| r.iter().filter_map(Value::as_str).collect());
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map_or_else(Vec::new, |r| r.iter().filter_map(Value::as_str).collect());
     let mut text = String::from("\nParams:\n");
-    let width = properties.keys().map(|k| k.chars().count()).max().unwrap_or(0);
+    let width = properties
+        .keys()
+        .map(|k| k.chars().count())
+        .max()
+        .unwrap_or(0);
     for (key, property) in properties {
         let must = if required.contains(&key.as_str()) {
             "required".to_owned()
         } else {
-            property.get("default").map_or_else(|| "optional".to_owned(), |d| format!("default {d}"))
+            property
+                .get("default")
+                .map_or_else(|| "optional".to_owned(), |d| format!("default {d}"))
         };
-        let description = property["description"].as_str().unwrap_or_default().replace('\n', " ");
-        let _ = writeln!(text, "  {key:width$}  {}, {must}{}", type_of(property, schema), if description.is_empty() { String::new() } else { format!(": {description}") });
+        let description = property["description"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('\n', " ");
+        let _ = writeln!(
+            text,
+            "  {key:width$}  {}, {must}{}",
+            type_of(property, schema),
+            if description.is_empty() {
+                String::new()
+            } else {
+                format!(": {description}")
+            }
+        );
     }
     text
 }
 
 fn type_of(property: &Value, root: &Value) -> String {
-    if let Some(name) = property["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
+    if let Some(name) = property["$ref"]
+        .as_str()
+        .and_then(|r| r.strip_prefix("#/$defs/"))
+    {
         return type_of(&root["$defs"][name], root);
     }
     if let Some(values) = property["enum"].as_array() {
-        return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+        return values
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join(" | ");
     }
-    let variants = property["anyOf"].as_array().or_else(|| property["oneOf"].as_array());
+    let variants = property["anyOf"]
+        .as_array()
+        .or_else(|| property["oneOf"].as_array());
     if let Some(variants) = variants {
-        let named: Vec<String> = variants.iter().map(|v| type_of(v, root)).filter(|t| t != "null").collect();
+        let named: Vec<String> = variants
+            .iter()
+            .map(|v| type_of(v, root))
+            .filter(|t| t != "null")
+            .collect();
         return named.join(" | ");
     }
     if let Some(constant) = property.get("const") {
@@ -136,12 +216,21 @@ fn type_of(property: &Value, root: &Value) -> String {
     }
     let one = |name: &str| match name {
         "array" => format!("list of {}", type_of(&property["items"], root)),
-        "object" if property["additionalProperties"].is_object() => format!("map to {}", type_of(&property["additionalProperties"], root)),
+        "object" if property["additionalProperties"].is_object() => format!(
+            "map to {}",
+            type_of(&property["additionalProperties"], root)
+        ),
         other => other.to_owned(),
     };
     match &property["type"] {
         Value::String(name) => one(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).filter(|n| *n != "null").map(one).collect::<Vec<_>>().join(" | "),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|n| *n != "null")
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(" | "),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => "any".to_owned(),
     }
 }
@@ -152,5 +241,8 @@ fn flow(params: &Value) -> String {
 }
 
 fn indented(table: &str) -> String {
-    table.lines().map(|line| format!("      {line}\n")).collect()
+    table
+        .lines()
+        .map(|line| format!("      {line}\n"))
+        .collect()
 }

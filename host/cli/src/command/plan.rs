@@ -23,7 +23,10 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
         return exit::PROJECT_INVALID;
     }
     if loaded.plan.nodes.is_empty() {
-        printer.problem(&format!("{} the selection holds no node\n", printer.styled("1;31", "error:")));
+        printer.problem(&format!(
+            "{} the selection holds no node\n",
+            printer.styled("1;31", "error:")
+        ));
         return exit::NOTHING_SELECTED;
     }
     match printer.output {
@@ -44,12 +47,22 @@ fn text(plan: &Plan) -> String {
             let node = &plan.nodes[id.0];
             let _ = writeln!(text, "  {}", node.name);
             for input in &node.inputs {
-                let _ = writeln!(text, "    reads   {} = {}", input.name, source(plan, &input.source));
+                let _ = writeln!(
+                    text,
+                    "    reads   {} = {}",
+                    input.name,
+                    source(plan, &input.source)
+                );
             }
             let only_waits: Vec<String> = node
                 .depends_on
                 .iter()
-                .filter(|d| !node.inputs.iter().any(|i| i.source == InputSource::Node(**d)))
+                .filter(|d| {
+                    !node
+                        .inputs
+                        .iter()
+                        .any(|i| i.source == InputSource::Node(**d))
+                })
                 .map(|d| node_name(plan, node, d.0))
                 .collect();
             if !only_waits.is_empty() {
@@ -59,7 +72,13 @@ fn text(plan: &Plan) -> String {
                 let _ = writeln!(text, "    step    {} {}", step.operation, step.params.value);
             }
             if let Some(write) = &node.write {
-                let _ = writeln!(text, "    writes  {}:{} ({}, overwrite)", write.connection.name, write.path, write_format(&write.format));
+                let _ = writeln!(
+                    text,
+                    "    writes  {}:{} ({}, overwrite)",
+                    write.connection.name,
+                    write.path,
+                    write_format(&write.format)
+                );
             }
         }
     }
@@ -68,13 +87,25 @@ fn text(plan: &Plan) -> String {
 
 fn node_name(plan: &Plan, from: &PlannedNode, id: usize) -> String {
     let node = &plan.nodes[id];
-    if node.pipeline == from.pipeline { node.name.clone() } else { format!("{}.{}", node.pipeline, node.name) }
+    if node.pipeline == from.pipeline {
+        node.name.clone()
+    } else {
+        format!("{}.{}", node.pipeline, node.name)
+    }
 }
 
 fn source(plan: &Plan, source: &InputSource) -> String {
     match source {
-        InputSource::Read(read) => format!("{}:{} ({})", read.connection.name, read.path, read_format(&read.format)),
-        InputSource::Node(id) => format!("node {}.{}", plan.nodes[id.0].pipeline, plan.nodes[id.0].name),
+        InputSource::Read(read) => format!(
+            "{}:{} ({})",
+            read.connection.name,
+            read.path,
+            read_format(&read.format)
+        ),
+        InputSource::Node(id) => format!(
+            "node {}.{}",
+            plan.nodes[id.0].pipeline, plan.nodes[id.0].name
+        ),
     }
 }
 

@@ -40,7 +40,10 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
         return exit::PROJECT_INVALID;
     }
     if loaded.plan.nodes.is_empty() {
-        printer.problem(&format!("{} the selection holds no node\n", printer.styled("1;31", "error:")));
+        printer.problem(&format!(
+            "{} the selection holds no node\n",
+            printer.styled("1;31", "error:")
+        ));
         return exit::NOTHING_SELECTED;
     }
     match execute(run, &loaded, around, printer) {
@@ -52,15 +55,33 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
     }
 }
 
-fn execute(run: &Run, loaded: &Loaded, around: &Surroundings, printer: &Printer) -> Result<u8, Failure> {
+fn execute(
+    run: &Run,
+    loaded: &Loaded,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<u8, Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = run.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
-    let state_dir = around.variable("ODIBI_STATE_DIR").map_or_else(|| loaded.directory.join(".odibi"), PathBuf::from);
+    let state_dir = around
+        .variable("ODIBI_STATE_DIR")
+        .map_or_else(|| loaded.directory.join(".odibi"), PathBuf::from);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
-    let mut journal = Journal::create(&state_dir.join("runs").join(&run_id), Display::new(printer, &loaded.plan))
-        .map_err(|error| not_started(format!("cannot write below the state directory: {}", state_dir.display()), &error))?;
+    let mut journal = Journal::create(
+        &state_dir.join("runs").join(&run_id),
+        Display::new(printer, &loaded.plan),
+    )
+    .map_err(|error| {
+        not_started(
+            format!(
+                "cannot write below the state directory: {}",
+                state_dir.display()
+            ),
+            &error,
+        )
+    })?;
     let engine = Arc::new(DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
@@ -68,7 +89,11 @@ fn execute(run: &Run, loaded: &Loaded, around: &Surroundings, printer: &Printer)
         instances_max: processors,
         batch_rows: BATCH_ROWS,
     })?);
-    let ports = Ports { engine: engine.clone(), transforms: loaded.sandbox.clone(), clock: clock.clone() };
+    let ports = Ports {
+        engine: engine.clone(),
+        transforms: loaded.sandbox.clone(),
+        clock: clock.clone(),
+    };
     let settings = Settings {
         run_id: run_id.clone(),
         workers,
@@ -78,21 +103,40 @@ fn execute(run: &Run, loaded: &Loaded, around: &Surroundings, printer: &Printer)
         place: Some(places(loaded)),
         ..Settings::default()
     };
-    let runtime = runtime(processors).map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
+    let runtime = runtime(processors)
+        .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
     let cancel = Cancel::default();
     let signal = Signals::watch(&runtime, around, &cancel);
-    let summary = runtime.block_on(odibi_run::run(&loaded.plan, &ports, &settings, &cancel, &mut journal));
+    let summary = runtime.block_on(odibi_run::run(
+        &loaded.plan,
+        &ports,
+        &settings,
+        &cancel,
+        &mut journal,
+    ));
     let stories = stories(&loaded.plan, &engine, &clock, &mut journal);
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
-        printer.problem(&format!("{} the event log is incomplete: {error}\n", printer.styled("1;33", "warning:")));
+        printer.problem(&format!(
+            "{} the event log is incomplete: {error}\n",
+            printer.styled("1;33", "warning:")
+        ));
     }
     let code = match signal.received() {
         Some(code) if !summary.outcome.is_success() => code,
         Some(_) | None if summary.outcome.is_success() => exit::DONE,
         Some(_) | None => exit::NODE_FAILED,
     };
-    report(&Report { summary: &summary, stories: &stories, journal: &journal, run_id: &run_id, code }, printer);
+    report(
+        &Report {
+            summary: &summary,
+            stories: &stories,
+            journal: &journal,
+            run_id: &run_id,
+            code,
+        },
+        printer,
+    );
     Ok(code)
 }
 
@@ -105,9 +149,13 @@ fn runtime(processors: usize) -> std::io::Result<Runtime> {
 }
 
 fn not_started(message: String, error: &std::io::Error) -> Failure {
-    Failure::new(odibi_story::FailureClass::Denied, "run/state-directory", message)
-        .cause(error.to_string())
-        .hint("set `ODIBI_STATE_DIR` to a directory that can be written")
+    Failure::new(
+        odibi_story::FailureClass::Denied,
+        "run/state-directory",
+        message,
+    )
+    .cause(error.to_string())
+    .hint("set `ODIBI_STATE_DIR` to a directory that can be written")
 }
 
 /// A directory that lives as long as the run.
@@ -117,8 +165,12 @@ struct Scratch {
 
 impl Scratch {
     fn create(path: PathBuf) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&path)
-            .map_err(|error| not_started(format!("cannot create the scratch directory: {}", path.display()), &error))?;
+        std::fs::create_dir_all(&path).map_err(|error| {
+            not_started(
+                format!("cannot create the scratch directory: {}", path.display()),
+                &error,
+            )
+        })?;
         Ok(Self { path })
     }
 }
@@ -135,10 +187,16 @@ fn places(loaded: &Loaded) -> odibi_run::PlaceOf {
     Arc::new(move |node, step, param| {
         let node = plan.nodes.get(node.0)?;
         let step = step.and_then(|s| node.steps.get(s));
-        let of_param = step.zip(param).and_then(|(s, pointer)| s.params.place(pointer));
+        let of_param = step
+            .zip(param)
+            .and_then(|(s, pointer)| s.params.place(pointer));
         let span = of_param.or(step.map(|s| s.span)).unwrap_or(node.span);
         let (line, column) = sources.line_column(span.file, span.start);
-        Some(Place { file: sources.name(span.file).to_owned(), line, column })
+        Some(Place {
+            file: sources.name(span.file).to_owned(),
+            line,
+            column,
+        })
     })
 }
 
@@ -150,26 +208,57 @@ struct Written {
 }
 
 /// Folds and writes the story of each pipeline. A story that cannot be written never changes the outcome.
-fn stories(plan: &Plan, engine: &DataEngine, clock: &SystemClock, journal: &mut Journal) -> Vec<Written> {
+fn stories(
+    plan: &Plan,
+    engine: &DataEngine,
+    clock: &SystemClock,
+    journal: &mut Journal,
+) -> Vec<Written> {
     let mut written = Vec::new();
     for pipeline in &plan.pipelines {
-        let Some(story) = odibi_story::story::fold(journal.events(), &pipeline.name) else { continue };
+        let Some(story) = odibi_story::story::fold(journal.events(), &pipeline.name) else {
+            continue;
+        };
         let mut paths = Vec::new();
         if let Some(settings) = &plan.story {
-            let base = format!("{}/{}", settings.path.trim_end_matches('/'), render::path(&story));
-            let documents = [("md", render::markdown::render(&story)), ("json", render::json::render(&story))];
+            let base = format!(
+                "{}/{}",
+                settings.path.trim_end_matches('/'),
+                render::path(&story)
+            );
+            let documents = [
+                ("md", render::markdown::render(&story)),
+                ("json", render::json::render(&story)),
+            ];
             for (extension, text) in documents {
-                match engine.write_document(&settings.connection, &format!("{base}.{extension}"), text.as_bytes()) {
+                match engine.write_document(
+                    &settings.connection,
+                    &format!("{base}.{extension}"),
+                    text.as_bytes(),
+                ) {
                     Ok(path) => paths.push(path),
-                    Err(failure) => journal.append(clock.now(), RunEvent::StoryFailed { pipeline: pipeline.name.clone(), failure }),
+                    Err(failure) => journal.append(
+                        clock.now(),
+                        RunEvent::StoryFailed {
+                            pipeline: pipeline.name.clone(),
+                            failure,
+                        },
+                    ),
                 }
             }
             if !paths.is_empty() {
-                let said = RunEvent::StoryWritten { pipeline: pipeline.name.clone(), paths: paths.clone() };
+                let said = RunEvent::StoryWritten {
+                    pipeline: pipeline.name.clone(),
+                    paths: paths.clone(),
+                };
                 journal.append(clock.now(), said);
             }
         }
-        written.push(Written { pipeline: pipeline.name.clone(), paths, story });
+        written.push(Written {
+            pipeline: pipeline.name.clone(),
+            paths,
+            story,
+        });
     }
     written
 }
@@ -188,12 +277,19 @@ fn report(report: &Report<'_>, printer: &Printer) {
         return;
     }
     for written in report.stories {
-        printer.result(&render::terminal::render(&written.story, printer.colour_stdout));
+        printer.result(&render::terminal::render(
+            &written.story,
+            printer.colour_stdout,
+        ));
         if let Some(path) = written.paths.iter().find(|p| p.ends_with(".md")) {
             printer.result(&format!("story: {path}\n"));
         }
     }
-    if report.stories.iter().any(|w| w.story.has_internal_failure()) {
+    if report
+        .stories
+        .iter()
+        .any(|w| w.story.has_internal_failure())
+    {
         printer.problem(&format!(
             "this is a bug in odibi; please report it with run id {} and the event log {}\n",
             report.run_id,
@@ -234,7 +330,11 @@ impl Signals {
         if around.handle_signals {
             let (first, cancel) = (received.clone(), cancel.clone());
             runtime.spawn(async move {
-                let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+                let Ok(mut terminate) =
+                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                else {
+                    return;
+                };
                 loop {
                     let code = tokio::select! {
                         _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,

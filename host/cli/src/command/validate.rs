@@ -8,7 +8,9 @@ use crate::{Surroundings, exit, project};
 
 pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
-        config: Config { config: config.config.clone() },
+        config: Config {
+            config: config.config.clone(),
+        },
         pipeline: Vec::new(),
         node: Vec::new(),
         tag: Vec::new(),
@@ -20,7 +22,9 @@ pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer
     loaded.print_diagnostics(printer);
     let valid = !loaded.has_errors();
     match printer.output {
-        Output::Json => printer.json(&json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() })),
+        Output::Json => {
+            printer.json(&json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() }))
+        }
         Output::Text if valid => {
             let (pipelines, nodes) = (loaded.plan.pipelines.len(), loaded.plan.nodes.len());
             let s = |n: usize| if n == 1 { "" } else { "s" };
@@ -33,5 +37,9 @@ pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer
         }
         Output::Text => {}
     }
-    if valid { exit::DONE } else { exit::PROJECT_INVALID }
+    if valid {
+        exit::DONE
+    } else {
+        exit::PROJECT_INVALID
+    }
 }

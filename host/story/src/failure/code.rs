@@ -272,6 +272,14 @@ that other nodes went on. Please report it with the message, the version and the
 "This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \
 refused. Please report it with the project's configuration."
 
+    CLI_NO_PROJECT "cli/no-project"
+"The project file that the command line names is not there or cannot be read, or the directory holds none of the names that \
+odibi looks for: `odibi.yaml`, `odibi.yml`, `project.yaml`, `project.yml`. Name the file, or go to its directory."
+
+    CLI_NOT_UTF8 "cli/not-utf8"
+"The project file holds bytes that are not UTF-8. The message says at which byte; an editor that saves as UTF-8 mends it. \
+Names and values in other encodings cannot be shown or compared safely."
+
     RUN_STATE_DIRECTORY "run/state-directory"
 "odibi cannot write the directory where it keeps the event log and scratch files of its runs: `.odibi` beside the project \
 file, or what `ODIBI_STATE_DIR` names. Make it writable, or name another."

@@ -11,12 +11,12 @@ use arrow_array::types::{
     Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    BinaryArray, LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, make_array,
-    new_null_array,
+    BinaryArray, LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray,
+    make_array, new_null_array,
 };
 use arrow_schema::{DECIMAL128_MAX_PRECISION, TimeUnit};
-use arrow_select::take::take;
 use odibi_sdk::prelude::*;
+use odibi_sdk::text::is_text;
 
 /// The largest integer up to which a 64-bit float holds every one.
 const EXACT_INTEGER_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
@@ -29,8 +29,13 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         _ if a == b => Some(a.clone()),
         (Null, other) | (other, Null) => Some(other.clone()),
-        (Dictionary(_, a), Dictionary(_, b)) => common(a, b),
-        (Dictionary(_, values), other) | (other, Dictionary(_, values)) => common(values, other),
+        // Only text is worth unpacking: gathering values of any type would be a third of the component.
+        (Dictionary(_, values), other) | (other, Dictionary(_, values)) if is_text(values) => {
+            match other {
+                Dictionary(_, others) => common(values, others),
+                plain => common(values, plain),
+            }
+        }
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => {
             Some(if *a == LargeUtf8 || *b == LargeUtf8 {
                 LargeUtf8
@@ -179,13 +184,14 @@ pub(super) fn widen(array: &ArrayRef, to: &DataType, column: &str) -> Result<Arr
     match (from, to) {
         _ if from == to => Ok(Arc::clone(array)),
         (DataType::Null, _) => Ok(new_null_array(to, array.len())),
+        (DataType::Dictionary(..), DataType::LargeUtf8) => Ok(Arc::new(
+            Text::of(array)?.iter().collect::<LargeStringArray>(),
+        )),
+        (DataType::Dictionary(..), DataType::Utf8View) => Ok(Arc::new(
+            Text::of(array)?.iter().collect::<StringViewArray>(),
+        )),
         (DataType::Dictionary(..), _) => {
-            let dictionary = array.as_any_dictionary();
-            widen(
-                &take(dictionary.values().as_ref(), dictionary.keys(), None)?,
-                to,
-                column,
-            )
+            Ok(Arc::new(Text::of(array)?.iter().collect::<StringArray>()))
         }
         (DataType::Int64, DataType::Float64) => {
             let values = array.as_primitive::<Int64Type>();

@@ -157,7 +157,7 @@ impl Contest {
                 }
             })
         };
-        let (native, sandboxed) = if round % 2 == 0 {
+        let (native, sandboxed) = if round.is_multiple_of(2) {
             let native = natively();
             (native, sandboxed())
         } else {

@@ -341,7 +341,7 @@ impl Signals {
                         _ = terminate.recv() => exit::TERMINATED,
                     };
                     if first.swap(code, std::sync::atomic::Ordering::AcqRel) != 0 {
-                        #[expect(clippy::exit, reason = "the second signal means: at once")]
+                        // The second signal means: at once.
                         std::process::exit(i32::from(code));
                     }
                     cancel.cancel();

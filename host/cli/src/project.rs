@@ -228,7 +228,7 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
     String::from_utf8(bytes).map_err(|error| {
         let failure = Failure::new(
             odibi_story::FailureClass::Data,
-            "cli/not-utf8",
+            "cli/bad-encoding",
             format!(
                 "the project file is not UTF-8 at byte {}: {}",
                 error.utf8_error().valid_up_to(),

@@ -11,7 +11,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// An event with its place in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// 0, 1, 2, … without a gap.
+    /// 0, 1, 2, …. Progress counts too but is not logged, so a log has gaps.
     pub seq: u64,
     /// When it was said.
     pub at: Timestamp,
@@ -101,7 +101,7 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
-    /// Last event of a run.
+    /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.
         outcome: Outcome,

@@ -276,7 +276,7 @@ refused. Please report it with the project's configuration."
 "The project file that the command line names is not there or cannot be read, or the directory holds none of the names that \
 odibi looks for: `odibi.yaml`, `odibi.yml`, `project.yaml`, `project.yml`. Name the file, or go to its directory."
 
-    CLI_NOT_UTF8 "cli/not-utf8"
+    CLI_BAD_ENCODING "cli/bad-encoding"
 "The project file holds bytes that are not UTF-8. The message says at which byte; an editor that saves as UTF-8 mends it. \
 Names and values in other encodings cannot be shown or compared safely."
 

@@ -37,18 +37,17 @@ impl Rows {
     /// # Errors
     /// `contract/rows`.
     pub(crate) fn picked(picked: Vec<u32>, rows: usize) -> Result<Self, Failure> {
-        let mut ascending = true;
-        let mut previous = None;
-        for index in &picked {
-            if *index as usize >= rows {
-                return Err(broken(
-                    "rows",
-                    format!("a picked row lies outside the batch of {rows} rows: {index}"),
-                ));
-            }
-            ascending &= previous.is_none_or(|p| p < *index);
-            previous = Some(*index);
+        if let Some(index) = picked.iter().copied().max().filter(|i| *i as usize >= rows) {
+            return Err(broken(
+                "rows",
+                format!("a picked row lies outside the batch of {rows} rows: {index}"),
+            ));
         }
+        // Without an early end, so that the compiler can compare several at once.
+        let ascending = picked
+            .iter()
+            .zip(picked.iter().skip(1))
+            .fold(true, |so_far, (a, b)| so_far & (a < b));
         Ok(match (ascending, picked.first(), picked.last()) {
             (true, Some(first), Some(last)) if (last - first) as usize + 1 == picked.len() => {
                 if picked.len() == rows {

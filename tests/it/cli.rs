@@ -268,3 +268,20 @@ fn list_and_show_tell_params_and_examples() {
     let unknown = project.odibi(&["show", "dedupe"]).exits(2);
     assert!(unknown.stderr.contains("hint:"), "{}", unknown.stderr);
 }
+
+#[test]
+fn scratch_of_a_killed_run_is_removed_and_that_of_a_running_one_is_not() {
+    let project = good()
+        .file(".odibi/scratch/killed/lock", "")
+        .file(".odibi/scratch/killed/spool", "much")
+        .file(".odibi/scratch/running/lock", "");
+    let held = std::fs::File::open(project.path(".odibi/scratch/running/lock")).unwrap();
+    held.lock().unwrap();
+    let _ = project.odibi(&["run", "-q"]).exits(0);
+    assert!(!project.path(".odibi/scratch/killed").exists());
+    assert!(project.path(".odibi/scratch/running").exists());
+    let left = std::fs::read_dir(project.path(".odibi/scratch"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 1, "the run left its own");
+}

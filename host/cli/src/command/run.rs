@@ -158,20 +158,43 @@ fn not_started(message: String, error: &std::io::Error) -> Failure {
     .hint("set `ODIBI_STATE_DIR` to a directory that can be written")
 }
 
-/// A directory that lives as long as the run.
+/// A directory that lives as long as the run. A lock in it tells other runs that it is in use.
 struct Scratch {
     path: PathBuf,
+    _lock: std::fs::File,
 }
 
 impl Scratch {
+    const LOCK: &str = "lock";
+
     fn create(path: PathBuf) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&path).map_err(|error| {
-            not_started(
-                format!("cannot create the scratch directory: {}", path.display()),
-                &error,
-            )
-        })?;
-        Ok(Self { path })
+        if let Some(parent) = path.parent() {
+            Self::remove_abandoned(parent);
+        }
+        // Locked before it has its name: no run starting now can take it for abandoned.
+        let unnamed = path.with_extension("new");
+        let lock = std::fs::create_dir_all(&unnamed)
+            .and_then(|()| std::fs::File::create(unnamed.join(Self::LOCK)))
+            .and_then(|lock| lock.lock().map(|()| lock))
+            .and_then(|lock| std::fs::rename(&unnamed, &path).map(|()| lock))
+            .map_err(|error| {
+                let message = format!("cannot create the scratch directory: {}", path.display());
+                not_started(message, &error)
+            })?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// What killed runs left: directories whose lock nobody holds. Best effort.
+    fn remove_abandoned(parent: &std::path::Path) {
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "new") {
+                continue;
+            }
+            let lock = std::fs::File::open(entry.path().join(Self::LOCK));
+            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod failing;
 mod fakes;
 mod formats;
 mod publishing;
+mod rows;
 mod steps;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod crash;
 mod greed;
 mod honest;
 mod lies;
+mod rows;
 mod wire;
 
 use std::cell::RefCell;
@@ -78,6 +79,7 @@ impl Planning for Hostile {
             greed::OPERATIONS,
             lies::OPERATIONS,
             bytes::OPERATIONS,
+            rows::OPERATIONS,
         ];
         let names = families.concat();
         let listed: Vec<String> = names
@@ -99,6 +101,9 @@ impl Planning for Hostile {
         greed::plan(&operation);
         if let Some(plan) = lies::plan(&operation, &schemas) {
             return plan;
+        }
+        if let Some(plan) = rows::plan(&operation, &schemas) {
+            return Ok(plan);
         }
         honest::plan(&operation, &params, &schemas)
     }
@@ -136,6 +141,9 @@ impl Execution for Hostile {
             crash::process(&operation);
             greed::process(&operation)?;
             if let Some(result) = lies::process(&operation, state) {
+                return result;
+            }
+            if let Some(result) = rows::process(&operation, state, &batch) {
                 return result;
             }
             if bytes::process(&operation, state, &batch) {

@@ -292,6 +292,7 @@ fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         run_id: "00000000-0000-7000-8000-000000000000".to_owned(),
         pipeline: "bench".to_owned(),
         node: name(kernel).to_owned(),
+        step: 0,
         partition: 0,
         partitions: 1,
         attempt: 1,

@@ -201,6 +201,7 @@ impl DataEngine {
                 run_id: attempt.run_id.to_owned(),
                 pipeline: node.pipeline.clone(),
                 node: node.name.clone(),
+                step: 0,
                 partition: 0,
                 partitions: 1,
                 attempt: attempt.attempt,

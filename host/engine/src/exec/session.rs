@@ -36,6 +36,7 @@ impl Driven {
             .get(spec.index)
             .ok_or_else(|| internal("a step has no operation"))?;
         let mut context = run.context.clone();
+        context.step = spec.index;
         context.partition = u32::try_from(partition).unwrap_or(u32::MAX);
         context.partitions = u32::try_from(of).unwrap_or(u32::MAX);
         let opened = catch_unwind(AssertUnwindSafe(|| operation.open(&spec.plan, &context)))

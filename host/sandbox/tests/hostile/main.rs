@@ -148,6 +148,7 @@ fn context(cancel: Cancel) -> SessionContext {
         run_id: "run".into(),
         pipeline: "pipeline".into(),
         node: "node".into(),
+        step: 0,
         partition: 0,
         partitions: 1,
         attempt: 1,

@@ -74,6 +74,7 @@ fn main() {
         plugins: std::collections::BTreeMap::default(),
         limits: Limits::default(),
         on_compile: None,
+        capture: None,
     });
     let sandbox = sandbox.unwrap();
     println!("{rows} rows, {rounds} rounds, CPU time of one thread, median (min-max)");

@@ -289,6 +289,7 @@ fn sandbox(
         plugins,
         limits: Limits::default(),
         on_compile: Some(Arc::new(notify)),
+        capture: None,
     };
     Sandbox::new(options).map(Arc::new).map_err(|failure| {
         print_failure(&failure, printer);

@@ -8,6 +8,7 @@ mod bytes;
 mod crash;
 mod greed;
 mod honest;
+mod late;
 mod lies;
 mod wire;
 
@@ -76,6 +77,7 @@ impl Planning for Hostile {
             honest::OPERATIONS,
             crash::OPERATIONS,
             greed::OPERATIONS,
+            late::OPERATIONS,
             lies::OPERATIONS,
             bytes::OPERATIONS,
         ];
@@ -99,6 +101,9 @@ impl Planning for Hostile {
         greed::plan(&operation);
         if let Some(plan) = lies::plan(&operation, &schemas) {
             return plan;
+        }
+        if let Some(plan) = late::plan(&operation, &schemas) {
+            return Ok(plan);
         }
         honest::plan(&operation, &params, &schemas)
     }
@@ -138,6 +143,9 @@ impl Execution for Hostile {
             if let Some(result) = lies::process(&operation, state) {
                 return result;
             }
+            if late::process(&operation, state, port, &batch)? {
+                return Ok(Appetite::More);
+            }
             if bytes::process(&operation, state, &batch) {
                 return Ok(Appetite::More);
             }
@@ -155,6 +163,7 @@ impl Execution for Hostile {
     fn finish() -> Result<Option<String>, Failure> {
         with(|state| {
             crash::finish(&state.operation);
+            late::finish(state);
             lies::finish(&state.operation);
             honest::finish(state)
         })

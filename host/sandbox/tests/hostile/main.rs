@@ -6,6 +6,7 @@
 mod attacks;
 mod honest;
 mod loading;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         plugins: BTreeMap::new(),
         limits: limits(),
         on_compile: None,
+        capture: None,
     }
 }
 
@@ -148,6 +150,8 @@ fn context(cancel: Cancel) -> SessionContext {
         run_id: "run".into(),
         pipeline: "pipeline".into(),
         node: "node".into(),
+        step: 0,
+        searching: false,
         partition: 0,
         partitions: 1,
         attempt: 1,

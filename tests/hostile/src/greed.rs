@@ -137,7 +137,7 @@ fn nulls(rows: usize) -> Vec<u8> {
 }
 
 /// Grows until the host refuses, and then aborts, as Rust does.
-fn memory() {
+pub fn memory() {
     let mut held: Vec<Vec<u8>> = Vec::new();
     loop {
         held.push(vec![1; 1 << 20]);

@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 
 use crate::{
     Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, failure, greed, honest,
-    lies, wire,
+    lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -43,6 +43,7 @@ pub fn operations() -> Vec<&'static str> {
         lies::OPERATIONS,
         bytes::OPERATIONS,
         canary::OPERATIONS,
+        rows::OPERATIONS,
     ]
     .concat()
 }
@@ -58,6 +59,9 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
     }
     if let Some(plan) = lies::plan(operation, &schemas) {
         return plan;
+    }
+    if let Some(plan) = rows::plan(operation, &schemas) {
+        return Ok(plan);
     }
     honest::plan(operation, params, &schemas)
 }
@@ -93,6 +97,9 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
             return result;
         }
         if let Some(result) = lies::process(&operation, state) {
+            return result;
+        }
+        if let Some(result) = rows::process(&operation, state, &batch) {
             return result;
         }
         if bytes::process(&operation, state, &batch) {

@@ -5,7 +5,7 @@ use arrow_array::types::Int64Type;
 use arrow_schema::SchemaRef;
 
 use crate::{
-    Appetite, Columns, Failure, FailureKind, NodePlan, Origin, Spread, State, crash, failure,
+    Appetite, Columns, Failure, FailureKind, NodePlan, Origin, Spread, State, attack, failure,
     greed, honest, send, wire,
 };
 
@@ -39,7 +39,7 @@ pub fn process(
     if ids.iter().flatten().any(|id| id == UNLUCKY) {
         match operation {
             "row_panics" => panic!("a row is unlucky"),
-            "row_spins" => crash::spin(),
+            "row_spins" => attack::spin(),
             "row_hogs_memory" => greed::memory(),
             _ => return Some(Err(failure(FailureKind::Data, "a row is unlucky"))),
         }

@@ -49,7 +49,7 @@ impl Recording {
 
     /// Runs an operation that must fail.
     fn fail(&self, operation: &str, batches: &[RecordBatch]) -> Failure {
-        let operation = resolve(&self.sandbox, operation).unwrap();
+        let operation = resolve(&self.sandbox, None, operation).unwrap();
         let context = context(Cancel::default());
         let planned =
             operation.plan_within(&json!({"column": "x"}), &[batches[0].schema()], &context);
@@ -298,7 +298,7 @@ fn columns_of_many_types_come_back_or_are_stood_in_for() {
 #[test]
 fn success_and_interruption_leave_nothing() {
     let recording = Recording::new(limits(), |_| {});
-    let operation = resolve(&recording.sandbox, "count").unwrap();
+    let operation = resolve(&recording.sandbox, None, "count").unwrap();
     let plan = operation.plan(&json!({}), &[table(1).schema()]).unwrap();
     let plan = Arc::new(plan);
     let mut session = operation.open(&plan, &context(Cancel::default())).unwrap();

@@ -300,6 +300,7 @@ fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         attempt: 1,
         logical_time: jiff::Timestamp::UNIX_EPOCH,
         cancel: Cancel::default(),
+        memory: odibi_run::MemoryBudget::default(),
     };
     operation.open(&Arc::new(plan), &context).unwrap()
 }

@@ -113,6 +113,7 @@ pub(crate) fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         node: name(kernel).to_owned(),
         step: 0,
         searching: false,
+        memory: odibi_run::MemoryBudget::default(),
         partition: 0,
         partitions: 1,
         attempt: 1,

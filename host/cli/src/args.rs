@@ -140,7 +140,7 @@ pub(crate) struct Run {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Memory of the data engine, all nodes together; what does not fit is spilled to disk.
+    /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..))]
     pub memory: u64,
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].

@@ -13,6 +13,8 @@ use odibi_story::failure::Failure;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::memory::MemoryBudget;
+
 /// Everything a run needs from outside.
 pub struct Ports {
     /// Reads, drives the steps, writes.
@@ -258,6 +260,8 @@ pub struct SessionContext {
     pub logical_time: Timestamp,
     /// Stops the guest within two ticks of the epoch.
     pub cancel: Cancel,
+    /// What the guest's memory is charged to.
+    pub memory: MemoryBudget,
 }
 
 /// Wants more, or has enough.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
+use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Cancel, InputPlan, Operation, OperationPlan, Session, SessionContext, SortKey, Spread,
 };
@@ -52,8 +53,12 @@ impl Operation for Found {
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {
         // No time and no seed: the same question must get the same answer.
-        let mut running =
-            Running::start(&self.loaded.ready, Logical::default(), Cancel::default())?;
+        let mut running = Running::start(
+            &self.loaded.ready,
+            Logical::default(),
+            Cancel::default(),
+            MemoryBudget::default(),
+        )?;
         let offered = inputs
             .iter()
             .map(|s| schema::write(s))
@@ -82,7 +87,12 @@ impl Found {
     ) -> Result<Box<dyn Session>, Failure> {
         let run_time_ms = u64::try_from(context.logical_time.as_millisecond()).unwrap_or(0);
         let logical = Logical { run_time_ms, seed };
-        let mut running = Running::start(&self.loaded.ready, logical, context.cancel.clone())?;
+        let mut running = Running::start(
+            &self.loaded.ready,
+            logical,
+            context.cancel.clone(),
+            context.memory.clone(),
+        )?;
         running.guest_mut().outlet = Some(Box::new(Outlet::new(Arc::clone(plan))?));
         let guest_context = contract::Context {
             run_id: context.run_id.clone(),

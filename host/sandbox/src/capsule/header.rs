@@ -87,6 +87,7 @@ impl SessionOrigin {
             node: self.node.clone(),
             step: self.step,
             searching: false,
+            memory: odibi_run::MemoryBudget::default(),
             partition: self.partition,
             partitions: self.partitions,
             attempt: self.attempt,

@@ -107,6 +107,7 @@ pub(crate) fn context(cancel: Cancel) -> SessionContext {
         node: "node".into(),
         step: 0,
         searching: false,
+        memory: odibi_run::MemoryBudget::default(),
         partition: 0,
         partitions: 1,
         attempt: 1,

@@ -181,6 +181,10 @@ other nodes and the target are unharmed. The author of the plugin acts."
 "One instance of the plugin asked for more memory than it may have. The limit stands in the message and in the story \
 beside the peak. Give the step fewer or smaller rows to hold at a time."
 
+    LIMIT_RUN_MEMORY "limit/run-memory"
+"The run has no memory left for the plugin: `--memory` bounds what the plugins of all nodes hold together with what the data \
+engine reserves for sorts and repartitions. Give it more, or run fewer nodes at once with `--workers`."
+
     LIMIT_GUEST_CPU "limit/guest-cpu"
 "One call into the plugin computed for longer than it may. An endless loop ends this way. If the work is honest but heavy, \
 give the step less to do for each row, or split it."

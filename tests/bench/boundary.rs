@@ -23,7 +23,7 @@ use arrow_select::filter::filter_record_batch;
 use odibi_bench_kernels::{self as kernels, Groups};
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Session, SessionContext, Transforms};
-use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use rustix::time::{ClockId, clock_gettime};
 
 #[global_allocator]
@@ -73,6 +73,7 @@ fn main() {
         first_party: vec![component()],
         plugins: std::collections::BTreeMap::default(),
         limits: Limits::default(),
+        compiler: Compiler::InProcess,
         on_compile: None,
     });
     let sandbox = sandbox.unwrap();

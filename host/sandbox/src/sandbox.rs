@@ -10,6 +10,7 @@ use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
 
+use crate::compiler::Compiler;
 use crate::component::store::ArtifactStore;
 use crate::component::{ComponentSource, Loaded, Loader, OnCompile, read_file};
 use crate::limits::Limits;
@@ -28,6 +29,8 @@ pub struct Options {
     pub plugins: BTreeMap<String, PathBuf>,
     /// What each instance may use.
     pub limits: Limits,
+    /// Where components are compiled.
+    pub compiler: Compiler,
     /// Hears of compilations.
     pub on_compile: Option<OnCompile>,
 }
@@ -83,6 +86,7 @@ impl Sandbox {
                     linker,
                     store,
                     limits,
+                    compiler: options.compiler,
                     on_compile: options.on_compile,
                 },
                 project_dir: options.project_dir,
@@ -217,7 +221,7 @@ impl Inner {
         if let Some(loaded) = slot.as_ref() {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = Arc::new(self.loader.load(&self.source(key)?)?);
+        let loaded = Arc::new(self.loader.load(self.source(key)?)?);
         *slot = Some(Arc::clone(&loaded));
         Ok(loaded)
     }

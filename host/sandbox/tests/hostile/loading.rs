@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::Transforms as _;
-use odibi_sandbox::{CompileNotice, Limits, Options, Sandbox};
+use odibi_sandbox::{CompileNotice, Compiler, Limits, Options, Sandbox};
 use odibi_story::failure::{Failure, FailureClass};
 
 use crate::{component, limits, options, overwritten, resolve, sandbox, still_works};
@@ -149,6 +149,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         first_party: vec![],
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
         limits: limits(),
+        compiler: Compiler::InProcess,
         on_compile: None,
     })
     .unwrap();

@@ -16,7 +16,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Operation, OperationPlan, Session, SessionContext, Transforms};
-use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::event::{GuestNote, Ledger};
 use odibi_story::failure::Failure;
 use serde_json::Value;
@@ -87,6 +87,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         first_party: vec![source],
         plugins: BTreeMap::new(),
         limits: limits(),
+        compiler: Compiler::InProcess,
         on_compile: None,
     }
 }

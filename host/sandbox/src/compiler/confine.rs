@@ -30,7 +30,11 @@ pub(super) fn confine(terms: &Terms) -> io::Result<()> {
         setrlimit(resource, rlimit).map_err(io::Error::from)
     };
     // At the soft limit the signal names the reason; at the hard one the process is simply killed.
-    limit(Resource::Cpu, terms.cpu_s_max, terms.cpu_s_max + 1)?;
+    limit(
+        Resource::Cpu,
+        terms.cpu_s_max,
+        terms.cpu_s_max.saturating_add(1),
+    )?;
     // Nothing is written but pipes, which this does not count; and no image of the memory is left behind.
     for resource in [Resource::Fsize, Resource::Core] {
         limit(resource, 0, 0)?;

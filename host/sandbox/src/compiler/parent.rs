@@ -65,7 +65,7 @@ pub(super) fn compile(
         Verdict::TooLong => Err(compile_exceeded(
             "compile-wall",
             limits.wall_ms_max,
-            limits.wall_ms_max + 1,
+            limits.wall_ms_max.saturating_add(1),
         )),
         Verdict::TooMuch(asked) => Err(compile_exceeded(
             "compile-output",
@@ -223,13 +223,15 @@ fn listen(reports: &Receiver<Said>, wall_ms_max: u64) -> Verdict {
 fn failed(status: ExitStatus, said: &str, terms: &Terms) -> Failure {
     let over_memory = || {
         let limit = terms.memory_bytes_max;
-        compile_exceeded("compile-memory", limit, limit + 1)
+        compile_exceeded("compile-memory", limit, limit.saturating_add(1))
+    };
+    let over_cpu = || {
+        let limit = terms.cpu_s_max;
+        compile_exceeded("compile-cpu", limit, limit.saturating_add(1))
     };
     if let Some(signal) = status.signal() {
         return match Signal::from_named_raw(signal) {
-            Some(Signal::XCPU) => {
-                compile_exceeded("compile-cpu", terms.cpu_s_max, terms.cpu_s_max + 1)
-            }
+            Some(Signal::XCPU) => over_cpu(),
             Some(Signal::ABORT) if said.contains("memory allocation of") => over_memory(),
             Some(Signal::INT | Signal::TERM | Signal::HUP) => Failure::new(
                 FailureClass::Cancelled,

@@ -13,7 +13,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::OFlags;
@@ -32,6 +32,8 @@ const KEY_BYTES: usize = 32;
 const CODE_BYTES: usize = 32;
 /// Entries that are kept; the oldest go first.
 const ENTRIES_MAX: usize = 64;
+/// A file that belongs to no entry may be one that another process is about to rename, but not for so long.
+const LEFT_BEHIND_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Manifest and codes.
 const SEAL_BYTES_MAX: u64 = 4 << 20;
 
@@ -173,22 +175,35 @@ impl ArtifactStore {
         Ok(())
     }
 
-    /// Removes the oldest entries over [`ENTRIES_MAX`].
+    /// Removes the oldest entries over [`ENTRIES_MAX`], and what processes that were killed left behind.
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
         };
-        let mut seals: Vec<(SystemTime, PathBuf)> = entries
+        let mut files: Vec<(SystemTime, PathBuf)> = entries
             .flatten()
-            .filter(|e| e.path().extension().is_some_and(|x| x == "seal"))
             .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
             .collect();
-        seals.sort();
+        files.sort();
+        let is_seal = |path: &Path| path.extension().is_some_and(|x| x == "seal");
+        let seals: Vec<PathBuf> = (files.iter())
+            .filter(|(_, path)| is_seal(path))
+            .map(|(_, path)| path.clone())
+            .collect();
         let over = seals.len().saturating_sub(ENTRIES_MAX);
-        for (_, seal) in &seals[..over] {
+        for seal in &seals[..over] {
             // Another process may have been quicker.
             let _ = fs::remove_file(seal);
             let _ = fs::remove_file(seal.with_extension("cwasm"));
+        }
+        // The newest file has just been written, so there is no need to ask for the time.
+        let newest = files.last().map(|(modified, _)| *modified);
+        let old = newest.and_then(|newest| newest.checked_sub(LEFT_BEHIND_AGE));
+        for (modified, path) in &files {
+            let belongs = path.ends_with("key") || seals.contains(&path.with_extension("seal"));
+            if !belongs && old.is_some_and(|old| *modified < old) {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 }

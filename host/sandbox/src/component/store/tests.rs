@@ -238,6 +238,53 @@ fn a_store_that_cannot_be_written_keeps_nothing_and_says_nothing() {
     }
 }
 
+/// A process that is killed while it seals leaves a file without an entry.
+#[test]
+fn what_killed_processes_left_is_removed_when_it_is_old() {
+    let filled = filled();
+    let put = |name: &str, old: bool| {
+        let path = filled.store.dir.join(name);
+        let file = File::create(&path).unwrap();
+        if old {
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+        path
+    };
+    let gone = [put(".tmpOld", true), put("old.cwasm", true)];
+    let kept = [put(".tmpNew", false), put("new.cwasm", false)];
+    File::options()
+        .write(true)
+        .open(filled.store.dir.join("key"))
+        .unwrap()
+        .set_modified(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    filled.store.keep(&digest(), &filled.artifact, "{}");
+    assert!(gone.iter().all(|path| !path.exists()));
+    assert!(kept.iter().all(|path| path.exists()));
+    let again = ArtifactStore::open(&filled.store.dir, &filled.engine).unwrap();
+    assert!(again.fetch(&filled.engine, &digest()).is_some());
+}
+
+#[test]
+fn the_oldest_entries_over_the_maximum_go() {
+    let filled = filled();
+    let day = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(n * 86_400);
+    for n in 0..ENTRIES_MAX as u64 {
+        let digest = format!("{n:064x}");
+        filled.store.keep(&digest, &filled.artifact, "{}");
+        let seal = File::options()
+            .write(true)
+            .open(filled.file_of(&digest, "seal"))
+            .unwrap();
+        seal.set_modified(day(n)).unwrap();
+    }
+    filled.store.keep(&other_digest(), &filled.artifact, "{}");
+    let there = |digest: &str| filled.store.fetch(&filled.engine, digest).is_some();
+    // Two too many: the first and the second, which are the oldest.
+    assert!(!there(&format!("{:064x}", 0)) && !there(&format!("{:064x}", 1)));
+    assert!(there(&format!("{:064x}", 2)) && there(&digest()) && there(&other_digest()));
+}
+
 #[test]
 fn store_and_key_are_private_and_a_bared_key_is_replaced() {
     let Filled { engine, store, .. } = &filled();

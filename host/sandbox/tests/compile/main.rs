@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     if let Some(code) = args.next().and_then(|word| role::play(&word, args)) {
         return code;
     }
-    let mut arguments = Arguments::from_args();
+    let (filters, mut arguments) = arguments();
     // Limits of time are measured, and bombs want all processors.
     arguments.test_threads = Some(1);
     let tests = [
@@ -36,7 +36,32 @@ fn main() -> ExitCode {
         confined::tests(),
         store::tests(),
     ];
-    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+    let wanted =
+        |test: &Trial| filters.is_empty() || filters.iter().any(|f| test.name().contains(f));
+    let tests = tests.into_iter().flatten().filter(wanted).collect();
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// Names to look for, of which `cargo test -- one another` gives several, and everything else.
+fn arguments() -> (Vec<String>, Arguments) {
+    let (mut filters, mut rest) = (Vec::new(), Vec::new());
+    let mut is_value = false;
+    for (index, word) in std::env::args().enumerate() {
+        if index == 0 || is_value || word.starts_with('-') {
+            is_value = [
+                "--skip",
+                "--test-threads",
+                "--format",
+                "--color",
+                "--logfile",
+            ]
+            .contains(&word.as_str());
+            rest.push(word);
+        } else {
+            filters.push(word);
+        }
+    }
+    (filters, Arguments::from_iter(rest))
 }
 
 fn test(name: &str, run: fn()) -> Trial {

@@ -78,6 +78,9 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Compile the component that comes on stdin; how odibi calls itself.
+    #[command(name = crate::command::compile::NAME, hide = true)]
+    CompileComponent,
     /// Show the params and examples of an operation.
     Show {
         /// `deduplicate`, or `plugin/operation` with `--config`.

@@ -9,15 +9,17 @@ use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
 use odibi_plan::{Manifest, Operations, Plan};
-use odibi_sandbox::{Capture, CompileNotice, ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{
+    Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
+};
 use odibi_story::failure::Failure;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Surroundings;
 use crate::args::{Output, Selected};
-use crate::exit;
 use crate::printer::Printer;
+use crate::{command, exit};
 
 /// Names that are looked for when the command line gives a directory or nothing.
 const FILE_NAMES: [&str; 4] = ["odibi.yaml", "odibi.yml", "project.yaml", "project.yml"];
@@ -312,8 +314,20 @@ pub(crate) fn options(
         first_party,
         plugins,
         limits: Limits::default(),
+        compiler: compiler(around),
         on_compile: Some(Arc::new(notify)),
         capture: None,
+    }
+}
+
+fn compiler(around: &Surroundings) -> Compiler {
+    match &around.program {
+        Some(program) => Compiler::Child {
+            program: program.clone(),
+            args: vec![command::compile::NAME.into()],
+            limits: CompileLimits::default(),
+        },
+        None => Compiler::InProcess,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A component from its bytes to something that can be instantiated: inspected, compiled or fetched from the store,
 //! linked, described.
 
+mod artifact;
 pub(crate) mod inspect;
 pub(crate) mod store;
 
@@ -19,6 +20,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use self::store::ArtifactStore;
+use crate::compiler::{Bytes, Compiler};
 use crate::host_api::meter::monotonic_ns;
 use crate::host_api::{Guest, Logical};
 use crate::instance::{Exports, Ready, Running};
@@ -74,6 +76,7 @@ pub(crate) struct Loader {
     pub(crate) linker: Linker<Guest>,
     pub(crate) store: Option<ArtifactStore>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) compiler: Compiler,
     pub(crate) on_compile: Option<OnCompile>,
 }
 
@@ -94,8 +97,8 @@ impl Loader {
 
     /// # Errors
     /// `plugin/…`; whatever `describe` does wrong.
-    pub(crate) fn load(&self, source: &ComponentSource) -> Result<Loaded, Failure> {
-        let digest = digest(source);
+    pub(crate) fn load(&self, source: ComponentSource) -> Result<Loaded, Failure> {
+        let digest = digest(&source);
         if let Some((component, json)) = self
             .store
             .as_ref()
@@ -115,11 +118,11 @@ impl Loader {
             ));
         }
         inspect::inspect(&source.bytes).map_err(|f| named(f, &source.name))?;
-        let component = self.compile(source)?;
+        let (component, artifact) = self.compile(&source.name, &Arc::new(source.bytes))?;
         let ready = self.link(&source.name, &component)?;
         let json = describe(&ready).map_err(|f| named(f, &source.name))?;
         let manifest = manifest(&source.name, &json)?;
-        if let (Some(store), Ok(artifact)) = (&self.store, component.serialize()) {
+        if let Some(store) = &self.store {
             store.keep(&digest, &artifact, &json);
         }
         Ok(Loaded {
@@ -129,25 +132,24 @@ impl Loader {
         })
     }
 
-    fn compile(&self, source: &ComponentSource) -> Result<Component, Failure> {
-        let (plugin, bytes) = (source.name.clone(), source.bytes.len() as u64);
+    /// A component that runs on this engine, and its artifact for the store.
+    fn compile(&self, name: &str, bytes: &Bytes) -> Result<(Component, Vec<u8>), Failure> {
+        let (plugin, size) = (name.to_owned(), bytes.len() as u64);
         let notify = |notice| self.on_compile.as_ref().map_or((), |tell| tell(notice));
         notify(CompileNotice::Started {
             plugin: plugin.clone(),
-            bytes,
+            bytes: size,
         });
         let start_ns = monotonic_ns();
-        let compiled = Component::from_binary(&self.engine, &source.bytes);
+        let compiled = self.compiler.compile(&self.engine, bytes);
         notify(CompileNotice::Finished {
-            plugin: plugin.clone(),
-            bytes,
+            plugin,
+            bytes: size,
             elapsed: Duration::from_nanos(monotonic_ns() - start_ns),
         });
-        compiled.map_err(|e| {
-            let message = format!("plugin `{plugin}` could not be compiled");
-            Failure::new(FailureClass::Contract, "plugin/compile-failed", message)
-                .cause(format!("{e:#}"))
-        })
+        let artifact = compiled.map_err(|f| named(f, name))?;
+        let component = artifact::fresh(&self.engine, &artifact).map_err(|f| named(f, name))?;
+        Ok((component, artifact))
     }
 
     fn link(&self, name: &str, component: &Component) -> Result<Ready, Failure> {

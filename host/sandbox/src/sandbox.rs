@@ -11,6 +11,7 @@ use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
 
 use crate::capture::{Capture, Captured, Recorder};
+use crate::compiler::Compiler;
 use crate::component::store::ArtifactStore;
 use crate::component::{ComponentSource, Loaded, Loader, OnCompile, read_file};
 use crate::limits::Limits;
@@ -29,6 +30,8 @@ pub struct Options {
     pub plugins: BTreeMap<String, PathBuf>,
     /// What each instance may use.
     pub limits: Limits,
+    /// Where components are compiled.
+    pub compiler: Compiler,
     /// Hears of compilations.
     pub on_compile: Option<OnCompile>,
     /// Records what plugins fail on. `None`: nothing is recorded, and it costs nothing.
@@ -87,6 +90,7 @@ impl Sandbox {
                     linker,
                     store,
                     limits,
+                    compiler: options.compiler,
                     on_compile: options.on_compile,
                 },
                 project_dir: options.project_dir,
@@ -237,7 +241,7 @@ impl Inner {
         if let Some(loaded) = slot.as_ref() {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = Arc::new(self.loader.load(&self.source(key)?)?);
+        let loaded = Arc::new(self.loader.load(self.source(key)?)?);
         *slot = Some(Arc::clone(&loaded));
         Ok(loaded)
     }

@@ -6,7 +6,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use odibi_run::port::{
     Cancel, InputPlan, Operation, OperationPlan, Session, SessionContext, SortKey, Spread,
 };
-use odibi_story::event::OperationIdentity;
+use odibi_story::event::{ComponentOrigin, OperationIdentity};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -28,11 +28,13 @@ pub(crate) struct Found {
     reference: String,
     /// Inside the component.
     name: String,
+    origin: ComponentOrigin,
 }
 
 impl Found {
     pub(crate) fn new(loaded: Arc<Loaded>, reference: String, name: String) -> Self {
         Self {
+            origin: loaded.charge(),
             loaded,
             reference,
             name,
@@ -48,6 +50,10 @@ impl Operation for Found {
             version: self.loaded.manifest.version.clone(),
             digest: self.loaded.digest.clone(),
         }
+    }
+
+    fn origin(&self) -> Option<ComponentOrigin> {
+        Some(self.origin)
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {

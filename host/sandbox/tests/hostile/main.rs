@@ -6,6 +6,7 @@
 mod attacks;
 mod honest;
 mod loading;
+mod metered;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -122,4 +122,7 @@ pub(crate) struct Run {
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<jiff::Timestamp>,
+    /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
+    #[arg(long)]
+    pub metered: bool,
 }

@@ -37,6 +37,16 @@ pub(crate) fn load(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
+    load_for(selected, false, around, printer)
+}
+
+/// As [`load`], for a run that may be metered.
+pub(crate) fn load_for(
+    selected: &Selected,
+    metered: bool,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Loaded, u8> {
     let path = find(selected.config.config.as_deref(), around, printer)?;
     let text = read(&path, printer)?;
     let mut sources = Sources::default();
@@ -50,7 +60,8 @@ pub(crate) fn load(
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let plugins = project_plugins(&project);
+    let sandbox = sandbox(&directory, plugins, metered, around, printer)?;
     let operations = operations(&project, &sandbox, &mut diagnostics);
     let selection = Selection {
         pipelines: selected.pipeline.clone(),
@@ -147,7 +158,8 @@ pub(crate) fn all_operations(
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let plugins = project_plugins(&project);
+    let sandbox = sandbox(&directory, plugins, false, around, printer)?;
     let mut diagnostics = Vec::new();
     let operations = operations(&project, &sandbox, &mut diagnostics);
     for diagnostic in &diagnostics {
@@ -251,6 +263,7 @@ fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
 fn sandbox(
     directory: &Path,
     plugins: BTreeMap<String, PathBuf>,
+    metered: bool,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Arc<Sandbox>, u8> {
@@ -290,7 +303,12 @@ fn sandbox(
         limits: Limits::default(),
         on_compile: Some(Arc::new(notify)),
     };
-    Sandbox::new(options).map(Arc::new).map_err(|failure| {
+    let started = if metered {
+        Sandbox::metered(options)
+    } else {
+        Sandbox::new(options)
+    };
+    started.map(Arc::new).map_err(|failure| {
         print_failure(&failure, printer);
         exit::NOT_STARTED
     })

@@ -28,7 +28,7 @@ const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
 const BATCH_ROWS: usize = 32 * 1024;
 
 pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
-    let loaded = match project::load(&run.selected, around, printer) {
+    let loaded = match project::load_for(&run.selected, run.metered, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -86,7 +86,8 @@ fn execute(
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
         memory_bytes_max: run.memory * 1024 * 1024,
-        instances_max: processors,
+        // How many instances share the rows would show in what each of them does.
+        instances_max: if run.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
     })?);
     let ports = Ports {
@@ -304,6 +305,10 @@ fn report(report: &Report<'_>, printer: &Printer) {
             &written.story,
             printer.colour_stdout,
         ));
+        if printer.verbose > 0 {
+            let costs = render::terminal::costs(&written.story, printer.colour_stdout);
+            printer.result(&costs);
+        }
         if let Some(path) = written.paths.iter().find(|p| p.ends_with(".md")) {
             printer.result(&format!("story: {path}\n"));
         }

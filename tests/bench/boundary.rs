@@ -74,6 +74,7 @@ fn main() {
         plugins: std::collections::BTreeMap::default(),
         limits: Limits::default(),
         on_compile: None,
+        capture: None,
     });
     let sandbox = sandbox.unwrap();
     println!("{rows} rows, {rounds} rounds, CPU time of one thread, median (min-max)");
@@ -292,6 +293,8 @@ fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         run_id: "00000000-0000-7000-8000-000000000000".to_owned(),
         pipeline: "bench".to_owned(),
         node: name(kernel).to_owned(),
+        step: 0,
+        searching: false,
         partition: 0,
         partitions: 1,
         attempt: 1,

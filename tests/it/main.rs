@@ -17,5 +17,6 @@ mod formats;
 mod full_flights;
 mod hostile;
 mod metered;
+mod replay;
 mod rows;
 mod tidy;

@@ -63,6 +63,12 @@ pub(crate) enum Command {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
         code: Option<String>,
     },
+    /// Look into plugins.
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// List what a project can use.
     List {
         /// What to list.
@@ -80,6 +86,24 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// See a recorded failure again.
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Capsule that `odibi run --capture-failures` wrote.
+    pub file: PathBuf,
+    /// Component to replay with [default: the recorded one, where it was].
+    #[arg(long, value_name = "COMPONENT")]
+    pub plugin: Option<PathBuf>,
+    /// Replay with another version of the component than the recorded one.
+    #[arg(long)]
+    pub any_version: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -125,4 +149,7 @@ pub(crate) struct Run {
     /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
     #[arg(long)]
     pub metered: bool,
+    /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
+    #[arg(long, value_name = "DIR")]
+    pub capture_failures: Option<PathBuf>,
 }

@@ -202,6 +202,8 @@ impl DataEngine {
                 run_id: attempt.run_id.to_owned(),
                 pipeline: node.pipeline.clone(),
                 node: node.name.clone(),
+                step: 0,
+                searching: false,
                 partition: 0,
                 partitions: 1,
                 attempt: attempt.attempt,

@@ -160,6 +160,19 @@ pub trait Operation: Send + Sync {
     /// `Guest` with `param` when a param is to blame; `Trap`, `Limit`, `Contract`.
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure>;
 
+    /// As [`Operation::plan`], inside an attempt: who records failures learns where this one belongs.
+    ///
+    /// # Errors
+    /// As `plan`.
+    fn plan_within(
+        &self,
+        params: &Value,
+        inputs: &[SchemaRef],
+        _context: &SessionContext,
+    ) -> Result<OperationPlan, Failure> {
+        self.plan(params, inputs)
+    }
+
     /// A fresh instance, opened.
     ///
     /// # Errors
@@ -238,6 +251,10 @@ pub struct SessionContext {
     pub pipeline: String,
     /// Node.
     pub node: String,
+    /// Index of the step in its node.
+    pub step: usize,
+    /// Rows are searched for that make a batch fail: that failure is known, and what fails now only repeats it.
+    pub searching: bool,
     /// From 0.
     pub partition: u32,
     /// How many.

@@ -234,7 +234,7 @@ pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Fail
     })
 }
 
-fn digest(source: &ComponentSource) -> String {
+pub(crate) fn digest(source: &ComponentSource) -> String {
     source
         .digest
         .clone()

@@ -1,13 +1,18 @@
 //! Every limit a guest runs under, in one place, and the limiter that wasmtime asks before a guest grows.
 
 use odibi_story::failure::{Failure, FailureClass};
+use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
 /// What one instance may use. The default suits one node of a local run.
 ///
 /// Sizes of memory, tables and instances hold for the whole component of one instance; budgets "per call" start anew at
 /// each call into the guest; the rest holds for one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Serialised as part of a capsule, so that a failure is replayed under the limits it happened under; what a capsule does
+/// not name has its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Linear memory, all memories of the component together (256 MiB).
     pub memory_bytes_max: u64,
@@ -119,12 +124,19 @@ impl Limits {
             .saturating_add(8 << 20);
         usize::try_from(bytes)
             .unwrap_or(usize::MAX / 2)
-            .saturating_add(self.batch_parts_max * 64)
+            .saturating_add(self.batch_parts_max.saturating_mul(64))
     }
 }
 
 /// Largest component that is compiled (64 MiB).
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest recording of one failure (256 MiB). A session whose batches take more is not recorded.
+pub(crate) const CAPSULE_BYTES_MAX: u64 = 256 << 20;
+/// Failures recorded of one step in one run (8). Retries and the search for failing rows repeat a failure many times.
+pub(crate) const CAPSULES_PER_STEP_MAX: u32 = 8;
+/// Largest capsule that is read (512 MiB): the recording, and what is said of it.
+pub(crate) const CAPSULE_FILE_BYTES_MAX: u64 = 2 * CAPSULE_BYTES_MAX;
 
 /// A limit failure. `which` names the limit; the code is `limit/` and its kind.
 pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {

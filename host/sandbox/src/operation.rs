@@ -23,11 +23,11 @@ use crate::session::Open;
 
 /// An operation that was found.
 pub(crate) struct Found {
-    loaded: Arc<Loaded>,
+    pub(crate) loaded: Arc<Loaded>,
     /// As the YAML names it.
     reference: String,
     /// Inside the component.
-    name: String,
+    pub(crate) name: String,
     origin: ComponentOrigin,
 }
 
@@ -74,11 +74,20 @@ impl Operation for Found {
         plan: &Arc<OperationPlan>,
         context: &SessionContext,
     ) -> Result<Box<dyn Session>, Failure> {
+        self.open_seeded(plan, context, seed(context))
+    }
+}
+
+impl Found {
+    /// Opens a session whose guest gets this seed.
+    pub(crate) fn open_seeded(
+        &self,
+        plan: &Arc<OperationPlan>,
+        context: &SessionContext,
+        seed: u64,
+    ) -> Result<Box<dyn Session>, Failure> {
         let run_time_ms = u64::try_from(context.logical_time.as_millisecond()).unwrap_or(0);
-        let logical = Logical {
-            run_time_ms,
-            seed: seed(context),
-        };
+        let logical = Logical { run_time_ms, seed };
         let mut running = Running::start(&self.loaded.ready, logical, context.cancel.clone())?;
         running.guest_mut().outlet = Some(Box::new(Outlet::new(Arc::clone(plan))?));
         let guest_context = contract::Context {
@@ -113,7 +122,7 @@ impl Operation for Found {
 }
 
 /// Derived from pipeline, node and partition, so that a retry gives the same answers.
-fn seed(context: &SessionContext) -> u64 {
+pub(crate) fn seed(context: &SessionContext) -> u64 {
     let mut hash = Sha256::new();
     for part in [
         context.pipeline.as_bytes(),

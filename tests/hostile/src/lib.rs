@@ -8,6 +8,7 @@ mod bytes;
 mod crash;
 mod greed;
 mod honest;
+mod late;
 mod lies;
 mod rows;
 mod wire;
@@ -77,6 +78,7 @@ impl Planning for Hostile {
             honest::OPERATIONS,
             crash::OPERATIONS,
             greed::OPERATIONS,
+            late::OPERATIONS,
             lies::OPERATIONS,
             bytes::OPERATIONS,
             rows::OPERATIONS,
@@ -103,6 +105,9 @@ impl Planning for Hostile {
             return plan;
         }
         if let Some(plan) = rows::plan(&operation, &schemas) {
+            return Ok(plan);
+        }
+        if let Some(plan) = late::plan(&operation, &schemas) {
             return Ok(plan);
         }
         honest::plan(&operation, &params, &schemas)
@@ -146,6 +151,9 @@ impl Execution for Hostile {
             if let Some(result) = rows::process(&operation, state, &batch) {
                 return result;
             }
+            if late::process(&operation, state, port, &batch)? {
+                return Ok(Appetite::More);
+            }
             if bytes::process(&operation, state, &batch) {
                 return Ok(Appetite::More);
             }
@@ -163,6 +171,7 @@ impl Execution for Hostile {
     fn finish() -> Result<Option<String>, Failure> {
         with(|state| {
             crash::finish(&state.operation);
+            late::finish(state);
             lies::finish(&state.operation);
             honest::finish(state)
         })

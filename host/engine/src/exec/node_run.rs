@@ -116,14 +116,13 @@ impl NodeRun {
     pub(crate) fn record(
         &self,
         step: usize,
-        partition: usize,
+        partition: u32,
         ledger: Ledger,
         notes: Vec<GuestNote>,
     ) {
         if let Some(record) = lock(&self.records).get_mut(step) {
             record.ledger.add(&ledger);
             if record.instances.len() < INSTANCES_LISTED_MAX {
-                let partition = u32::try_from(partition).unwrap_or(u32::MAX);
                 record.instances.push(InstanceFact { partition, ledger });
             }
             let room = NOTES_MAX.saturating_sub(record.notes.len());

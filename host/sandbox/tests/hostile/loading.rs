@@ -150,6 +150,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
         limits: limits(),
         on_compile: None,
+        capture: None,
     })
     .unwrap();
     assert_eq!(sandbox.manifest("evil").unwrap().name, "odibi-hostile");

@@ -7,6 +7,7 @@ mod attacks;
 mod honest;
 mod loading;
 mod metered;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         plugins: BTreeMap::new(),
         limits: limits(),
         on_compile: None,
+        capture: None,
     }
 }
 
@@ -149,6 +151,8 @@ fn context(cancel: Cancel) -> SessionContext {
         run_id: "run".into(),
         pipeline: "pipeline".into(),
         node: "node".into(),
+        step: 0,
+        searching: false,
         partition: 0,
         partitions: 1,
         attempt: 1,

@@ -39,12 +39,13 @@ pub(crate) fn load(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
-    load_for(selected, None, around, printer)
+    load_for(selected, false, None, around, printer)
 }
 
-/// As [`load`], for a run whose failures may be recorded.
+/// As [`load`], for a run whose work may be counted, and whose failures recorded.
 pub(crate) fn load_for(
     selected: &Selected,
+    metered: bool,
     capture: Option<Capture>,
     around: &Surroundings,
     printer: &Printer,
@@ -66,7 +67,11 @@ pub(crate) fn load_for(
         capture,
         ..options(&directory, project_plugins(&project), around, printer)
     };
-    let sandbox = sandbox(options, printer)?;
+    let sandbox = if metered {
+        metered_sandbox(options, printer)?
+    } else {
+        sandbox(options, printer)?
+    };
     let operations = operations(&project, &sandbox, &mut diagnostics);
     let selection = Selection {
         pipelines: selected.pipeline.clone(),
@@ -267,7 +272,16 @@ fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
 
 /// A sandbox, or the exit code when there can be none.
 pub(crate) fn sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
-    Sandbox::new(options).map(Arc::new).map_err(|failure| {
+    started(Sandbox::new(options), printer)
+}
+
+/// As [`sandbox`], on the engine that counts work.
+fn metered_sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
+    started(Sandbox::metered(options), printer)
+}
+
+fn started(sandbox: Result<Sandbox, Failure>, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
+    sandbox.map(Arc::new).map_err(|failure| {
         print_failure(&failure, printer);
         exit::NOT_STARTED
     })

@@ -10,10 +10,12 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use odibi_plan::Manifest;
 use odibi_run::{Cancel, MemoryBudget};
+use odibi_story::event::ComponentOrigin;
 use odibi_story::failure::{Failure, FailureClass};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -68,6 +70,20 @@ pub(crate) struct Loaded {
     pub(crate) digest: String,
     pub(crate) manifest: Manifest,
     pub(crate) ready: Ready,
+    origin: ComponentOrigin,
+    /// The first step that uses it carries the cost of loading it; for the others it was there.
+    charged: AtomicBool,
+}
+
+impl Loaded {
+    /// How it came to be ready, for one more step.
+    pub(crate) fn charge(&self) -> ComponentOrigin {
+        if self.charged.swap(true, Ordering::AcqRel) {
+            ComponentOrigin::Loaded
+        } else {
+            self.origin
+        }
+    }
 }
 
 /// What loading needs.
@@ -109,6 +125,8 @@ impl Loader {
                 digest,
                 manifest: manifest(&source.name, &json)?,
                 ready,
+                origin: ComponentOrigin::Stored,
+                charged: AtomicBool::new(false),
             });
         }
         if source.bytes.len() as u64 > COMPONENT_BYTES_MAX {
@@ -118,7 +136,9 @@ impl Loader {
             ));
         }
         inspect::inspect(&source.bytes).map_err(|f| named(f, &source.name))?;
+        let start_ns = monotonic_ns();
         let (component, artifact) = self.compile(&source.name, &Arc::new(source.bytes))?;
+        let compile_ms = (monotonic_ns() - start_ns) / 1_000_000;
         let ready = self.link(&source.name, &component)?;
         let json = describe(&ready).map_err(|f| named(f, &source.name))?;
         let manifest = manifest(&source.name, &json)?;
@@ -129,6 +149,8 @@ impl Loader {
             digest,
             manifest,
             ready,
+            origin: ComponentOrigin::Compiled { compile_ms },
+            charged: AtomicBool::new(false),
         })
     }
 

@@ -18,7 +18,19 @@ pub(crate) const WASM_STACK_BYTES_MAX: usize = 512 << 10;
 /// # Errors
 /// `Internal` when this machine cannot run the engine or start a thread.
 pub(crate) fn start() -> Result<Engine, Failure> {
-    let engine = Engine::new(&config()).map_err(|e| internal(&format!("{e:#}")))?;
+    run(&config())
+}
+
+/// As [`start`]; the engine counts the work of its guests, and gives the same floating-point bits on every machine.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_metered() -> Result<Engine, Failure> {
+    run(&metered_config())
+}
+
+fn run(config: &Config) -> Result<Engine, Failure> {
+    let engine = Engine::new(config).map_err(|e| internal(&format!("{e:#}")))?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("odibi-epoch".to_owned())
@@ -29,7 +41,7 @@ pub(crate) fn start() -> Result<Engine, Failure> {
 }
 
 /// Every kind of settings that an engine of ours may have.
-const SETTINGS: [fn() -> Config; 1] = [config];
+const SETTINGS: [fn() -> Config; 2] = [config, metered_config];
 
 /// An engine that only compiles, for the engine whose [`settings_hash`] is given; `None` when this program has none such.
 pub(crate) fn compiling(settings_hash: u64) -> Option<Engine> {
@@ -77,6 +89,16 @@ fn config() -> Config {
         .wasm_tail_call(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
+    config
+}
+
+/// Fuel is the only count that is the same on every machine. The epoch stays: it is what stops a guest.
+fn metered_config() -> Config {
+    let mut config = config();
+    config
+        .consume_fuel(true)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true);
     config
 }
 

@@ -9,6 +9,7 @@ use odibi_plan::Manifest;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::Engine;
 
 use crate::capture::{Capture, Captured, Recorder};
 use crate::compiler::Compiler;
@@ -70,7 +71,18 @@ impl Sandbox {
     /// # Errors
     /// `Internal` when this machine cannot run the engine.
     pub fn new(options: Options) -> Result<Self, Failure> {
-        let engine = engine::start()?;
+        Self::with(engine::start()?, options)
+    }
+
+    /// As [`Sandbox::new`], with an engine that counts the work of guests: `Ledger::work`. Slower.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn metered(options: Options) -> Result<Self, Failure> {
+        Self::with(engine::start_metered()?, options)
+    }
+
+    fn with(engine: Engine, options: Options) -> Result<Self, Failure> {
         let linker = host_api::linker(&engine).map_err(|e| {
             Failure::new(
                 FailureClass::Internal,

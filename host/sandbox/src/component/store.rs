@@ -228,20 +228,27 @@ fn key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
     if let Some(key) = read_key(&path) {
         return Ok(key);
     }
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    let refused = match fs::symlink_metadata(&path) {
+        Ok(_) => true,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(e),
+    };
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|e| io::Error::other(e.to_string()))?;
     let mut file = NamedTempFile::new_in(dir)?;
     file.write_all(&key)?;
     file.as_file().sync_all()?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(key),
-        // Another process made one meanwhile: it counts.
-        Err(_) => read_key(&path).ok_or_else(|| io::Error::other("the key cannot be read")),
-    }
+    // Only one that was looked at and refused is replaced: another process may have made a sound one meanwhile, which counts.
+    let kept = if refused && read_key(&path).is_none() {
+        if path.is_dir() && !path.is_symlink() {
+            return Err(io::Error::other("a directory stands in place of the key"));
+        }
+        file.persist(&path)
+    } else {
+        file.persist_noclobber(&path)
+    };
+    drop(kept);
+    read_key(&path).ok_or_else(|| io::Error::other("the key cannot be read"))
 }
 
 fn read_key(path: &Path) -> Option<[u8; KEY_BYTES]> {

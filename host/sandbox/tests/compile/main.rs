@@ -126,6 +126,7 @@ fn load(bytes: &[u8], compiler: Compiler, store_dir: Option<&Path>) -> Loaded {
         plugins: BTreeMap::new(),
         limits: Limits::default(),
         compiler,
+        capture: None,
         on_compile: Some(Arc::new(move |notice| {
             if let CompileNotice::Finished { elapsed, .. } = notice {
                 heard.store(

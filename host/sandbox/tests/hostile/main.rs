@@ -8,6 +8,7 @@ mod canary;
 mod guest;
 mod honest;
 mod loading;
+mod metered;
 mod replay;
 
 use std::collections::BTreeMap;

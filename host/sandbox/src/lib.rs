@@ -18,6 +18,8 @@ mod limits;
 mod operation;
 mod sandbox;
 mod session;
+#[doc(hidden)]
+pub mod testing;
 
 pub use component::{CompileNotice, ComponentSource, OnCompile};
 pub use engine::TICK;

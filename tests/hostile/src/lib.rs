@@ -5,6 +5,7 @@
 //! bytes of the built component.
 
 mod bytes;
+mod crafted;
 mod crash;
 mod greed;
 mod honest;
@@ -78,6 +79,7 @@ impl Planning for Hostile {
             greed::OPERATIONS,
             lies::OPERATIONS,
             bytes::OPERATIONS,
+            crafted::OPERATIONS,
         ];
         let names = families.concat();
         let listed: Vec<String> = names
@@ -98,6 +100,9 @@ impl Planning for Hostile {
         crash::plan(&operation);
         greed::plan(&operation);
         if let Some(plan) = lies::plan(&operation, &schemas) {
+            return plan;
+        }
+        if let Some(plan) = crafted::plan(&operation, &params) {
             return plan;
         }
         honest::plan(&operation, &params, &schemas)
@@ -136,6 +141,9 @@ impl Execution for Hostile {
             crash::process(&operation);
             greed::process(&operation)?;
             if let Some(result) = lies::process(&operation, state) {
+                return result;
+            }
+            if let Some(result) = crafted::process(&operation, state, &batch) {
                 return result;
             }
             if bytes::process(&operation, state, &batch) {

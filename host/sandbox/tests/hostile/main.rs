@@ -4,8 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attacks;
+mod crafted;
+mod gate;
 mod honest;
 mod loading;
+
+#[path = "../streams/message.rs"]
+mod message;
+#[path = "../streams/mutate.rs"]
+mod mutate;
+#[path = "../streams/random.rs"]
+mod random;
+#[path = "../streams/seeds.rs"]
+mod seeds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use crate::contract::{FailureKind, GuestFailure, Retry};
 use crate::exchange::broken;
 use crate::host_api::report::clean;
 use crate::host_api::{Guest, Stop};
+use crate::limits::exceeded;
 
 /// Frames named in a crash.
 const FRAMES_MAX: usize = 8;
@@ -90,8 +91,13 @@ fn of_trap(trap: Trap, recurses: bool) -> Failure {
 
 /// Values that do not fit the interface: text that is not UTF-8, pointers outside memory, too much data at once.
 fn of_misfit(error: &wasmtime::Error, guest: &Guest) -> Failure {
-    // wasmtime keeps the type of this error to itself; a test pins the words.
-    if format!("{error:#}").contains("hostcalls has been exhausted") {
+    // wasmtime keeps the types of these errors to itself; the containment suite pins the words.
+    let words = format!("{error:#}");
+    if words.contains("store handle limit exceeded") {
+        let max = guest.limits.handles_max as u64;
+        return exceeded("guest-handles", max, max + 1);
+    }
+    if words.contains("hostcalls has been exhausted") {
         let fuel = guest.limits.hostcall_fuel_bytes() as u64;
         let message = "the plugin handed over more data in one call than it may";
         return Failure::new(FailureClass::Limit, "limit/batch-output", message)

@@ -149,6 +149,11 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
             "",
             "report it to the author of the plugin",
         ),
+        "guest-handles" => (
+            "resource handles held at once",
+            "",
+            "report it to the author of the plugin",
+        ),
         "batch-output" => ("one emitted batch", "bytes", "emit smaller batches"),
         "batch-rows" => ("rows of one emitted batch", "", "emit smaller batches"),
         "batch-expanded" => (
@@ -194,7 +199,7 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
         "batch-rows" | "batch-expanded" | "dictionaries" => "batch-output",
         "output-rows" => "output",
         "plan-columns" => "plan-size",
-        "guest-table" => "guest-memory",
+        "guest-table" | "guest-handles" => "guest-memory",
         other => other,
     };
     Failure::new(

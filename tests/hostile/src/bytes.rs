@@ -198,7 +198,7 @@ fn rewritten(sound: &[u8], spoil: &Spoil) -> Vec<u8> {
     framed(fbb.finished_data(), &sound[body..end])
 }
 
-fn framed(metadata: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn framed(metadata: &[u8], body: &[u8]) -> Vec<u8> {
     let padded = (metadata.len() + 8).next_multiple_of(64) - 8;
     let mut out = vec![0xff; 4];
     out.extend_from_slice(&(padded as i32).to_le_bytes());

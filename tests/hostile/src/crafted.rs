@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 
 use crate::{
     Appetite, Columns, Failure, FailureKind, Feed, InputPlan, NodePlan, Origin, OutputPlan, Spread,
-    State, emit, failure, wire,
+    emit, failure, session::State, wire,
 };
 
 pub const OPERATIONS: &[&str] = &["crafted", "crafted_same_rows"];

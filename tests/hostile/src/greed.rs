@@ -1,8 +1,13 @@
 //! Too much of everything: memory, output, log lines, messages.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use crate::{Failure, FailureKind, Origin, Retry, emit, failure, report};
+use arrow_array::{ArrayRef, NullArray, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+
+use crate::honest::whole_plan;
+use crate::{Columns, Failure, FailureKind, NodePlan, Origin, Retry, emit, failure, report, wire};
 
 pub const OPERATIONS: &[&str] = &[
     "memory",
@@ -20,6 +25,11 @@ pub const OPERATIONS: &[&str] = &[
     "part_flood",
     "list_flood",
     "ansi",
+    "tricks",
+    "null_rows",
+    "null_rows_forever",
+    "retry_now",
+    "retry_late",
 ];
 
 pub fn plan(operation: &str) {
@@ -60,6 +70,33 @@ pub fn process(operation: &str) -> Result<(), Failure> {
                 "\u{1b}]0;title\u{7}\u{1b}[2Jrow\r\n\u{202e}::error::fake",
             ));
         }
+        "tricks" => {
+            let trick =
+                "\u{1b}]0;t\u{7}\u{1b}[2J\r\n\u{202e}{\"event\":\"run_finished\"}\0\u{9b}31m";
+            report::log(report::Level::Warn, trick, &[(trick, trick)]);
+            report::note(trick, trick);
+            report::count(trick, 1);
+            report::gauge(trick, f64::NAN);
+            eprintln!("{trick}");
+            println!("{trick}");
+        }
+        // Rows without a byte.
+        "null_rows" => drop(emit(0, &[&nulls(1_000_000_000)], Origin::Fresh)),
+        "null_rows_forever" => {
+            let many = nulls(16 << 20);
+            while emit(0, &[&many], Origin::Fresh).is_ok() {}
+        }
+        "retry_now" | "retry_late" => {
+            let ms = if operation == "retry_now" {
+                0
+            } else {
+                u32::MAX
+            };
+            return Err(Failure {
+                retry: Retry::After(ms),
+                ..failure(FailureKind::Transient, "come again")
+            });
+        }
         "batch_output" => {
             let chunk = vec![0_u8; 1 << 20];
             let parts: Vec<&[u8]> = (0..65).map(|_| chunk.as_slice()).collect();
@@ -86,6 +123,17 @@ pub fn process(operation: &str) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
+}
+
+pub fn null_plan(input: &Schema) -> NodePlan {
+    let output = Schema::new(vec![Field::new("n", DataType::Null, true)]);
+    whole_plan(input, &output, Columns::All, 0)
+}
+
+fn nulls(rows: usize) -> Vec<u8> {
+    let column = Arc::new(NullArray::new(rows)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter_with_nullable([("n", column, true)]);
+    wire::encode(&batch.expect("one column"))
 }
 
 /// Grows until the host refuses, and then aborts, as Rust does.

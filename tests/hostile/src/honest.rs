@@ -198,6 +198,12 @@ fn environment() {
     let start = std::time::Instant::now();
     std::thread::sleep(std::time::Duration::from_secs(3_600));
     say("slept", start.elapsed().as_secs().to_string());
+    let thread = std::thread::Builder::new().spawn(|| {});
+    say(
+        "thread",
+        format!("{:?}", thread.map(drop).map_err(|e| e.kind())),
+    );
+    say("directory", format!("{:?}", std::env::current_dir()));
     say("hash", RandomState::new().hash_one(1).to_string());
     say(
         "logical",

@@ -1,14 +1,20 @@
 //! Sound bytes that say the wrong thing: plans that contradict themselves, rows that do not fit, emits at the wrong time.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_ipc::{
+    FieldBuilder, MessageBuilder, MessageHeader, MetadataVersion, SchemaBuilder, Struct_Builder,
+    Type,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use flatbuffers::FlatBufferBuilder;
 
 use crate::honest::whole_plan;
 use crate::{
     Appetite, Columns, Failure, FailureKind, NodePlan, Origin, PassedColumn, State, emit, failure,
-    wire,
+    greed, wire,
 };
 
 pub const OPERATIONS: &[&str] = &[
@@ -24,6 +30,16 @@ pub const OPERATIONS: &[&str] = &[
     "plan_big_schema",
     "plan_emits",
     "plan_utf8",
+    "plan_random",
+    "plan_deep",
+    "plan_deeper",
+    "plan_million",
+    "plan_branching",
+    "plan_exploding",
+    "plan_long_name",
+    "plan_twin_names",
+    "plan_metadata",
+    "plan_type",
     // Rows and ports.
     "wrong_schema",
     "fewer_columns",
@@ -75,6 +91,43 @@ pub fn plan(operation: &str, inputs: &[SchemaRef]) -> Option<Result<NodePlan, Fa
                 ..failure(FailureKind::Data, "")
             }));
         }
+        "plan_random" => {
+            let heap = Box::new(0_u8);
+            let named = format!(
+                "{} {:?} {:p} {}",
+                RandomState::new().hash_one(1),
+                std::time::SystemTime::now(),
+                &raw const *heap,
+                crate::odibi::node::logical::seed()
+            );
+            let guess = Schema::new(vec![Field::new(named, DataType::Null, true)]);
+            plan.outputs[0].schema = wire::write_schema(&guess);
+        }
+        "plan_deep" => plan.outputs[0].schema = wire::write_schema(&nested(17)),
+        "plan_deeper" => plan.outputs[0].schema = shared(1_000, 1),
+        "plan_million" => plan.outputs[0].schema = shared(1, 1_000_000),
+        "plan_branching" => plan.outputs[0].schema = shared(13, 2),
+        "plan_exploding" => plan.outputs[0].schema = shared(16, 64),
+        "plan_long_name" => {
+            let long = Field::new("n".repeat(1_000_000), DataType::Null, true);
+            plan.outputs[0].schema = wire::write_schema(&Schema::new(vec![long]));
+        }
+        "plan_twin_names" => {
+            let twin = Field::new("twin", DataType::Null, true);
+            let twins = Schema::new(vec![twin.clone(), twin]);
+            plan.outputs[0].schema = wire::write_schema(&twins);
+        }
+        "plan_metadata" => {
+            let much = (0..1_000).map(|i| (format!("key {i}"), "v".repeat(1_000)));
+            let bomb = input.clone().with_metadata(much.collect());
+            plan.outputs[0].schema = wire::write_schema(&bomb);
+        }
+        "plan_type" => {
+            let item = Arc::new(Field::new("item", DataType::Int8, true));
+            let list = Field::new("l", DataType::ListView(item), true);
+            plan.outputs[0].schema = wire::write_schema(&Schema::new(vec![list]));
+        }
+        "null_rows" | "null_rows_forever" => plan = greed::null_plan(input),
         // Whole output, but only the first column is sent.
         "picked_outside" | "picked_long" | "wrong_rows" | "late_same_rows" => {
             plan = whole_plan(input, input, Columns::Only(vec![]), input.fields().len());
@@ -82,6 +135,48 @@ pub fn plan(operation: &str, inputs: &[SchemaRef]) -> Option<Result<NodePlan, Fa
         _ => return None,
     }
     Some(Ok(plan))
+}
+
+fn nested(depth: usize) -> Schema {
+    let innermost = Field::new("f", DataType::Null, true);
+    let wrap = |inner, _| Field::new("f", DataType::Struct(vec![inner].into()), true);
+    Schema::new(vec![(0..depth).fold(innermost, wrap)])
+}
+
+/// A schema that says one column `width` times, and below it, at each of `depth` levels, again: a few bytes that read as
+/// very many.
+fn shared(depth: usize, width: usize) -> Vec<u8> {
+    let mut fbb = FlatBufferBuilder::new();
+    let name = fbb.create_string("f");
+    let mut field = None;
+    for level in 0..depth {
+        let below: Vec<_> = field
+            .into_iter()
+            .cycle()
+            .take(if level == 0 { 0 } else { width })
+            .collect();
+        let below = fbb.create_vector(&below);
+        let kind = Struct_Builder::new(&mut fbb).finish();
+        let mut builder = FieldBuilder::new(&mut fbb);
+        builder.add_name(name);
+        builder.add_nullable(true);
+        builder.add_type_type(Type::Struct_);
+        builder.add_type_(kind.as_union_value());
+        builder.add_children(below);
+        field = Some(builder.finish());
+    }
+    let fields: Vec<_> = field.into_iter().cycle().take(width).collect();
+    let fields = fbb.create_vector(&fields);
+    let mut builder = SchemaBuilder::new(&mut fbb);
+    builder.add_fields(fields);
+    let schema = builder.finish().as_union_value();
+    let mut builder = MessageBuilder::new(&mut fbb);
+    builder.add_version(MetadataVersion::V5);
+    builder.add_header_type(MessageHeader::Schema);
+    builder.add_header(schema);
+    let root = builder.finish();
+    fbb.finish(root, None);
+    crate::bytes::framed(fbb.finished_data(), &[])
 }
 
 pub fn open(operation: &str) {

@@ -32,6 +32,19 @@ pub fn bounds(bytes: &[u8], at: usize) -> (usize, usize) {
     (body, body + message.bodyLength() as usize)
 }
 
+/// Rows of a batch, without decoding it.
+pub fn rows(bytes: &[u8]) -> u32 {
+    let mut at = 0;
+    loop {
+        let (body, next) = bounds(bytes, at);
+        let message = root_as_message(&bytes[at + 8..body]).expect("a sound message");
+        if let Some(batch) = message.header_as_record_batch() {
+            return batch.length() as u32;
+        }
+        at = next;
+    }
+}
+
 pub type Dictionaries = HashMap<i64, ArrayRef>;
 
 /// Decodes what the host sent; dictionaries that it brings are remembered.

@@ -365,13 +365,12 @@ mod tests {
             .nulls(valid.map(|valid| NullBuffer::from(valid.to_vec())))
             .add_child_data(column.to_data());
         let offsets = [0, i32::try_from(column.len()).unwrap()];
-        make_array(match data_type {
-            DataType::List(_) => data
-                .add_buffer(Buffer::from_slice_ref(offsets))
-                .build()
-                .unwrap(),
-            _ => data.build().unwrap(),
-        })
+        let data = if matches!(data_type, DataType::List(_)) {
+            data.add_buffer(Buffer::from_slice_ref(offsets))
+        } else {
+            data
+        };
+        make_array(data.build().unwrap())
     }
 
     fn inside(column: &ArrayRef) -> Arc<Field> {

@@ -1,4 +1,4 @@
-//! Each attack, and the class and code it ends with.
+//! Attacks whose traces are looked at more closely than the containment suite does.
 
 use std::sync::Arc;
 
@@ -11,15 +11,8 @@ use odibi_story::failure::FailureClass;
 use odibi_sandbox::{Limits, Options, Sandbox};
 
 use crate::{
-    component, context, drive, impatient, limits, options, resolve, run, sandbox, scratch,
-    still_works, table,
+    component, context, limits, options, resolve, run, sandbox, scratch, still_works, table,
 };
-
-/// Runs an attack on an ordinary table.
-#[track_caller]
-fn check(operation: &str, code: &str, word: &str) {
-    check_on(sandbox(), &table(10), operation, code, word);
-}
 
 #[track_caller]
 fn check_on(sandbox: &Sandbox, input: &RecordBatch, operation: &str, code: &str, word: &str) {
@@ -45,46 +38,7 @@ fn check_on(sandbox: &Sandbox, input: &RecordBatch, operation: &str, code: &str,
 }
 
 #[test]
-fn crashes_are_traps() {
-    check(
-        "panic",
-        "trap/unreachable",
-        "the guest panics with [31mcolour",
-    );
-    check("unreachable", "trap/unreachable", "function");
-    check("exit_zero", "trap/exit", "success");
-    check("exit_one", "trap/exit", "failure");
-    check("recursion", "trap/stack-overflow", "stack");
-    check("out_of_bounds", "trap/memory-out-of-bounds", "outside");
-    check("null_call", "trap/other", "table");
-    check(
-        "panic_in_plan",
-        "trap/unreachable",
-        "a panic while planning",
-    );
-    still_works(sandbox());
-}
-
-#[test]
-fn endless_loops_are_stopped_wherever_they_are() {
-    for place in ["plan", "open", "process", "drain", "finish", "host_calls"] {
-        check_on(
-            impatient(),
-            &table(10),
-            &format!("spin_in_{place}"),
-            "limit/guest-cpu",
-            "CPU time",
-        );
-    }
-    still_works(impatient());
-}
-
-#[test]
-fn memory_is_capped_and_the_cap_is_named() {
-    check("memory", "limit/guest-memory", "memory");
-    check("memory_in_plan", "limit/guest-memory", "memory");
-    // A guest that takes no for an answer reports its own failure.
-    check("memory_politely", "guest/failed", "not enough memory");
+fn refused_growth_is_in_the_ledger() {
     let done = run(sandbox(), "memory", &[table(1)]);
     assert!(
         done.ledger.growths_refused > 0 && done.ledger.memory_bytes_peak <= 96 << 20,
@@ -121,17 +75,6 @@ fn floods_of_text_are_counted_and_dropped() {
         (done.failure().message.len(), done.failure().retry_after_ms),
         (4 << 10, Some(0))
     );
-    check("ansi", "guest/data", "]0;title[2Jrow  ::error::fake");
-}
-
-#[test]
-fn output_is_capped() {
-    check("batch_output", "limit/batch-output", "batch");
-    check("emit_flood", "contract/ipc", "empty");
-    check("part_flood", "contract/ipc", "parts");
-    check("list_flood", "limit/batch-output", "data");
-    check("output_flood", "contract/ipc", "marker");
-    still_works(sandbox());
 }
 
 #[test]
@@ -156,69 +99,6 @@ fn sound_batches_without_end_are_capped() {
 }
 
 #[test]
-fn plans_that_lie_are_refused() {
-    check("plan_need", "contract/plan", "99");
-    check("plan_twice", "contract/plan", "twice");
-    check("plan_passed_type", "contract/plan", "another type");
-    check("plan_no_output", "contract/plan", "one output");
-    check("plan_no_input", "contract/plan", "inputs");
-    check("plan_state", "limit/plan-size", "plan");
-    check("plan_columns", "limit/plan-size", "columns");
-    check("plan_bad_schema", "contract/ipc", "length");
-    check("plan_big_schema", "limit/plan-size", "plan");
-    check("plan_emits", "contract/port", "planning");
-    check("plan_utf8", "contract/abi", "utf-8");
-}
-
-#[test]
-fn rows_and_ports_that_lie_are_refused() {
-    check("wrong_schema", "contract/ipc", "");
-    check("fewer_columns", "contract/ipc", "empty");
-    check("wrong_rows", "contract/rows", "1000000");
-    check("picked_outside", "contract/rows", "1073741824");
-    check("picked_long", "limit/batch-output", "rows");
-    check("unknown_port", "contract/port", "9");
-    check("emit_in_open", "contract/port", "outside");
-    check("late_same_rows", "contract/rows", "no");
-    // The breach counts, whatever the guest says afterwards.
-    check("ignores_refusal", "contract/ipc", "cut short");
-    check("fails_after_emit", "contract/ipc", "cut short");
-    still_works(sandbox());
-}
-
-#[test]
-fn malformed_bytes_never_get_through() {
-    check("empty", "contract/ipc", "empty");
-    check("rubbish", "contract/ipc", "marker");
-    check("truncated", "contract/ipc", "length");
-    check("trailing", "contract/ipc", "marker");
-    check("schema_again", "contract/ipc", "in front");
-    check("two_batches", "contract/ipc", "in front");
-    check("compressed", "contract/ipc", "compressed");
-    check("tensor", "contract/ipc", "");
-    check("old_version", "contract/ipc", "version");
-    check("negative_length", "contract/ipc", "-1");
-    check("huge_length", "contract/ipc", "cannot have");
-    check("negative_offset", "contract/ipc", "outside");
-    check("offset_outside", "contract/ipc", "outside");
-    check("misaligned", "contract/ipc", "outside");
-    check("overlong_buffer", "contract/ipc", "outside");
-    check("many_rows", "limit/batch-output", "rows");
-    check("null_count_lie", "contract/schema", "without nulls");
-    check("null_in_required", "contract/schema", "without nulls");
-    check("fewer_nodes", "contract/ipc", "node");
-    check("fewer_buffers", "contract/ipc", "values");
-    check("more_buffers", "contract/ipc", "more");
-    check("bad_utf8", "contract/ipc", "utf-8");
-    check("decreasing_offsets", "contract/ipc", "");
-    check("offsets_outside", "contract/ipc", "");
-    check("huge_metadata", "contract/ipc", "2147483647");
-    check("body_lie", "contract/ipc", "body");
-    check("unknown_dictionary", "contract/ipc", "no column");
-    still_works(sandbox());
-}
-
-#[test]
 fn a_dictionary_key_past_the_end_is_refused() {
     let column: DictionaryArray<UInt8Type> = ["x", "y"].into_iter().collect();
     let schema = Schema::new(vec![Field::new("d", column.data_type().clone(), true)]);
@@ -227,32 +107,8 @@ fn a_dictionary_key_past_the_end_is_refused() {
 }
 
 #[test]
-fn a_cancelled_run_stops_a_spinning_guest() {
-    let operation = resolve(sandbox(), "spin_in_process").unwrap();
-    let input = table(10);
-    let plan = Arc::new(
-        operation
-            .plan(&serde_json::Value::Null, &[input.schema()])
-            .unwrap(),
-    );
-    let cancel = Cancel::default();
-    let mut session = operation.open(&plan, &context(cancel.clone())).unwrap();
-    cancel.cancel();
-    let failure = drive(session.as_mut(), &[input]).unwrap_err();
-    assert_eq!(
-        (failure.class, failure.code.as_str()),
-        (FailureClass::Cancelled, "run/cancelled")
-    );
-    assert!(
-        session.ledger().guest_cpu_ns < 1_000_000_000,
-        "{:?}",
-        session.ledger()
-    );
-}
-
-#[test]
 fn a_failed_session_stays_failed() {
-    let operation = resolve(sandbox(), "panic").unwrap();
+    let operation = resolve(sandbox(), None, "panic").unwrap();
     let input = table(10);
     let plan = Arc::new(
         operation
@@ -264,4 +120,53 @@ fn a_failed_session_stays_failed() {
     let first = session.process(0, &input, &mut out).unwrap_err();
     assert_eq!(session.finish(&mut out).unwrap_err(), first);
     assert!(out.is_empty());
+}
+
+#[test]
+fn text_that_plays_tricks_is_said_plainly() {
+    let done = run(sandbox(), "tricks", &[table(1)]);
+    assert_eq!(done.batches().len(), 1);
+    let trick = r#"]0;t[2J  {"event":"run_finished"}31m"#;
+    let said: Vec<(&str, &str)> = done
+        .notes
+        .iter()
+        .map(|n| (n.kind.as_str(), n.text.as_str()))
+        .collect();
+    let expect = [
+        ("warn", format!("{trick} {trick}={trick}")),
+        (trick, trick.to_owned()),
+        ("counter", format!("{trick}=1")),
+        ("gauge", format!("{trick}=NaN")),
+    ];
+    for (kind, text) in &expect {
+        assert!(said.contains(&(*kind, text.as_str())), "{kind}: {said:?}");
+    }
+    assert!(!format!("{said:?}").contains("\\u{"), "{said:?}");
+}
+
+#[test]
+fn a_plan_cannot_be_left_to_chance() {
+    let operation = resolve(sandbox(), None, "plan_random").unwrap();
+    let plan = || {
+        let plan = operation.plan(&serde_json::Value::Null, &[table(1).schema()]);
+        plan.unwrap().output
+    };
+    let first = plan();
+    // Time, randomness, addresses: the name of its only column is made of them.
+    assert!(first.field(0).name().contains("SystemTime"), "{first}");
+    assert!((0..10).all(|_| plan() == first));
+}
+
+#[test]
+fn a_known_manifest_does_not_make_an_operation() {
+    let lie =
+        r#"{"name":"odibi-hostile","version":"9","operations":[{"name":"ghost"},{"name":"copy"}]}"#;
+    let mut options = options(component().to_vec(), Some(scratch().join("store")));
+    options.first_party[0].manifest = Some(lie.to_owned());
+    let sandbox = Sandbox::new(options).unwrap();
+    let failure = resolve(&sandbox, None, "ghost").err().unwrap();
+    assert_eq!(failure.code, "plugin/missing", "{failure}");
+    // What the component itself says counts as soon as it runs.
+    let copy = resolve(&sandbox, None, "copy").unwrap();
+    assert_eq!(copy.identity().version, "0.1.0");
 }

@@ -39,7 +39,7 @@ fn emitted(
 
 #[test]
 fn crafted_streams_are_valid_or_refused_through_a_real_instance() {
-    let operation = resolve(sandbox(), "crafted")
+    let operation = resolve(sandbox(), None, "crafted")
         .map_err(|f| f.message)
         .unwrap();
     let seed: u64 = getrandom::u64().unwrap();
@@ -108,7 +108,9 @@ fn crafted_streams_are_valid_or_refused_through_a_real_instance() {
 /// The failure of one sound batch of 24 rows, emitted by this operation.
 #[track_caller]
 fn check(sandbox: &Sandbox, operation: &str, code: &str) {
-    let operation = resolve(sandbox, operation).map_err(|f| f.message).unwrap();
+    let operation = resolve(sandbox, None, operation)
+        .map_err(|f| f.message)
+        .unwrap();
     let seed = &seeds::all()[0];
     let planned = write_schema(&seed.batch.schema()).unwrap();
     let failure = emitted(operation.as_ref(), &planned, &[&seed.bytes]).unwrap_err();

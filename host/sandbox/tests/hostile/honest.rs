@@ -250,24 +250,26 @@ fn the_guests_world_is_empty_and_the_same_each_time() {
     assert_eq!(first.notes, second.notes);
     let texts: Vec<&str> = first.notes.iter().map(|n| n.text.as_str()).collect();
     assert_eq!(
-        texts[..5],
+        texts[..7],
         [
             "variables value=0",
             "arguments value=0",
             "stdin value=Ok(0)",
             "time value=1709210096789",
-            "slept value=3600"
+            "slept value=3600",
+            "thread value=Err(Unsupported)",
+            r#"directory value=Ok("/")"#,
         ]
     );
     assert!(texts.contains(&"logical value=1709210096789"), "{texts:?}");
     let kinds: Vec<&str> = first.notes.iter().map(|n| n.kind.as_str()).collect();
     assert_eq!(
-        kinds[8..],
+        kinds[10..],
         ["stdout", "stderr", "finding", "counter", "gauge"],
         "{texts:?}"
     );
     assert_eq!(
-        texts[8..],
+        texts[10..],
         [
             "a line on stdout",
             "a line on stderr",

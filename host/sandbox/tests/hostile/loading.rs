@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::Transforms as _;
-use odibi_sandbox::{CompileNotice, Limits, Options, Sandbox};
+use odibi_sandbox::{CompileNotice, Options, Sandbox};
 use odibi_story::failure::{Failure, FailureClass};
 
-use crate::{component, limits, options, overwritten, resolve, sandbox, still_works};
+use crate::guest::overwritten;
+use crate::{component, limits, options, resolve, sandbox, still_works};
 
 /// A sandbox over one component, and how often it compiled.
 fn counting(bytes: Vec<u8>, store: &Path) -> (Sandbox, Arc<AtomicUsize>) {
@@ -29,18 +30,14 @@ fn counting(bytes: Vec<u8>, store: &Path) -> (Sandbox, Arc<AtomicUsize>) {
     (Sandbox::new(options).unwrap(), compiled)
 }
 
+fn patched(from: &str, to: &str) -> Vec<u8> {
+    overwritten(component(), from.as_bytes(), to.as_bytes())
+}
+
 #[track_caller]
 fn refused(bytes: Vec<u8>, class: FailureClass, code: &str, word: &str) {
-    let limits = Limits {
-        call_cpu_ms_max: 250,
-        ..limits()
-    };
-    let sandbox = Sandbox::new(Options {
-        limits,
-        ..options(bytes, None)
-    })
-    .unwrap();
-    let failure = resolve(&sandbox, "copy").err().unwrap();
+    let sandbox = Sandbox::new(options(bytes, None)).unwrap();
+    let failure = resolve(&sandbox, None, "copy").err().unwrap();
     assert_eq!(
         (failure.class, failure.code.as_str()),
         (class, code),
@@ -67,14 +64,14 @@ fn components_that_must_not_run_are_refused_before_they_are_compiled() {
         "plugin/not-a-component",
         "component",
     );
-    let sneaky = overwritten("wasi:clocks/wall-clock@", "wasi:sneaky/wall-clock@");
+    let sneaky = patched("wasi:clocks/wall-clock@", "wasi:sneaky/wall-clock@");
     refused(
         sneaky,
         FailureClass::Denied,
         "plugin/denied-import",
         "wasi:sneaky/wall-clock",
     );
-    let later = overwritten("odibi:node/planning@0.1.0", "odibi:node/planning@0.9.0");
+    let later = patched("odibi:node/planning@0.1.0", "odibi:node/planning@0.9.0");
     refused(
         later,
         FailureClass::Contract,
@@ -96,29 +93,11 @@ fn components_that_must_not_run_are_refused_before_they_are_compiled() {
 }
 
 #[test]
-fn code_that_runs_while_loading_has_its_limits_too() {
-    let switched = |to: char| {
-        overwritten(
-            "odibi-hostile-switch=-",
-            &format!("odibi-hostile-switch={to}"),
-        )
-    };
-    refused(switched('d'), FailureClass::Limit, "limit/guest-cpu", "CPU");
-    refused(switched('s'), FailureClass::Limit, "limit/guest-cpu", "CPU");
-    refused(
-        switched('m'),
-        FailureClass::Contract,
-        "plugin/bad-manifest",
-        "manifest",
-    );
-}
-
-#[test]
 fn operations_and_files_that_are_not_there_are_missing() {
     let code = |failure: Failure| (failure.class, failure.code);
     let missing = (FailureClass::Missing, "plugin/missing".to_owned());
     assert_eq!(
-        resolve(sandbox(), "no_such_operation")
+        resolve(sandbox(), None, "no_such_operation")
             .map(drop)
             .map_err(code),
         Err(missing.clone())

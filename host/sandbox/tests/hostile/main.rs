@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attacks;
+mod canary;
 mod crafted;
 mod gate;
+mod guest;
 mod honest;
 mod loading;
 
@@ -19,62 +21,18 @@ mod random;
 mod seeds;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use odibi_plan::plan::OperationRef;
-use odibi_run::port::{Cancel, Operation, OperationPlan, Session, SessionContext, Transforms};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use odibi_run::port::{Cancel, OperationPlan, Session};
 use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
 use odibi_story::event::{GuestNote, Ledger};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 
-/// Where this test keeps things between runs.
-fn scratch() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// The hostile component, built once for a run of the tests.
-fn component() -> &'static [u8] {
-    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile/Cargo.toml");
-        let target = scratch().join("hostile");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
-            .args([
-                "--manifest-path".as_ref(),
-                manifest.as_os_str(),
-                "--target-dir".as_ref(),
-                target.as_os_str(),
-            ])
-            // Flags for the host, such as those of a coverage run, are wrong for the guest.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .status();
-        assert!(
-            built.unwrap().success(),
-            "the hostile component does not build"
-        );
-        std::fs::read(target.join("wasm32-wasip2/release/odibi_hostile.wasm")).unwrap()
-    })
-}
-
-/// A component like the hostile one, with one text in it overwritten by another of the same length.
-fn overwritten(from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut bytes = component().to_vec();
-    let at: Vec<usize> = (0..bytes.len() - from.len())
-        .filter(|at| bytes[*at..].starts_with(from.as_bytes()))
-        .collect();
-    assert!(!at.is_empty(), "`{from}` is not in the component");
-    at.into_iter()
-        .for_each(|at| bytes[at..at + to.len()].copy_from_slice(to.as_bytes()));
-    bytes
-}
+use guest::{component, context, resolve, scratch, table};
 
 /// Tight enough for quick tests, wide enough for honest work.
 fn limits() -> Limits {
@@ -110,63 +68,6 @@ fn sandbox() -> &'static Sandbox {
     })
 }
 
-/// One that loses patience soon, for guests that never end.
-fn impatient() -> &'static Sandbox {
-    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
-    SANDBOX.get_or_init(|| {
-        let limits = Limits {
-            call_cpu_ms_max: 250,
-            ..limits()
-        };
-        Sandbox::new(Options {
-            limits,
-            ..options(component().to_vec(), Some(scratch().join("store")))
-        })
-        .unwrap()
-    })
-}
-
-fn resolve(sandbox: &Sandbox, name: &str) -> Result<Arc<dyn Operation>, Failure> {
-    let reference = OperationRef {
-        plugin: None,
-        name: name.to_owned(),
-    };
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(sandbox.resolve(&reference))
-}
-
-/// `id` without nulls, `name` with one.
-fn table(rows: i64) -> RecordBatch {
-    let fields = vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("name", DataType::Utf8, true),
-    ];
-    let ids = Int64Array::from_iter_values(0..rows);
-    let names: StringArray = (0..rows)
-        .map(|i| (i % 7 != 3).then(|| format!("name {i}")))
-        .collect();
-    RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        vec![Arc::new(ids) as ArrayRef, Arc::new(names)],
-    )
-    .unwrap()
-}
-
-fn context(cancel: Cancel) -> SessionContext {
-    SessionContext {
-        run_id: "run".into(),
-        pipeline: "pipeline".into(),
-        node: "node".into(),
-        partition: 0,
-        partitions: 1,
-        attempt: 1,
-        logical_time: "2024-02-29T12:34:56.789Z".parse().unwrap(),
-        cancel,
-    }
-}
-
 /// All there is to know of a session.
 struct Done {
     result: Result<(Vec<RecordBatch>, Option<Value>), Failure>,
@@ -195,6 +96,15 @@ impl Done {
 
 /// Plans, opens, processes each batch, drains and finishes.
 fn run(sandbox: &Sandbox, operation: &str, batches: &[RecordBatch]) -> Done {
+    run_with(
+        sandbox,
+        operation,
+        &serde_json::json!({"column": "x"}),
+        batches,
+    )
+}
+
+fn run_with(sandbox: &Sandbox, operation: &str, params: &Value, batches: &[RecordBatch]) -> Done {
     let mut done = Done {
         result: Ok((Vec::new(), None)),
         plan: None,
@@ -202,9 +112,9 @@ fn run(sandbox: &Sandbox, operation: &str, batches: &[RecordBatch]) -> Done {
         notes: Vec::new(),
     };
     done.result = (|| {
-        let operation = resolve(sandbox, operation)?;
+        let operation = resolve(sandbox, None, operation)?;
         let inputs: [SchemaRef; 1] = [batches[0].schema()];
-        let plan = Arc::new(operation.plan(&serde_json::json!({"column": "x"}), &inputs)?);
+        let plan = Arc::new(operation.plan(params, &inputs)?);
         done.plan = Some(Arc::clone(&plan));
         let mut session = operation.open(&plan, &context(Cancel::default()))?;
         let result = drive(session.as_mut(), batches);

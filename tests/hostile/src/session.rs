@@ -1,0 +1,128 @@
+//! Sessions of the operations that speak Arrow.
+
+use std::cell::RefCell;
+
+use arrow_schema::SchemaRef;
+
+use crate::{
+    Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
+    honest, lies, wire,
+};
+
+/// What `open` leaves for the calls that follow.
+pub struct State {
+    pub operation: String,
+    pub params: String,
+    pub inputs: Vec<SchemaRef>,
+    pub dictionaries: wire::Dictionaries,
+    pub encoder: Option<wire::Encoder>,
+    pub batches: u64,
+    pub rows: i64,
+}
+
+thread_local! {
+    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// Attacks that are operations of their own, so that a pipeline can name them; they go off in `process`.
+const CRASHES: &[(&str, &str)] = &[
+    ("panic", "panic"),
+    ("unreachable", "unreachable"),
+    ("exit_zero", "exit_zero"),
+    ("exit_one", "exit_one"),
+    ("recursion", "recursion"),
+    ("spin_in_process", "spin"),
+];
+
+pub fn operations() -> Vec<&'static str> {
+    let crashes: Vec<&str> = CRASHES.iter().map(|(operation, _)| *operation).collect();
+    [
+        crashes.as_slice(),
+        honest::OPERATIONS,
+        greed::OPERATIONS,
+        lies::OPERATIONS,
+        bytes::OPERATIONS,
+        canary::OPERATIONS,
+        crafted::OPERATIONS,
+    ]
+    .concat()
+}
+
+pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePlan, Failure> {
+    let schemas: Vec<SchemaRef> = inputs
+        .iter()
+        .map(|bytes| wire::read_schema(bytes))
+        .collect();
+    greed::plan(operation);
+    if let Some(plan) = canary::plan(operation, params, &schemas) {
+        return Ok(plan);
+    }
+    if let Some(plan) = crafted::plan(operation, params) {
+        return plan;
+    }
+    if let Some(plan) = lies::plan(operation, &schemas) {
+        return plan;
+    }
+    honest::plan(operation, params, &schemas)
+}
+
+pub fn open(operation: String, params: &str, inputs: &[Vec<u8>]) -> Result<(), Failure> {
+    lies::open(&operation);
+    STATE.set(Some(State {
+        operation,
+        params: params.to_owned(),
+        inputs: inputs
+            .iter()
+            .map(|bytes| wire::read_schema(bytes))
+            .collect(),
+        dictionaries: Default::default(),
+        encoder: None,
+        batches: 0,
+        rows: 0,
+    }));
+    Ok(())
+}
+
+pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
+    if STATE.with_borrow(Option::is_none) {
+        return aim::process(&batch);
+    }
+    with(|state| {
+        state.batches += 1;
+        let operation = state.operation.clone();
+        let crash = CRASHES.iter().find(|(name, _)| *name == operation);
+        attack::run(crash.map_or(0, |(_, name)| attack::number(name)));
+        greed::process(&operation)?;
+        if let Some(result) = canary::process(&operation, state, &batch) {
+            return result;
+        }
+        if let Some(result) = crafted::process(&operation, state, &batch) {
+            return result;
+        }
+        if let Some(result) = lies::process(&operation, state) {
+            return result;
+        }
+        if bytes::process(&operation, state, &batch) {
+            return Ok(Appetite::More);
+        }
+        honest::process(&operation, state, port, batch)
+    })
+}
+
+pub fn finish() -> Result<Option<String>, Failure> {
+    if STATE.with_borrow(Option::is_none) {
+        return Ok(None);
+    }
+    with(|state| {
+        lies::finish(&state.operation);
+        canary::finish(state);
+        honest::finish(state)
+    })
+}
+
+fn with<T>(f: impl FnOnce(&mut State) -> Result<T, Failure>) -> Result<T, Failure> {
+    STATE.with_borrow_mut(|state| match state {
+        Some(state) => f(state),
+        None => Err(failure(FailureKind::Internal, "no session is open")),
+    })
+}

@@ -118,3 +118,11 @@ fn lies_end_as_breaches_of_contract() {
         ("unknown_port", "contract/port"),
     ]);
 }
+
+#[test]
+fn a_guest_that_asks_to_be_called_again_is_not_called_for_ever() {
+    check(&[
+        ("retry_now", "guest/transient"),
+        ("retry_late", "guest/transient"),
+    ]);
+}

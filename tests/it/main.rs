@@ -16,4 +16,5 @@ mod examples;
 mod formats;
 mod full_flights;
 mod hostile;
+mod rows;
 mod tidy;

@@ -174,8 +174,12 @@ impl Display {
             Outcome::Failed => "1;31",
             Outcome::Skipped | Outcome::Cancelled => "33",
         };
+        let quarantined = |f: &NodeFacts| match f.rows_quarantined {
+            0 => String::new(),
+            rows => format!("{} quarantined  ", count(rows, "row")),
+        };
         let rows = facts
-            .map(|f| format!("{}  ", count(f.rows_out, "row")))
+            .map(|f| format!("{}  {}", count(f.rows_out, "row"), quarantined(f)))
             .unwrap_or_default();
         let text = match outcome {
             Outcome::Skipped => failure.map_or_else(String::new, |f| plain(&f.message)),

@@ -8,7 +8,9 @@
 //! order of the partitions: a run on the same machine gives the same rows in the same order. How many partitions there
 //! are depends on the number of instances and on the size of the input, so the order may differ between machines.
 
+pub(crate) mod blame;
 pub(crate) mod concat;
+pub(crate) mod isolate;
 pub(crate) mod node_run;
 pub(crate) mod ordinal;
 pub(crate) mod parallel;
@@ -66,9 +68,10 @@ pub(crate) fn build(
     tables: &[Arc<Table>],
     steps: &[PlannedStep],
     layout: Layout,
+    quarantines: bool,
 ) -> Result<Arc<dyn ExecutionPlan>, Failure> {
     let bytes: u64 = tables.iter().map(|t| t.bytes).sum();
-    let needs = needs(steps, tables);
+    let needs = needs(steps, tables, quarantines);
     let scan = |input: usize, needed: &[bool]| -> Arc<dyn ExecutionPlan> {
         Arc::new(ScanExec::new(
             Arc::clone(&tables[input]),
@@ -88,49 +91,47 @@ pub(crate) fn build(
         } else {
             1
         };
-        current = step(index, planned, ports, partitions, layout)
-            .map_err(|e| classify(&e, During::Run))?;
+        let spec = StepSpec {
+            index,
+            operation: planned.step.operation.clone(),
+            plan: Arc::clone(&planned.plan),
+            partitions: if by_key(&planned.plan) { partitions } else { 1 },
+            instances_max: if stateless(&planned.plan) {
+                layout.instances_max
+            } else {
+                1
+            },
+            batch_rows: planned
+                .plan
+                .batch_rows_max
+                .map_or(layout.batch_rows, |rows| rows.clamp(1, layout.batch_rows)),
+            quarantines,
+        };
+        current = step(spec, ports).map_err(|e| classify(&e, During::Run))?;
     }
     SanityCheckPlan::new()
         .optimize(current, &ConfigOptions::default())
         .map_err(|e| classify(&e, During::Run))
 }
 
-fn step(
-    index: usize,
-    planned: &PlannedStep,
-    ports: Vec<Arc<dyn ExecutionPlan>>,
-    partitions: usize,
-    layout: Layout,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = &planned.plan;
-    let partitions = if by_key(plan) { partitions } else { 1 };
+fn step(spec: StepSpec, ports: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    let partitions = spec.partitions;
     let inputs = ports
         .into_iter()
-        .zip(&plan.inputs)
+        .zip(&spec.plan.inputs)
         .map(|(port, input)| arrange(port, input, partitions))
         .collect::<Result<Vec<_>>>()?;
-    let spec = StepSpec {
-        index,
-        operation: planned.step.operation.clone(),
-        plan: Arc::clone(plan),
-        partitions,
-        // An operation with several ports keeps state between them, whatever it says.
-        instances_max: if plan.spread == Spread::PerBatch && plan.inputs.len() == 1 {
-            layout.instances_max
-        } else {
-            1
-        },
-        batch_rows: plan
-            .batch_rows_max
-            .map_or(layout.batch_rows, |rows| rows.clamp(1, layout.batch_rows)),
-    };
     let step: Arc<dyn ExecutionPlan> = Arc::new(TransformExec::new(spec, inputs));
     Ok(if partitions > 1 {
         Arc::new(ConcatExec::new(step))
     } else {
         step
     })
+}
+
+/// Does no batch depend on another? An operation with several ports keeps state between them, whatever it says.
+pub(crate) fn stateless(plan: &OperationPlan) -> bool {
+    plan.spread == Spread::PerBatch && plan.inputs.len() == 1
 }
 
 /// Can the step run in several partitions? All ports must name keys, of the same types, so that equal keys meet.
@@ -207,8 +208,8 @@ struct Needs {
     further: Vec<Vec<Vec<bool>>>,
 }
 
-/// Goes backwards from the result, of which every column is wanted.
-fn needs(steps: &[PlannedStep], tables: &[Arc<Table>]) -> Needs {
+/// Goes backwards from the result, of which every column is wanted, as of rows that may be set aside.
+fn needs(steps: &[PlannedStep], tables: &[Arc<Table>], quarantines: bool) -> Needs {
     let last = steps.last().map_or(&tables[0].schema, |s| &s.plan.output);
     let mut wanted = vec![true; last.fields().len()];
     let mut further: Vec<Vec<Vec<bool>>> = Vec::new();
@@ -238,6 +239,9 @@ fn needs(steps: &[PlannedStep], tables: &[Arc<Table>]) -> Needs {
             {
                 ports[*port][*column] = true;
             }
+        }
+        if quarantines && stateless(plan) {
+            ports.iter_mut().for_each(|columns| columns.fill(true));
         }
         let mut ports = ports.into_iter();
         wanted = ports.next().unwrap_or_default();

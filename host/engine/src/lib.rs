@@ -16,6 +16,7 @@ mod facts;
 mod failure;
 pub mod limits;
 mod read;
+mod reason;
 mod stage;
 #[cfg(test)]
 mod testing;
@@ -162,7 +163,7 @@ impl DataEngine {
     ) -> Result<String, Failure> {
         let path = normal(path, Purpose::Write)?;
         let root = Root::open(connection, &self.project_dir, Purpose::Write)?;
-        let staged = StagedFile::create(root, &path)?;
+        let mut staged = StagedFile::create(root, &path)?;
         let shown = staged.shown().to_owned();
         staged
             .writer()?
@@ -248,16 +249,14 @@ impl Engine for DataEngine {
             run_id,
             node,
             file,
+            quarantine,
             spool,
             ..
         }) = taken
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let published = match file {
-            Some(file) => Some(on_thread("odibi-publish", move || file.publish()).await?),
-            None => None,
-        };
+        let published = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), Arc::new(spool));
         }
@@ -273,6 +272,25 @@ impl Engine for DataEngine {
         })
         .await;
     }
+}
+
+/// Rejected rows first: when the target appears, what is missing in it has a place already. When anything fails, nothing
+/// has appeared.
+fn make_visible(
+    mut quarantine: Vec<StagedFile>,
+    file: Option<StagedFile>,
+) -> Result<Option<FileFact>, Failure> {
+    let publish = || {
+        for rejected in &mut quarantine {
+            rejected.publish()?;
+        }
+        file.map(|mut file| file.publish()).transpose()
+    };
+    let published = publish();
+    if published.is_err() {
+        quarantine.into_iter().for_each(StagedFile::revoke);
+    }
+    published
 }
 
 /// Runs blocking code on a thread of its own.

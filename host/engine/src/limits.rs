@@ -34,3 +34,21 @@ pub const QUEUE_BATCHES: usize = 2;
 pub const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Notes kept for one step, over all its instances.
 pub const NOTES_MAX: usize = 200;
+/// Instances opened to name the rows that a node fails on: a hundred bad rows in a batch of 32,768 take about a thousand.
+pub const ISOLATION_NAMING_INSTANCES_MAX: usize = 256;
+/// Guest CPU time, the failed call included, within which the rows that a node fails on are named.
+pub const ISOLATION_NAMING_CPU_NS_MAX: u64 = 10_000_000_000;
+/// Instances opened to find the bad rows of one batch for the quarantine.
+pub const ISOLATION_BATCH_INSTANCES_MAX: usize = 8_192;
+/// Guest CPU time spent on finding the bad rows of one batch for the quarantine.
+pub const ISOLATION_BATCH_CPU_NS_MAX: u64 = 900_000_000_000;
+/// As [`ISOLATION_BATCH_INSTANCES_MAX`], for one step of a node.
+pub const ISOLATION_STEP_INSTANCES_MAX: u64 = 262_144;
+/// Rows that one step of a node sets aside.
+pub const QUARANTINE_ROWS_MAX: u64 = 100_000;
+/// Distinct reasons that a story lists for one step.
+pub const REASONS_MAX: usize = 20;
+/// Characters of the reason why a row was rejected.
+pub const REASON_CHARS_MAX: usize = 500;
+/// Rows that a failure or a reason names by number.
+pub const ROWS_NAMED_MAX: usize = 8;

@@ -10,7 +10,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, PlannedNode};
+use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
 use odibi_story::failure::Failure;
@@ -19,12 +19,13 @@ use tokio::runtime::Handle;
 use crate::connection::staged::Staged;
 use crate::connection::{Purpose, Root, normal};
 use crate::exec::node_run::NodeRun;
-use crate::exec::{Layout, PlannedStep, build, check_plan};
+use crate::exec::{Layout, PlannedStep, build, check_plan, stateless};
 use crate::facts::{Tally, columns};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::write::WriteTable;
+use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
 
 /// All that an attempt needs.
@@ -51,6 +52,7 @@ pub(crate) struct Ready {
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
     pub(crate) file: Option<Staged>,
+    pub(crate) quarantine: Vec<Staged>,
     pub(crate) spool: Option<Spool>,
 }
 
@@ -74,7 +76,8 @@ impl NodeAttempt {
         };
         let tables = self.tables()?;
         let steps = self.plan(&tables)?;
-        let plan = build(&tables, &steps, self.layout)?;
+        let quarantine = self.quarantine(&steps)?;
+        let plan = build(&tables, &steps, self.layout, quarantine.is_some())?;
         let run = Arc::new(NodeRun::new(
             self.handle.clone(),
             self.context.clone(),
@@ -82,6 +85,7 @@ impl NodeAttempt {
             Arc::clone(&self.abandoned),
             self.operations.clone(),
             tables.len(),
+            quarantine,
         ));
         let result = plain_schema(&plan.schema());
         let mut sink = Sink::new(&self, staged, &result)?;
@@ -110,12 +114,18 @@ impl NodeAttempt {
             spool,
             written,
         } = sink.finish()?;
-        let facts = self.facts(&tables, &result, &run, tally, written);
+        let mut facts = self.facts(&tables, &result, &run, tally, written);
+        let mut rejected = Vec::new();
+        if let Some(quarantine) = run.take_quarantine() {
+            (rejected, facts.quarantine) = quarantine.finish()?;
+            facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
+        }
         Ok(Ready {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
             facts,
             file,
+            quarantine: rejected,
             spool,
         })
     }
@@ -139,6 +149,24 @@ impl NodeAttempt {
             }));
         }
         Ok(tables)
+    }
+
+    /// Where the node says so: a place for the rejected rows of every step whose rows can be told.
+    fn quarantine(&self, steps: &[PlannedStep]) -> Result<Option<Quarantine>, Failure> {
+        let OnRowError::Quarantine(wanted) = &self.node.on_row_error else {
+            return Ok(None);
+        };
+        let inputs = steps
+            .iter()
+            .map(|step| stateless(&step.plan).then(|| Arc::clone(&step.plan.inputs[0].offered)));
+        let made = Quarantine::open(
+            wanted,
+            &self.project_dir,
+            &self.context.run_id,
+            self.context.logical_time,
+            inputs,
+        );
+        made.map(Some)
     }
 
     /// Asks the operations one after the other; the output of one is what the next is offered.
@@ -232,6 +260,7 @@ impl NodeAttempt {
                 .collect(),
             target: written,
             operations,
+            ..NodeFacts::default()
         }
     }
 }

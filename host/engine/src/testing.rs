@@ -5,6 +5,7 @@ mod failing;
 mod fakes;
 mod formats;
 mod publishing;
+mod rows;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
-    Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OperationRef,
-    Params, PlannedNode, Read, ReadFormat, Step, Write, WriteFormat, WriteMode,
+    Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
+    OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, Write, WriteFormat,
+    WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, Cancel, Engine as _, InputPlan, Operation, OperationPlan, Progress, Session,
@@ -388,6 +390,7 @@ pub(crate) fn node() -> PlannedNode {
         inputs: Vec::new(),
         steps: Vec::new(),
         write: None,
+        on_row_error: OnRowError::Fail,
         has_dependents: false,
     }
 }
@@ -399,6 +402,7 @@ pub(crate) trait Build {
     fn step(self, name: &str) -> Self;
     fn step_with(self, name: &str, params: Value, further: &[usize]) -> Self;
     fn write(self, format: WriteFormat, path: &str) -> Self;
+    fn quarantine(self, path: &str) -> Self;
     fn number(self, id: usize) -> Self;
     fn depended_on(self) -> Self;
 }
@@ -456,6 +460,16 @@ impl Build for PlannedNode {
             format,
             path: path.into(),
             mode,
+            span: NOWHERE,
+        });
+        self
+    }
+
+    fn quarantine(mut self, path: &str) -> Self {
+        self.on_row_error = OnRowError::Quarantine(Quarantine {
+            connection: connection(),
+            format: csv_out(),
+            path: path.into(),
             span: NOWHERE,
         });
         self

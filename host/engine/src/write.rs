@@ -3,6 +3,7 @@
 pub(crate) mod csv;
 pub(crate) mod jsonl;
 pub(crate) mod parquet;
+pub(crate) mod quarantine;
 pub(crate) mod spool;
 pub(crate) mod times;
 
@@ -19,7 +20,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Writes batches in a format.
-pub(crate) trait WriteTable {
+pub(crate) trait WriteTable: Send {
     /// Appends a batch of the schema.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure>;
     /// Writes what is left.

@@ -46,7 +46,7 @@ pub const NEAREST_CHARS_MAX: usize = 64;
 /// Candidates that a misspelt name is compared with.
 pub const NEAREST_CANDIDATES_MAX: usize = 1000;
 /// Keys or names that a hint lists when none is near.
-pub const LISTED_MAX: usize = 12;
+pub const LISTED_MAX: usize = 16;
 /// Nodes of a cycle that a message shows.
 pub const CYCLE_SHOWN_MAX: usize = 12;
 /// Columns of a source line that a snippet shows.

@@ -67,6 +67,8 @@ pub struct PlannedNode {
     pub steps: Vec<Step>,
     /// Where the result goes; `None` for a node that only feeds others.
     pub write: Option<Write>,
+    /// What becomes of rows that a step fails on.
+    pub on_row_error: OnRowError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
 }
@@ -214,6 +216,28 @@ pub struct Write {
     pub path: String,
     /// What happens to what is there.
     pub mode: WriteMode,
+    /// Where `path` stands.
+    pub span: Span,
+}
+
+/// What becomes of rows that a step fails on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OnRowError {
+    /// The node fails, and the failure names the rows (default).
+    Fail,
+    /// They are written elsewhere, and the node goes on.
+    Quarantine(Quarantine),
+}
+
+/// `quarantine:` with its connection resolved. Each run adds files of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quarantine {
+    /// The connection.
+    pub connection: Connection,
+    /// File format.
+    pub format: WriteFormat,
+    /// Directory below the connection's root.
+    pub path: String,
     /// Where `path` stands.
     pub span: Span,
 }

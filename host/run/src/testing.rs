@@ -120,6 +120,7 @@ fn bare_node(id: NodeId, pipeline: &str, name: &str, depends_on: Vec<NodeId>) ->
         inputs: Vec::new(),
         steps: Vec::new(),
         write: None,
+        on_row_error: odibi_plan::plan::OnRowError::Fail,
         has_dependents: false,
     }
 }

@@ -227,6 +227,45 @@ pub struct NodeFacts {
     pub target: Option<FileFact>,
     /// The steps, in order.
     pub operations: Vec<OperationFact>,
+    /// Rows that steps failed on and that were set aside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_quarantined: u64,
+    /// Where they went and why, for each step that rejected any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<QuarantineFact>,
+}
+
+/// Rows that one step failed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineFact {
+    /// Index of the step.
+    pub step: usize,
+    /// How many.
+    pub rows: u64,
+    /// Why, the most frequent first, capped.
+    pub reasons: Vec<RejectionFact>,
+    /// Rows with a reason that is not listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_of_other_reasons: u64,
+    /// The file that holds them.
+    pub file: FileFact,
+}
+
+/// Rows that were rejected for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectionFact {
+    /// Code of the failure.
+    pub code: String,
+    /// Its message, without control characters.
+    pub message: String,
+    /// How many rows.
+    pub rows: u64,
+    /// The first of them, counted from 1 over the input of the step, capped.
+    pub rows_first: Vec<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A column.
@@ -384,6 +423,18 @@ mod tests {
         };
         assert_eq!(event.kind, kind);
         assert_eq!(serde_json::to_string(&event).expect("serialises"), line);
+    }
+
+    #[test]
+    fn facts_without_a_quarantine_do_not_mention_it() {
+        let silent = serde_json::to_string(&NodeFacts::default()).expect("serialises");
+        assert!(!silent.contains("quarantine"), "{silent}");
+        let facts = example::quarantining();
+        let text = serde_json::to_string(&facts).expect("serialises");
+        assert_eq!(
+            serde_json::from_str::<NodeFacts>(&text).expect("reads back"),
+            facts
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::event::{
     Column, Event, FileFact, GuestNote, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact,
-    OperationIdentity, Outcome, RunEvent, RunStarted, Sample,
+    OperationIdentity, Outcome, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::{Story, fold};
@@ -143,6 +143,41 @@ fn facts() -> NodeFacts {
             "clean_text",
             json!({"columns": ["city"], "case": "lower"}),
         )],
+        ..NodeFacts::default()
+    }
+}
+
+/// Facts of a node whose first step rejected rows.
+pub(crate) fn quarantining() -> NodeFacts {
+    let reason = |code: &str, message: &str, rows, rows_first: &[u64]| RejectionFact {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        rows,
+        rows_first: rows_first.to_vec(),
+    };
+    NodeFacts {
+        rows_quarantined: 1_013,
+        quarantine: vec![QuarantineFact {
+            step: 0,
+            rows: 1_013,
+            reasons: vec![
+                reason(
+                    "trap/unreachable",
+                    "the plugin crashed: it panicked or aborted",
+                    1_000,
+                    &[17, 40, 1_041],
+                ),
+                reason("guest/data", "no |date|: `<b>`", 1, &[99]),
+            ],
+            rows_of_other_reasons: 12,
+            file: FileFact {
+                connection: "lake".to_owned(),
+                path: "rejects/orders/0190aaaa-step-1.parquet".to_owned(),
+                bytes: 2_048,
+                modified: None,
+            },
+        }],
+        ..facts()
     }
 }
 

@@ -83,7 +83,7 @@ pub fn process(operation: &str) -> Result<(), Failure> {
         // Rows without a byte.
         "null_rows" => drop(emit(0, &[&nulls(1_000_000_000)], Origin::Fresh)),
         "null_rows_forever" => {
-            let many = nulls(16 << 20);
+            let many = nulls(1 << 20);
             while emit(0, &[&many], Origin::Fresh).is_ok() {}
         }
         "retry_now" | "retry_late" => {
@@ -137,7 +137,7 @@ fn nulls(rows: usize) -> Vec<u8> {
 }
 
 /// Grows until the host refuses, and then aborts, as Rust does.
-fn memory() {
+pub fn memory() {
     let mut held: Vec<Vec<u8>> = Vec::new();
     loop {
         held.push(vec![1; 1 << 20]);

@@ -19,6 +19,8 @@ mod honest;
 mod lies;
 mod outside;
 #[cfg(feature = "arrow")]
+mod rows;
+#[cfg(feature = "arrow")]
 mod wire;
 
 wit_bindgen::generate!({

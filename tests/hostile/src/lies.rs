@@ -201,7 +201,7 @@ pub fn process(operation: &str, state: &mut State) -> Option<Result<Appetite, Fa
             let _ = emit(0, &[&wire::encode(&batch)], Origin::SameRows);
         }
         "picked_outside" => drop(emit(0, &[], Origin::Picked(&[0, 1 << 30]))),
-        "picked_long" => drop(emit(0, &[], Origin::Picked(&vec![0; 20 << 20]))),
+        "picked_long" => drop(emit(0, &[], Origin::Picked(&vec![0; 2 << 20]))),
         "unknown_port" => drop(emit(9, &[], Origin::SameRows)),
         "late_same_rows" => {}
         "ignores_refusal" => {

@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 
 use crate::{
     Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
-    honest, lies, wire,
+    honest, lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -44,6 +44,7 @@ pub fn operations() -> Vec<&'static str> {
         bytes::OPERATIONS,
         canary::OPERATIONS,
         crafted::OPERATIONS,
+        rows::OPERATIONS,
     ]
     .concat()
 }
@@ -62,6 +63,9 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
     }
     if let Some(plan) = lies::plan(operation, &schemas) {
         return plan;
+    }
+    if let Some(plan) = rows::plan(operation, &schemas) {
+        return Ok(plan);
     }
     honest::plan(operation, params, &schemas)
 }
@@ -100,6 +104,9 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
             return result;
         }
         if let Some(result) = lies::process(&operation, state) {
+            return result;
+        }
+        if let Some(result) = rows::process(&operation, state, &batch) {
             return result;
         }
         if bytes::process(&operation, state, &batch) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use odibi_plan::Plan;
-use odibi_plan::plan::{InputSource, PlannedNode, ReadFormat, WriteFormat};
+use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, ReadFormat, WriteFormat};
 use serde_json::{Value, json};
 
 use crate::args::{Output, Selected};
@@ -80,6 +80,15 @@ fn text(plan: &Plan) -> String {
                     write_format(&write.format)
                 );
             }
+            if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
+                let _ = writeln!(
+                    text,
+                    "    rejects {}:{} ({}, a file for each run)",
+                    quarantine.connection.name,
+                    quarantine.path,
+                    write_format(&quarantine.format)
+                );
+            }
         }
     }
     text
@@ -133,5 +142,15 @@ fn node_json(plan: &Plan, node: &PlannedNode) -> Value {
         "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
         "steps": node.steps.iter().map(|s| json!({ "operation": s.operation.to_string(), "params": s.params.value })).collect::<Vec<_>>(),
         "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
+        "rejects": rejects_json(&node.on_row_error),
     })
+}
+
+fn rejects_json(on_row_error: &OnRowError) -> Option<Value> {
+    match on_row_error {
+        OnRowError::Fail => None,
+        OnRowError::Quarantine(q) => Some(
+            json!({ "connection": q.connection.name, "path": q.path, "format": write_format(&q.format) }),
+        ),
+    }
 }

@@ -106,7 +106,7 @@ impl Staged {
     }
 
     /// Makes the file visible under its name.
-    pub(crate) fn publish(mut self) -> Result<FileFact, Failure> {
+    pub(crate) fn publish(&mut self) -> Result<FileFact, Failure> {
         let fact = self.sync()?;
         let name = split(&self.path).1;
         rustix::fs::renameat(&self.dir, &self.hidden, &self.dir, name)
@@ -116,6 +116,18 @@ impl Staged {
         match rustix::fs::fsync(&self.dir) {
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(fact),
             Err(errno) => Err(self.root.fault(errno, &self.shown)),
+        }
+    }
+}
+
+impl Staged {
+    /// Takes the file back, published or not. For files of which no older version was there.
+    pub(crate) fn revoke(self) {
+        if self.published {
+            let name = split(&self.path).1;
+            // What cannot be removed stays: it is a whole file, and the next attempt replaces it.
+            let _ = rustix::fs::unlinkat(&self.dir, name, AtFlags::empty());
+            remove_dirs(&self.root, &self.created);
         }
     }
 }
@@ -246,7 +258,7 @@ mod tests {
     fn a_file_is_visible_only_after_publish() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("t"), "old").unwrap();
-        let staged = Staged::create(root(dir.path()), "t").unwrap();
+        let mut staged = Staged::create(root(dir.path()), "t").unwrap();
         staged.writer().unwrap().write_all(b"new!").unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("t")).unwrap(), "old");
         let fact = staged.publish().unwrap();
@@ -270,7 +282,7 @@ mod tests {
     #[test]
     fn leftovers_are_swept_and_files_in_use_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let alive = Staged::create(root(dir.path()), "t").unwrap();
+        let mut alive = Staged::create(root(dir.path()), "t").unwrap();
         fs::write(
             dir.path().join(format!("{}1-1.tmp", hidden_stem("t"))),
             "crashed",
@@ -281,7 +293,7 @@ mod tests {
             "not ours",
         )
         .unwrap();
-        let second = Staged::create(root(dir.path()), "t").unwrap();
+        let mut second = Staged::create(root(dir.path()), "t").unwrap();
         assert_eq!(entries(dir.path()).len(), 3, "{:?}", entries(dir.path()));
         alive.publish().unwrap();
         second.publish().unwrap();

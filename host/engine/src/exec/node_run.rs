@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use arrow_array::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use odibi_run::port::{Cancel, Operation, Progress, SessionContext};
@@ -14,6 +15,8 @@ use tokio::runtime::Handle;
 
 use crate::failure::{carry, internal};
 use crate::limits::{NOTES_MAX, STACK_BYTES};
+use crate::reason::Reason;
+use crate::write::quarantine::Quarantine;
 
 /// One attempt of one node.
 pub(crate) struct NodeRun {
@@ -29,6 +32,7 @@ pub(crate) struct NodeRun {
     pub(crate) operations: Vec<Arc<dyn Operation>>,
     rows_in: Vec<Mutex<Vec<Arc<AtomicU64>>>>,
     records: Mutex<Vec<StepRecord>>,
+    quarantine: Mutex<Option<Quarantine>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -48,6 +52,7 @@ impl NodeRun {
         abandoned: Arc<AtomicBool>,
         operations: Vec<Arc<dyn Operation>>,
         inputs: usize,
+        quarantine: Option<Quarantine>,
     ) -> Self {
         let records = vec![StepRecord::default(); operations.len()];
         Self {
@@ -58,6 +63,7 @@ impl NodeRun {
             operations,
             rows_in: (0..inputs).map(|_| Mutex::default()).collect(),
             records: Mutex::new(records),
+            quarantine: Mutex::new(quarantine),
             threads: Mutex::default(),
         }
     }
@@ -116,6 +122,24 @@ impl NodeRun {
     /// What every step cost and said.
     pub(crate) fn records(&self) -> Vec<StepRecord> {
         lock(&self.records).clone()
+    }
+
+    /// Sets rows of a batch aside.
+    pub(crate) fn reject(
+        &self,
+        step: usize,
+        batch: &RecordBatch,
+        rows: &[(u64, usize, Reason)],
+    ) -> Result<(), Failure> {
+        match lock(&self.quarantine).as_mut() {
+            Some(quarantine) => quarantine.add(step, batch, rows),
+            None => Err(internal("rows were rejected, and there is no quarantine")),
+        }
+    }
+
+    /// Hands the quarantine over, once every thread has ended.
+    pub(crate) fn take_quarantine(&self) -> Option<Quarantine> {
+        lock(&self.quarantine).take()
     }
 
     /// Starts a thread of its own. Threads of a pool would run out: every stage of every node holds one while it waits.

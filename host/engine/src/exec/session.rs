@@ -9,6 +9,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use odibi_run::port::{Appetite, OperationPlan, Session};
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::blame::{after_the_last, untold};
 use super::node_run::NodeRun;
 use super::pump::{End, Outlet};
 use super::rebatch::Rebatch;
@@ -21,6 +22,10 @@ pub(crate) struct Driven {
     run: Arc<NodeRun>,
     spec: Arc<StepSpec>,
     broken: bool,
+    /// Of the last call of `process`.
+    call_cpu_ns: u64,
+    /// Rows in and out of a call that failed: they count elsewhere, or not at all.
+    rows_lost: (u64, u64),
 }
 
 impl Driven {
@@ -46,7 +51,14 @@ impl Driven {
             run: Arc::clone(run),
             spec: Arc::clone(spec),
             broken: false,
+            call_cpu_ns: 0,
+            rows_lost: (0, 0),
         })
+    }
+
+    /// Guest CPU time of the last call of `process`.
+    pub(crate) fn call_cpu_ns(&self) -> u64 {
+        self.call_cpu_ns
     }
 
     /// Gives a batch; returns what came out.
@@ -56,7 +68,19 @@ impl Driven {
         batch: &RecordBatch,
     ) -> Result<(Vec<RecordBatch>, Appetite), Failure> {
         let mut out = Vec::new();
-        let appetite = self.call(|session| session.process(port, batch, &mut out))?;
+        let before = self.session.ledger();
+        let answer = self.call(|session| session.process(port, batch, &mut out));
+        if !self.broken {
+            let after = self.session.ledger();
+            self.call_cpu_ns = after.guest_cpu_ns.saturating_sub(before.guest_cpu_ns);
+            if answer.is_err() {
+                self.rows_lost = (
+                    after.rows_in.saturating_sub(before.rows_in),
+                    after.rows_out.saturating_sub(before.rows_out),
+                );
+            }
+        }
+        let appetite = answer?;
         Ok((
             checked(out, &self.spec.plan).map_err(|f| at(f, self.spec.index))?,
             appetite,
@@ -96,8 +120,10 @@ impl Drop for Driven {
     fn drop(&mut self) {
         if !self.broken {
             let notes = self.session.take_notes();
-            self.run
-                .record(self.spec.index, &self.session.ledger(), notes);
+            let mut ledger = self.session.ledger();
+            ledger.rows_in = ledger.rows_in.saturating_sub(self.rows_lost.0);
+            ledger.rows_out = ledger.rows_out.saturating_sub(self.rows_lost.1);
+            self.run.record(self.spec.index, &ledger, notes);
         }
     }
 }
@@ -117,9 +143,9 @@ pub(crate) fn drive(
         feed(outlet, spec, &mut driven, port, &mut input)?;
         // Ends the threads above before the next port begins.
         drop(input);
-        emit(outlet, driven.drain(port)?)?;
+        emit(outlet, driven.drain(port).map_err(after_the_last)?)?;
     }
-    emit(outlet, driven.finish()?)
+    emit(outlet, driven.finish().map_err(after_the_last)?)
 }
 
 fn feed(
@@ -141,7 +167,7 @@ fn feed(
             if outlet.run().stopped() {
                 return Err(crate::failure::cancelled().into());
             }
-            let (out, appetite) = driven.process(port, &batch)?;
+            let (out, appetite) = driven.process(port, &batch).map_err(|f| untold(f, spec))?;
             emit(outlet, out)?;
             if appetite == Appetite::Enough {
                 return Ok(());

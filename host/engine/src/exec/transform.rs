@@ -21,7 +21,7 @@ use odibi_run::port::{OperationPlan, Spread};
 
 use super::node_run::NodeRun;
 use super::pump::pump;
-use super::{key_columns, parallel, session, sort_order};
+use super::{key_columns, parallel, session, sort_order, stateless};
 
 /// A step as plain data.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct StepSpec {
     pub(crate) instances_max: usize,
     /// Rows of a batch at most.
     pub(crate) batch_rows: usize,
+    /// Rows that it fails on are set aside where they can be told.
+    pub(crate) quarantines: bool,
 }
 
 /// Runs a step over its ports.
@@ -167,8 +169,7 @@ impl ExecutionPlan for TransformExec {
             .map(|input| input.execute(partition, Arc::clone(&context)))
             .collect::<Result<Vec<_>>>()?;
         let spec = Arc::clone(&self.spec);
-        if spec.instances_max > 1
-            && inputs.len() == 1
+        if stateless(&spec.plan)
             && let Some(input) = inputs.pop()
         {
             return parallel::execute(run, spec, input);

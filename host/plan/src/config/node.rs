@@ -8,6 +8,7 @@
 //! ```
 
 use super::pipeline::unique;
+use super::quarantine::{self, OnRowError};
 use super::read::{self, Read};
 use super::reader::{Context, Reader};
 use super::transform::{self, Step};
@@ -40,6 +41,8 @@ pub struct Node {
     pub steps: Vec<Step>,
     /// `write`
     pub write: Option<Write>,
+    /// `on_row_error`, with `quarantine`
+    pub on_row_error: OnRowError,
 }
 
 /// A named table a node starts from.
@@ -99,6 +102,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let write = reader
         .optional("write")
         .and_then(|entry| write::read(&reader, entry));
+    let on_row_error = quarantine::read(&mut reader);
     other_keys(&mut reader);
     reader.finish_with(&[
         ("source", "read"),
@@ -123,6 +127,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         input_names,
         steps,
         write,
+        on_row_error,
     })
 }
 

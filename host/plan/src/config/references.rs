@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::reader::Context;
-use super::{Project, Text, normal_path};
+use super::{OnRowError, Project, Text, normal_path};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::graph::{self, Graph};
 use crate::limits::{CYCLE_SHOWN_MAX, LISTED_MAX};
@@ -92,37 +92,94 @@ fn cycles(context: &Context, project: &Project, graph: &Graph) {
     }
 }
 
-/// Two enabled nodes must not write one file.
+/// A place that a node writes to.
+struct Target<'a> {
+    /// Base path and path.
+    place: String,
+    path: &'a Text,
+    node: &'a Text,
+    /// A directory of rejected rows, not a file.
+    quarantine: bool,
+}
+
+/// Two enabled nodes must not write one file, nor anything where rejected rows go.
 fn targets(context: &Context, project: &Project) {
-    let mut first: HashMap<String, &Text> = HashMap::new();
-    for (_, node) in project.nodes().filter(|(_, node)| node.enabled) {
-        let Some(write) = &node.write else { continue };
-        let root = match project
-            .connection(&write.connection.value)
-            .and_then(|c| c.kind.as_ref())
-        {
-            Some(ConnectionKind::Local { base_path }) => normal_path(base_path),
-            None => continue,
-        };
-        let path = normal_path(&write.path.value);
-        let target = if root.is_empty() {
-            path
-        } else {
-            format!("{root}/{path}")
-        };
-        let Some(other) = first.get(&target) else {
-            first.insert(target, &write.path);
+    let mut first: HashMap<String, Target<'_>> = HashMap::new();
+    for target in all_targets(project) {
+        let Some(other) = first.get(&target.place) else {
+            first.insert(target.place.clone(), target);
             continue;
         };
-        let message = format!(
-            "two nodes write the same file: {}",
-            quoted(write.path.shown())
-        );
-        let made = Diagnostic::error(&codes::SAME_TARGET, write.path.span, message);
+        let shown = quoted(target.path.shown());
+        let message = match (other.quarantine, target.quarantine) {
+            (false, false) => format!("two nodes write the same file: {shown}"),
+            (true, true) => format!("two nodes set rows aside in the same directory: {shown}"),
+            (_, _) => format!("rejected rows go where a result is written: {shown}"),
+        };
+        let hint = match (other.quarantine, target.quarantine) {
+            (false, false) | (true, true) => "give each node its own path",
+            (_, _) => "give the rejected rows a directory of their own",
+        };
+        let made = Diagnostic::error(&codes::SAME_TARGET, target.path.span, message);
         context.report(
             made.label("written again here")
-                .also(other.span, "first written here")
-                .hint("give each node its own path"),
+                .also(other.path.span, "first written here")
+                .hint(hint),
         );
     }
+    for target in first.values().filter(|target| target.quarantine) {
+        let above = target
+            .place
+            .match_indices('/')
+            .map(|(at, _)| &target.place[..at]);
+        let file = above
+            .filter_map(|place| first.get(place))
+            .find(|other| !other.quarantine);
+        if let Some(file) = file {
+            let message = format!(
+                "the rejected rows of node {} go below a file that node {} writes: {}",
+                quoted(target.node.shown()),
+                quoted(file.node.shown()),
+                quoted(target.path.shown())
+            );
+            let made = Diagnostic::error(&codes::SAME_TARGET, target.path.span, message);
+            context.report(
+                made.also(file.path.span, "a file here")
+                    .hint("give the rejected rows a directory of their own"),
+            );
+        }
+    }
+}
+
+fn all_targets(project: &Project) -> Vec<Target<'_>> {
+    let mut targets = Vec::new();
+    for (_, node) in project.nodes().filter(|(_, node)| node.enabled) {
+        let mut add = |connection: &Text, path, quarantine| {
+            let kind = project
+                .connection(&connection.value)
+                .and_then(|c| c.kind.as_ref());
+            if let Some(kind) = kind {
+                targets.push(Target {
+                    place: place(kind, path),
+                    path,
+                    node: &node.name,
+                    quarantine,
+                });
+            }
+        };
+        if let Some(write) = &node.write {
+            add(&write.connection, &write.path, false);
+        }
+        if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
+            add(&quarantine.connection, &quarantine.path, true);
+        }
+    }
+    targets
+}
+
+fn place(kind: &ConnectionKind, path: &Text) -> String {
+    let ConnectionKind::Local { base_path } = kind;
+    let parts = [normal_path(base_path), normal_path(&path.value)];
+    let filled: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    filled.join("/")
 }

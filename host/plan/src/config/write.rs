@@ -42,15 +42,9 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
     let other_target = reader.not_yet(&["table"]);
     let connection = reader.connection();
-    let word = reader.required_text("format").and_then(|text| {
-        let words = [
-            ("csv", Word::Csv),
-            ("parquet", Word::Parquet),
-            ("json", Word::Json),
-            ("jsonl", Word::Json),
-        ];
-        reader.choice(&text, "format", &words, FORMATS_LATER)
-    });
+    let word = reader
+        .required_text("format")
+        .and_then(|text| word(&reader, &text));
     let path = if other_target {
         None
     } else {
@@ -100,6 +94,25 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         path: path?,
         mode: mode?,
     })
+}
+
+/// `format` and `options` of something that is Parquet unless it says otherwise.
+pub(super) fn format_or_parquet(reader: &mut Reader<'_>) -> Option<WriteFormat> {
+    let word = match reader.text("format") {
+        Some(text) => word(reader, &text)?,
+        None => Word::Parquet,
+    };
+    options(reader, word)
+}
+
+fn word(reader: &Reader<'_>, text: &Text) -> Option<Word> {
+    let words = [
+        ("csv", Word::Csv),
+        ("parquet", Word::Parquet),
+        ("json", Word::Json),
+        ("jsonl", Word::Json),
+    ];
+    reader.choice(text, "format", &words, FORMATS_LATER)
 }
 
 fn options(reader: &mut Reader<'_>, word: Word) -> Option<WriteFormat> {

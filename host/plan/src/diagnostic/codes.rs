@@ -103,10 +103,11 @@ catalogue! {
         "Nodes depend on each other in a circle, so none of them can be the first to run. The places show every \
          dependency of the circle: remove one of them.";
     SAME_TARGET = "config/same-target",
-        "Two nodes write the same file. The result would depend on which of them finishes last. Give each its own path, \
-         or disable one with `enabled: false`.";
+        "Two nodes write the same file, or a directory of rejected rows (`quarantine`) is used twice or lies where a file is \
+         written. The result would depend on which of them finishes last. Give each its own path, or disable one with \
+         `enabled: false`.";
     UNORDERED_READ = "config/unordered-read",
-        "One node reads the file that another one writes, and neither depends on the other. Nodes without a dependency run \
+        "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \
          take its result with `inputs: {df: $pipeline.node}`.";
     NO_INPUT = "config/no-input",

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Input, InputSource, NodeId, Plan, PlannedNode, PlannedPipeline, Read, Step, Story, Write,
-    params, races,
+    Input, InputSource, NodeId, OnRowError, Plan, PlannedNode, PlannedPipeline, Quarantine, Read,
+    Step, Story, Write, params, races,
 };
 use crate::config::{self, NodeInputSource, Project};
 use crate::diagnostic::{Collector, Diagnostic};
@@ -140,6 +140,7 @@ impl Builder<'_> {
             inputs,
             steps,
             write,
+            on_row_error: on_row_error(self.project, &node.on_row_error),
             has_dependents: false,
         });
     }
@@ -198,6 +199,22 @@ fn write(project: &Project, write: &config::Write) -> Option<Write> {
         mode: write.mode,
         span: write.path.span,
     })
+}
+
+fn on_row_error(project: &Project, wanted: &config::OnRowError) -> OnRowError {
+    let config::OnRowError::Quarantine(quarantine) = wanted else {
+        return OnRowError::Fail;
+    };
+    let connection = project.connection(&quarantine.connection.value);
+    match connection.and_then(config::Connection::resolved) {
+        Some(connection) => OnRowError::Quarantine(Quarantine {
+            connection,
+            format: quarantine.format.clone(),
+            path: quarantine.path.value.clone(),
+            span: quarantine.path.span,
+        }),
+        None => OnRowError::Fail,
+    }
 }
 
 fn story(project: &Project, story: &config::Story) -> Option<Story> {

@@ -2,16 +2,40 @@
 
 use std::collections::HashMap;
 
-use super::{Connection, ConnectionKind, InputSource, NodeId, PlannedNode};
+use super::{Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode};
 use crate::config::normal_path;
-use crate::diagnostic::{Collector, Diagnostic, codes, quoted};
+use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
 
-/// Warns of every read of a file that a node without a dependency either way writes. Wildcards are not looked at.
+/// What a node leaves behind for others to read.
+struct Written<'a> {
+    node: &'a PlannedNode,
+    span: Span,
+    what: &'static str,
+    before: &'static str,
+}
+
+/// Warns of every read of a file that a node without a dependency either way writes, and of every read below a directory
+/// of rejected rows. Wildcards are not looked at otherwise.
 pub(super) fn check(nodes: &[PlannedNode], faults: &mut Collector) {
-    let mut writers = HashMap::new();
+    let (mut files, mut directories) = (HashMap::new(), HashMap::new());
     for node in nodes {
         if let Some(write) = &node.write {
-            writers.insert(target(&write.connection, &write.path), (node, write));
+            let written = Written {
+                node,
+                span: write.span,
+                what: "the file that",
+                before: "it is written",
+            };
+            files.insert(target(&write.connection, &write.path), written);
+        }
+        if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
+            let written = Written {
+                node,
+                span: quarantine.span,
+                what: "rejected rows that",
+                before: "they are written",
+            };
+            directories.insert(target(&quarantine.connection, &quarantine.path), written);
         }
     }
     for reader in nodes {
@@ -19,33 +43,51 @@ pub(super) fn check(nodes: &[PlannedNode], faults: &mut Collector) {
             let InputSource::Read(read) = &input.source else {
                 continue;
             };
-            let Some((writer, write)) = writers.get(&target(&read.connection, &read.path)) else {
-                continue;
-            };
-            if writer.id == reader.id
-                || depends(nodes, reader.id, writer.id)
-                || depends(nodes, writer.id, reader.id)
-            {
-                continue;
+            let (root, path) = target(&read.connection, &read.path);
+            let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+            let rejected = above
+                .filter_map(|dir| directories.get(&(root.clone(), dir)))
+                .next_back();
+            let written = files.get(&(root.clone(), path.clone())).or(rejected);
+            if let Some(written) = written {
+                judge(nodes, reader, read.span, written, faults);
             }
-            let message = format!(
-                "node {} reads the file that node {} writes, and may do so before it is written",
-                quoted(&reader.name),
-                quoted(&writer.name)
-            );
-            let name = if reader.pipeline == writer.pipeline {
-                writer.name.clone()
-            } else {
-                format!("${}.{}", writer.pipeline, writer.name)
-            };
-            let made = Diagnostic::warning(&codes::UNORDERED_READ, read.span, message);
-            faults.push(
-                made.label("read here")
-                    .also(write.span, "written here")
-                    .hint(format!("add {} to `depends_on`", quoted(&name))),
-            );
         }
     }
+}
+
+fn judge(
+    nodes: &[PlannedNode],
+    reader: &PlannedNode,
+    place: Span,
+    written: &Written<'_>,
+    faults: &mut Collector,
+) {
+    let writer = written.node;
+    if writer.id == reader.id
+        || depends(nodes, reader.id, writer.id)
+        || depends(nodes, writer.id, reader.id)
+    {
+        return;
+    }
+    let message = format!(
+        "node {} reads {} node {} writes, and may do so before {}",
+        quoted(&reader.name),
+        written.what,
+        quoted(&writer.name),
+        written.before
+    );
+    let name = if reader.pipeline == writer.pipeline {
+        writer.name.clone()
+    } else {
+        format!("${}.{}", writer.pipeline, writer.name)
+    };
+    faults.push(
+        Diagnostic::warning(&codes::UNORDERED_READ, place, message)
+            .label("read here")
+            .also(written.span, "written here")
+            .hint(format!("add {} to `depends_on`", quoted(&name))),
+    );
 }
 
 fn target(connection: &Connection, path: &str) -> (String, String) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, make_array,
 };
-use arrow_buffer::{ArrowNativeType, BooleanBufferBuilder, Buffer};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer};
 use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::filter::FilterBuilder;
@@ -37,17 +37,22 @@ impl Rows {
     /// # Errors
     /// `contract/rows`.
     pub(crate) fn picked(picked: Vec<u32>, rows: usize) -> Result<Self, Failure> {
-        if let Some(index) = picked.iter().copied().max().filter(|i| *i as usize >= rows) {
-            return Err(broken(
-                "rows",
-                format!("a picked row lies outside the batch of {rows} rows: {index}"),
-            ));
-        }
         // Without an early end, so that the compiler can compare several at once.
         let ascending = picked
             .iter()
             .zip(picked.iter().skip(1))
             .fold(true, |so_far, (a, b)| so_far & (a < b));
+        let highest = if ascending {
+            picked.last().copied()
+        } else {
+            picked.iter().copied().max()
+        };
+        if let Some(index) = highest.filter(|i| *i as usize >= rows) {
+            return Err(broken(
+                "rows",
+                format!("a picked row lies outside the batch of {rows} rows: {index}"),
+            ));
+        }
         Ok(match (ascending, picked.first(), picked.last()) {
             (true, Some(first), Some(last)) if (last - first) as usize + 1 == picked.len() => {
                 if picked.len() == rows {
@@ -189,10 +194,7 @@ impl<'a> Gather<'a> {
             Rows::Same => Self::Same,
             Rows::Stretch(offset, length) => Self::Stretch(*offset, *length),
             Rows::Ascending(picked) => {
-                let mut mask = BooleanBufferBuilder::new(input_rows);
-                mask.append_n(input_rows, false);
-                picked.iter().for_each(|i| mask.set_bit(*i as usize, true));
-                let mask = BooleanArray::new(mask.finish(), None);
+                let mask = BooleanArray::new(mask(picked, input_rows), None);
                 Self::Mask(Box::new(FilterBuilder::new(&mask).optimize().build()))
             }
             Rows::Any(picked) => Self::Take(picked, UInt32Array::from(picked.clone())),
@@ -224,6 +226,26 @@ impl<'a> Gather<'a> {
             }
         }
     }
+}
+
+/// A bit for each row, set for those that were picked. A word is put together before it is stored: setting bits in memory
+/// one by one makes each wait for the last.
+fn mask(ascending: &[u32], rows: usize) -> BooleanBuffer {
+    const BITS: usize = u64::BITS as usize;
+    let mut words = vec![0_u64; rows.div_ceil(BITS)];
+    let (mut at, mut word) = (0, 0);
+    for row in ascending {
+        let row = *row as usize;
+        if row / BITS != at {
+            words[at] = word;
+            (at, word) = (row / BITS, 0);
+        }
+        word |= 1 << (row % BITS);
+    }
+    if let Some(last) = words.get_mut(at) {
+        *last = word;
+    }
+    BooleanBuffer::new(Buffer::from_vec(words), 0, rows)
 }
 
 /// Bytes of some rows of an array, children included.
@@ -360,6 +382,20 @@ mod tests {
                 .map(|c| take(c, &indices, None).unwrap())
                 .collect();
             assert_eq!(got.columns(), expect, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn masks_have_the_picked_bits_and_no_other() {
+        for (picked, rows) in [
+            (vec![], 0),
+            (vec![], 70),
+            (vec![0, 63, 64, 69], 70),
+            (vec![130], 131),
+            (vec![1, 200], 256),
+        ] {
+            let got: Vec<u32> = mask(&picked, rows).set_indices_u32().collect();
+            assert_eq!(got, picked, "{rows}");
         }
     }
 

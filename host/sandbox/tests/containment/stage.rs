@@ -38,10 +38,12 @@ pub(crate) struct Played {
     pub(crate) notes: Vec<String>,
 }
 
+/// Small, so that a round takes less than a minute in a debug build of the host.
 fn limits(call_cpu_ms_max: u64) -> Limits {
     Limits {
         memory_bytes_max: 96 << 20,
         call_cpu_ms_max,
+        batch_rows_max: 1 << 20,
         ..Limits::default()
     }
 }

@@ -142,7 +142,8 @@ columns are those that the step before puts out. Check the steps in front of it,
 
     GUEST_DATA "guest/data"
 "The operation met values that it cannot process, and it was not told to tolerate them. The message is the plugin's own. \
-The owner of the data acts, or a step in front repairs or removes the values."
+The owner of the data acts, or a step in front repairs or removes the values. `on_row_error: quarantine` sets the rows aside \
+and goes on with the others."
 
     GUEST_FAILED "guest/failed"
 "The operation reports a defect of its own. The same input will fail again, so odibi does not try again. Report it to the \
@@ -255,6 +256,16 @@ acts."
     CONTRACT_PLAN "contract/plan"
 "What the plugin answered to `plan` contradicts itself or the schemas it was offered: an index past the end, a column that \
 passes through with another type, the wrong number of inputs. The author of the plugin acts."
+
+    QUARANTINE_TOO_MANY "quarantine/too-many"
+"More rows would go to the quarantine, or more tries would be needed to find them, than odibi allows for one batch or one \
+node. So many bad rows are usually no bad rows: a wrong param, a changed source, or a defect of the plugin. Nothing was \
+published. The causes say how far the search came and what the step said."
+
+    QUARANTINE_HELD_ROWS "quarantine/held-rows"
+"The operation says that it keeps no state between batches, and yet put out rows when its input had ended, after another of \
+its instances had failed. What that instance held is lost, so the result would lack rows that nobody rejected. Nothing was \
+published. The author of the plugin declares `single` or `per-partition`."
 
     RUN_CANCELLED "run/cancelled"
 "The run was asked to stop, by Ctrl-C or a signal. Nodes that were running stopped between two batches and left their \

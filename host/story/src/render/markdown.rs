@@ -9,6 +9,7 @@ use crate::story::{NodeStory, Status, Story};
 mod data;
 mod mermaid;
 mod node;
+mod quarantine;
 mod table;
 
 use table::{Align, Table};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape::{cut, plain, plain_lines};
 use super::{CELL_CHARS_MAX, MESSAGE_CHARS_MAX, words};
+use crate::event::QuarantineFact;
 use crate::failure::Failure;
 use crate::story::{NodeStory, Status, Story};
 
@@ -57,6 +58,7 @@ pub fn render(story: &Story, colour: bool) -> String {
             "{before}{}",
             after.replacen(outcome, &paint.status(node.outcome, outcome), 1)
         );
+        text.push_str(&quarantine_lines(node));
         if let (Some(failure), false) = (&node.failure, node.outcome == Status::Skipped) {
             text.push_str(&failure_lines(failure, &paint));
         }
@@ -113,6 +115,19 @@ fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
         let _ = write!(line, "  {cell:>width$}");
     }
     line.trim_end().to_owned()
+}
+
+/// `3 rows quarantined: lake:rejects/…`
+fn quarantine_lines(node: &NodeStory) -> String {
+    let facts = node.facts.iter().flat_map(|facts| &facts.quarantine);
+    let line = |fact: &QuarantineFact| {
+        format!(
+            "{INDENT}{INDENT}{} quarantined: {}\n",
+            words::count(fact.rows, "row"),
+            name(&format!("{}:{}", fact.file.connection, fact.file.path))
+        )
+    };
+    facts.map(line).collect()
 }
 
 fn failure_lines(failure: &Failure, paint: &Paint) -> String {
@@ -217,6 +232,21 @@ mod tests {
               orders_report  skipped
         "#]]
         .assert_eq(&render(&example::unfinished(), false));
+    }
+
+    #[test]
+    fn summary_names_the_quarantine() {
+        let mut story = example::story();
+        story.nodes.truncate(2);
+        story.nodes[1].facts = Some(example::quarantining());
+        expect_test::expect![[r#"
+            orders failed in 1.24 s (1 succeeded, 1 recovered)
+              node          outcome      time  rows in  rows out  written
+              orders_raw    succeeded  1.24 s  336,776     1,234    1,234
+              orders_clean  recovered  1.24 s  336,776     1,234    1,234
+                1,013 rows quarantined: lake:rejects/orders/0190aaaa-step-1.parquet
+        "#]]
+        .assert_eq(&render(&story, false));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is known of a node's data as Markdown: operations, columns, sample, files.
 
-use super::{Align, Document, Table, digest};
+use super::{Align, Document, Table, digest, quarantine};
 use crate::event::{Column, FileFact, GuestNote, Ledger, NodeFacts, OperationFact, Sample};
 use crate::render::escape::{Inline, fence};
 use crate::render::json::escape_hidden;
@@ -10,6 +10,7 @@ use crate::story::NodeStory;
 /// Writes the blocks that tell of the data of a node.
 pub(super) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
     operations(&facts.operations, document);
+    quarantine::tell(facts, document);
     columns(node, &facts.nulls_out, document);
     sample(&facts.sample, document);
     files(facts, document);

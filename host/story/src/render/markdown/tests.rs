@@ -134,8 +134,27 @@ fn with_texts(story: &Value, pointers: &[String], text: impl Fn(usize) -> String
 }
 
 #[test]
+fn quarantine_lists_reasons_and_the_file() {
+    let mut document = Document::default();
+    quarantine::tell(&example::quarantining(), &mut document);
+    expect_test::expect![[r#"
+        #### Quarantine
+
+        Step 1, `clean_text` rejected 1,013 rows, now in `lake:rejects/orders/0190aaaa-step-1.parquet` (2 KiB):
+
+        | Reason           | Message                                                     |  Rows |   First rows |
+        | ---------------- | ----------------------------------------------------------- | ----: | -----------: |
+        | trap/unreachable | the plugin crashed: it panicked or aborted                  | 1,000 | 17, 40, 1041 |
+        | guest/data       | <code>no &#124;date&#124;&#58; &#96;&#60;b&#62;&#96;</code> |     1 |           99 |
+        | others           |                                                             |    12 |              |
+    "#]].assert_eq(&document.text);
+}
+
+#[test]
 fn hostile_text_in_any_place_changes_no_structure() {
-    let value = serde_json::to_value(example::story()).expect("serialises");
+    let mut whole = example::story();
+    whole.nodes[1].facts = Some(example::quarantining());
+    let value = serde_json::to_value(whole).expect("serialises");
     let places = free_places(&value);
     assert!(places.len() > 80, "only {} places", places.len());
     let story = |text: &dyn Fn(usize) -> String| -> Story {

@@ -1,0 +1,61 @@
+//! The rows that steps of a node rejected, as Markdown: how many, why, and where they are.
+
+use super::{Align, Document, Table};
+use crate::event::{NodeFacts, QuarantineFact};
+use crate::render::escape::Inline;
+use crate::render::{TABLE_ROWS_MAX, words};
+
+/// Writes the section, if there is anything to tell.
+pub(super) fn tell(facts: &NodeFacts, document: &mut Document) {
+    if facts.quarantine.is_empty() {
+        return;
+    }
+    document.line("#### Quarantine");
+    for fact in &facts.quarantine {
+        let operation = facts.operations.get(fact.step);
+        let named = operation.map_or(Inline::host(""), |o| Inline::code(&o.operation.reference));
+        let file = &fact.file;
+        document.line(&format!(
+            "{} rejected {}, now in {} ({}):",
+            Inline::list(
+                [
+                    Inline::text(&format!("Step {}", fact.step.saturating_add(1))),
+                    named
+                ],
+                ", ",
+                ""
+            ),
+            words::count(fact.rows, "row"),
+            Inline::code(&format!("{}:{}", file.connection, file.path)),
+            words::bytes(file.bytes),
+        ));
+        document.block(&reasons(fact).to_string());
+    }
+}
+
+fn reasons(fact: &QuarantineFact) -> Table {
+    let mut table = Table::new([
+        ("Reason", Align::Left),
+        ("Message", Align::Left),
+        ("Rows", Align::Right),
+        ("First rows", Align::Right),
+    ]);
+    for reason in fact.reasons.iter().take(TABLE_ROWS_MAX) {
+        let first: Vec<String> = reason.rows_first.iter().map(u64::to_string).collect();
+        table.row([
+            Inline::text(&reason.code),
+            Inline::text(&reason.message),
+            Inline::text(&words::thousands(reason.rows)),
+            Inline::text(&first.join(", ")),
+        ]);
+    }
+    if fact.rows_of_other_reasons > 0 {
+        table.row([
+            Inline::host("others"),
+            Inline::host(""),
+            Inline::text(&words::thousands(fact.rows_of_other_reasons)),
+            Inline::host(""),
+        ]);
+    }
+    table
+}

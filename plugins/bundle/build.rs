@@ -26,6 +26,7 @@ fn main() {
         "Cargo.toml",
         "Cargo.lock",
         "rust-toolchain.toml",
+        "plugins/bundle/flags.rs",
         "wit/odibi-node.wit",
         "sdk/rust/src",
         "sdk/rust/Cargo.toml",
@@ -118,7 +119,7 @@ fn build(root: &Path, target_dir: &Path) {
     ] {
         cargo.env_remove(name);
     }
-    cargo.env("RUSTFLAGS", "-C target-feature=+simd128");
+    cargo.env("RUSTFLAGS", include!("flags.rs"));
     let status = cargo.status().expect("cargo runs cargo");
     assert!(
         status.success(),

@@ -126,3 +126,35 @@ fn a_guest_that_asks_to_be_called_again_is_not_called_for_ever() {
         ("retry_late", "guest/transient"),
     ]);
 }
+
+/// The hungry guest would be allowed 256 MiB; the run has less. What it held is free again for the honest ones.
+#[test]
+fn memory_of_all_guests_is_the_runs() {
+    let yaml = r"project: p
+connections: {here: {type: local, base_path: .}}
+plugins: {evil: {path: evil.wasm}}
+pipelines:
+  - pipeline: p
+    nodes:
+      - name: hungry
+        read: {connection: here, format: csv, path: in.csv}
+        transform: {steps: [{operation: evil/memory}]}
+      - name: honest
+        read: {connection: here, format: csv, path: in.csv}
+        transform: {steps: [{operation: evil/copy}]}
+        write: {connection: here, format: csv, path: out.csv}
+";
+    let project = Project::with(yaml)
+        .file("in.csv", "id,name\n1,Zürich\n")
+        .file("evil.wasm", std::fs::read(support::hostile()).unwrap());
+    let run = project
+        .odibi(&["run", "--memory", "64", "--workers", "1"])
+        .exits(1);
+    assert!(run.stderr.contains("limit/run-memory"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("of 64 MiB are held by plugins"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(project.text("out.csv"), project.text("in.csv"));
+}

@@ -16,5 +16,6 @@ mod examples;
 mod formats;
 mod full_flights;
 mod hostile;
+mod replay;
 mod rows;
 mod tidy;

@@ -207,6 +207,7 @@ fn run_impatiently(directory: &Path) -> Result<NodeFacts, Failure> {
             ..Limits::default()
         },
         on_compile: None,
+        capture: None,
     })
     .unwrap();
     let mut operations = Operations::default();

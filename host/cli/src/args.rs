@@ -63,6 +63,12 @@ pub(crate) enum Command {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
         code: Option<String>,
     },
+    /// Look into plugins.
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// List what a project can use.
     List {
         /// What to list.
@@ -80,6 +86,24 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// See a recorded failure again.
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Capsule that `odibi run --capture-failures` wrote.
+    pub file: PathBuf,
+    /// Component to replay with [default: the recorded one, where it was].
+    #[arg(long, value_name = "COMPONENT")]
+    pub plugin: Option<PathBuf>,
+    /// Replay with another version of the component than the recorded one.
+    #[arg(long)]
+    pub any_version: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -116,10 +140,13 @@ pub(crate) struct Run {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Memory of the data engine, all nodes together; what does not fit is spilled to disk.
+    /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..))]
     pub memory: u64,
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<jiff::Timestamp>,
+    /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
+    #[arg(long, value_name = "DIR")]
+    pub capture_failures: Option<PathBuf>,
 }

@@ -3,5 +3,6 @@
 pub(crate) mod explain;
 pub(crate) mod operations;
 pub(crate) mod plan;
+pub(crate) mod plugin;
 pub(crate) mod run;
 pub(crate) mod validate;

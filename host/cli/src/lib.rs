@@ -94,6 +94,7 @@ pub fn run(world: World) -> u8 {
         Command::Validate(config) => command::validate::validate(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
+        Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), &around, &printer)
         }

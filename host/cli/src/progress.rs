@@ -103,7 +103,20 @@ impl Display {
                     plain(&failure.message)
                 ));
             }
+            RunEvent::CaptureGivenUp {
+                node,
+                step,
+                failure,
+            } => {
+                let warning = self.printer.styled("1;33", "warning:");
+                self.problem(&format!(
+                    "{warning} no capsule of `{node}`, step {}: {}\n",
+                    step + 1,
+                    plain(&failure.message)
+                ));
+            }
             RunEvent::RunStarted(_)
+            | RunEvent::FailureCaptured { .. }
             | RunEvent::PipelineStarted { .. }
             | RunEvent::PipelineFinished { .. }
             | RunEvent::StoryWritten { .. }

@@ -9,7 +9,7 @@ use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
 use odibi_plan::{Manifest, Operations, Plan};
-use odibi_sandbox::{CompileNotice, ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Capture, CompileNotice, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::failure::Failure;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -37,6 +37,16 @@ pub(crate) fn load(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
+    load_for(selected, None, around, printer)
+}
+
+/// As [`load`], for a run whose failures may be recorded.
+pub(crate) fn load_for(
+    selected: &Selected,
+    capture: Option<Capture>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Loaded, u8> {
     let path = find(selected.config.config.as_deref(), around, printer)?;
     let text = read(&path, printer)?;
     let mut sources = Sources::default();
@@ -50,7 +60,11 @@ pub(crate) fn load(
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let options = Options {
+        capture,
+        ..options(&directory, project_plugins(&project), around, printer)
+    };
+    let sandbox = sandbox(options, printer)?;
     let operations = operations(&project, &sandbox, &mut diagnostics);
     let selection = Selection {
         pipelines: selected.pipeline.clone(),
@@ -147,7 +161,8 @@ pub(crate) fn all_operations(
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let sandbox = sandbox(&directory, project_plugins(&project), around, printer)?;
+    let options = options(&directory, project_plugins(&project), around, printer);
+    let sandbox = sandbox(options, printer)?;
     let mut diagnostics = Vec::new();
     let operations = operations(&project, &sandbox, &mut diagnostics);
     for diagnostic in &diagnostics {
@@ -248,12 +263,21 @@ fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
-fn sandbox(
+/// A sandbox, or the exit code when there can be none.
+pub(crate) fn sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
+    Sandbox::new(options).map(Arc::new).map_err(|failure| {
+        print_failure(&failure, printer);
+        exit::NOT_STARTED
+    })
+}
+
+/// What the sandbox of a project is made of.
+pub(crate) fn options(
     directory: &Path,
     plugins: BTreeMap<String, PathBuf>,
     around: &Surroundings,
     printer: &Printer,
-) -> Result<Arc<Sandbox>, u8> {
+) -> Options {
     let first_party = COMPONENTS
         .iter()
         .map(|c| ComponentSource {
@@ -282,18 +306,15 @@ fn sandbox(
             }
         }
     };
-    let options = Options {
+    Options {
         store_dir: Some(store_dir(around)),
         project_dir: directory.to_path_buf(),
         first_party,
         plugins,
         limits: Limits::default(),
         on_compile: Some(Arc::new(notify)),
-    };
-    Sandbox::new(options).map(Arc::new).map_err(|failure| {
-        print_failure(&failure, printer);
-        exit::NOT_STARTED
-    })
+        capture: None,
+    }
 }
 
 /// `ODIBI_CACHE_DIR`, else the cache directory of the XDG base directory specification.

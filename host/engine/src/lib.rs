@@ -15,6 +15,7 @@ mod exec;
 mod facts;
 mod failure;
 pub mod limits;
+mod pool;
 mod read;
 mod reason;
 mod stage;
@@ -32,9 +33,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
+use odibi_run::MemoryBudget;
 use odibi_run::port::{Attempt, Engine, SessionContext, Staged};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
@@ -48,8 +50,10 @@ use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
 use self::limits::{
-    BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, MEMORY_BYTES_DEFAULT, PARTITION_BYTES_MIN, STACK_BYTES,
+    BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, MEMORY_BYTES_DEFAULT, MEMORY_GUESTS_SHARE,
+    PARTITION_BYTES_MIN, STACK_BYTES,
 };
+use self::pool::BudgetPool;
 use self::stage::{NodeAttempt, Ready};
 use self::write::spool::Spool;
 
@@ -63,7 +67,7 @@ pub struct EngineOptions {
     pub project_dir: PathBuf,
     /// For spilled data and the outputs of nodes. The engine makes a directory of its own in it and removes it.
     pub scratch_dir: PathBuf,
-    /// Memory for sorts and repartitions of all nodes together.
+    /// Memory of all nodes together: for sorts and repartitions, and for the guests of the steps.
     pub memory_bytes_max: u64,
     /// Instances of one step at the same time.
     pub instances_max: usize,
@@ -90,6 +94,7 @@ impl EngineOptions {
 pub struct DataEngine {
     project_dir: PathBuf,
     scratch: TempDir,
+    memory: MemoryBudget,
     runtime: Arc<RuntimeEnv>,
     layout: Layout,
     tokens: AtomicU64,
@@ -116,8 +121,13 @@ impl DataEngine {
             .prefix("engine-")
             .tempdir_in(&scratch_dir)
             .map_err(|e| classify(&e, During::Scratch))?;
-        let memory = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
-        let pool = TrackConsumersPool::new(FairSpillPool::new(memory), MEMORY_CONSUMERS_NAMED);
+        let memory = MemoryBudget::new(memory_bytes_max);
+        let reserved_max = memory_bytes_max.saturating_sub(memory_bytes_max / MEMORY_GUESTS_SHARE);
+        let pool = BudgetPool::new(
+            usize::try_from(reserved_max).unwrap_or(usize::MAX),
+            memory.clone(),
+        );
+        let pool = TrackConsumersPool::new(pool, MEMORY_CONSUMERS_NAMED);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![
                 scratch.path().to_path_buf(),
@@ -136,6 +146,7 @@ impl DataEngine {
         Ok(Self {
             project_dir,
             scratch,
+            memory,
             runtime,
             layout,
             tokens: AtomicU64::new(1),
@@ -202,11 +213,14 @@ impl DataEngine {
                 run_id: attempt.run_id.to_owned(),
                 pipeline: node.pipeline.clone(),
                 node: node.name.clone(),
+                step: 0,
+                searching: false,
                 partition: 0,
                 partitions: 1,
                 attempt: attempt.attempt,
                 logical_time: attempt.logical_time,
                 cancel: attempt.cancel.clone(),
+                memory: self.memory.clone(),
             },
             sample_rows_max: attempt.sample_rows_max,
             progress: Arc::clone(&attempt.progress),

@@ -2,6 +2,8 @@
 
 /// Memory for sorts and repartitioning of all nodes together; what is beyond spills to disk.
 pub const MEMORY_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
+/// One part in so many of that is never reserved for sorts, so that guests can start when a sort has taken all it could get.
+pub const MEMORY_GUESTS_SHARE: u64 = 4;
 /// Rows of a batch, unless told otherwise.
 pub const BATCH_ROWS_DEFAULT: usize = 32_768;
 /// Rows of a batch at most: above it a batch leaves the caches without making anything cheaper.

@@ -191,7 +191,13 @@ impl NodeAttempt {
                     .ok_or_else(|| at(internal("a step names an input that is not there")))?;
                 offered.push(Arc::clone(&table.schema));
             }
-            let plan = operation.plan(&step.params.value, &offered).map_err(at)?;
+            let context = SessionContext {
+                step: index,
+                ..self.context.clone()
+            };
+            let plan = operation
+                .plan_within(&step.params.value, &offered, &context)
+                .map_err(at)?;
             check_plan(&plan, &offered).map_err(at)?;
             current = Arc::clone(&plan.output);
             planned.push(PlannedStep {

@@ -2,9 +2,11 @@
 
 pub mod dispatcher;
 pub mod executor;
+pub mod memory;
 pub mod port;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};
 pub use executor::RetryPolicy;
+pub use memory::MemoryBudget;
 pub use port::{Cancel, Ports};

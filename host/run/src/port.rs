@@ -13,6 +13,8 @@ use odibi_story::failure::Failure;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::memory::MemoryBudget;
+
 /// Everything a run needs from outside.
 pub struct Ports {
     /// Reads, drives the steps, writes.
@@ -153,6 +155,19 @@ pub trait Operation: Send + Sync {
     /// `Guest` with `param` when a param is to blame; `Trap`, `Limit`, `Contract`.
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure>;
 
+    /// As [`Operation::plan`], inside an attempt: who records failures learns where this one belongs.
+    ///
+    /// # Errors
+    /// As `plan`.
+    fn plan_within(
+        &self,
+        params: &Value,
+        inputs: &[SchemaRef],
+        _context: &SessionContext,
+    ) -> Result<OperationPlan, Failure> {
+        self.plan(params, inputs)
+    }
+
     /// A fresh instance, opened.
     ///
     /// # Errors
@@ -231,6 +246,10 @@ pub struct SessionContext {
     pub pipeline: String,
     /// Node.
     pub node: String,
+    /// Index of the step in its node.
+    pub step: usize,
+    /// Rows are searched for that make a batch fail: that failure is known, and what fails now only repeats it.
+    pub searching: bool,
     /// From 0.
     pub partition: u32,
     /// How many.
@@ -241,6 +260,8 @@ pub struct SessionContext {
     pub logical_time: Timestamp,
     /// Stops the guest within two ticks of the epoch.
     pub cancel: Cancel,
+    /// What the guest's memory is charged to.
+    pub memory: MemoryBudget,
 }
 
 /// Wants more, or has enough.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odibi_plan::Manifest;
-use odibi_run::port::Cancel;
+use odibi_run::{Cancel, MemoryBudget};
 use odibi_story::failure::{Failure, FailureClass};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -212,7 +212,7 @@ pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Fail
     })
 }
 
-fn digest(source: &ComponentSource) -> String {
+pub(crate) fn digest(source: &ComponentSource) -> String {
     source
         .digest
         .clone()
@@ -231,7 +231,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn describe(ready: &Ready) -> Result<String, Failure> {
-    let mut running = Running::start(ready, Logical::default(), Cancel::default())?;
+    let mut running = Running::start(
+        ready,
+        Logical::default(),
+        Cancel::default(),
+        MemoryBudget::default(),
+    )?;
     let json = running.describe()?;
     let max = ready.limits.document_bytes_max;
     if json.len() > max {

@@ -200,6 +200,7 @@ mod tests {
             Arc::new(Limits::default()),
             Logical::default(),
             Cancel::default(),
+            odibi_run::MemoryBudget::default(),
         )
     }
 

@@ -8,7 +8,7 @@ pub(crate) mod wasi;
 
 use std::sync::Arc;
 
-use odibi_run::port::Cancel;
+use odibi_run::{Cancel, MemoryBudget};
 use odibi_story::failure::Failure;
 use wasmtime::component::Linker;
 use wasmtime::{Engine, StoreContextMut};
@@ -40,9 +40,14 @@ pub(crate) struct Logical {
 }
 
 impl Guest {
-    pub(crate) fn new(limits: Arc<Limits>, logical: Logical, cancel: Cancel) -> Self {
+    pub(crate) fn new(
+        limits: Arc<Limits>,
+        logical: Logical,
+        cancel: Cancel,
+        memory: MemoryBudget,
+    ) -> Self {
         Self {
-            limiter: Limiter::new(&limits),
+            limiter: Limiter::new(&limits, memory),
             meter: Meter::new(&limits, cancel),
             report: Report::new(&limits),
             wasi: Wasi::new(logical),

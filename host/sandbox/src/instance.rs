@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use odibi_run::port::Cancel;
+use odibi_run::{Cancel, MemoryBudget};
 use odibi_story::failure::Failure;
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower,
@@ -75,8 +75,13 @@ pub(crate) struct Running {
 impl Running {
     /// # Errors
     /// As any entry into a guest: a component may run code when it starts.
-    pub(crate) fn start(ready: &Ready, logical: Logical, cancel: Cancel) -> Result<Self, Failure> {
-        let guest = Guest::new(Arc::clone(&ready.limits), logical, cancel);
+    pub(crate) fn start(
+        ready: &Ready,
+        logical: Logical,
+        cancel: Cancel,
+        memory: MemoryBudget,
+    ) -> Result<Self, Failure> {
+        let guest = Guest::new(Arc::clone(&ready.limits), logical, cancel, memory);
         let mut store = Store::new(ready.pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_max_component_handles(ready.limits.handles_max);

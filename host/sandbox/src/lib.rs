@@ -7,6 +7,8 @@
 //! A guest sees [`host_api`] and nothing else; [`limits`] holds every limit; [`failure`] is the one place where what went
 //! wrong gets its class.
 
+mod capsule;
+mod capture;
 mod component;
 mod contract;
 mod engine;
@@ -16,12 +18,16 @@ mod host_api;
 mod instance;
 mod limits;
 mod operation;
+mod replay;
 mod sandbox;
 mod session;
 #[doc(hidden)]
 pub mod testing;
 
+pub use capsule::{Capsule, Header, Phase};
+pub use capture::{Capture, CaptureNotice, MayCapture, OnCapture, Permission, Subject};
 pub use component::{CompileNotice, ComponentSource, OnCompile};
 pub use engine::TICK;
 pub use limits::{COMPONENT_BYTES_MAX, Limits};
+pub use replay::Replayed;
 pub use sandbox::{Options, Sandbox};

@@ -1,13 +1,19 @@
 //! Every limit a guest runs under, in one place, and the limiter that wasmtime asks before a guest grows.
 
+use odibi_run::memory::{Holder, MemoryBudget, Refused};
 use odibi_story::failure::{Failure, FailureClass};
+use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
 /// What one instance may use. The default suits one node of a local run.
 ///
 /// Sizes of memory, tables and instances hold for the whole component of one instance; budgets "per call" start anew at
 /// each call into the guest; the rest holds for one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Serialised as part of a capsule, so that a failure is replayed under the limits it happened under; what a capsule does
+/// not name has its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Linear memory, all memories of the component together (256 MiB).
     pub memory_bytes_max: u64,
@@ -119,12 +125,19 @@ impl Limits {
             .saturating_add(8 << 20);
         usize::try_from(bytes)
             .unwrap_or(usize::MAX / 2)
-            .saturating_add(self.batch_parts_max * 64)
+            .saturating_add(self.batch_parts_max.saturating_mul(64))
     }
 }
 
 /// Largest component that is compiled (64 MiB).
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest recording of one failure (256 MiB). A session whose batches take more is not recorded.
+pub(crate) const CAPSULE_BYTES_MAX: u64 = 256 << 20;
+/// Failures recorded of one step in one run (8). Retries and the search for failing rows repeat a failure many times.
+pub(crate) const CAPSULES_PER_STEP_MAX: u32 = 8;
+/// Largest capsule that is read (512 MiB): the recording, and what is said of it.
+pub(crate) const CAPSULE_FILE_BYTES_MAX: u64 = 2 * CAPSULE_BYTES_MAX;
 
 /// A limit failure. `which` names the limit; the code is `limit/` and its kind.
 pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
@@ -214,6 +227,8 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
 /// Decides growth, and remembers what it refused and how high it went.
 #[derive(Debug)]
 pub(crate) struct Limiter {
+    /// The memory of the run. What is held is given back when the instance is dropped.
+    budget: MemoryBudget,
     memory_bytes_max: u64,
     table_elements_max: u64,
     instances_max: usize,
@@ -222,13 +237,14 @@ pub(crate) struct Limiter {
     pub(crate) memory_bytes_peak: u64,
     /// Growths refused so far.
     pub(crate) refusals: u64,
-    /// The first refusal since [`Limiter::rearm`]: which, limit, asked.
-    refused: Option<(&'static str, u64, u64)>,
+    /// The first refusal since [`Limiter::rearm`].
+    refused: Option<Failure>,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, budget: MemoryBudget) -> Self {
         Self {
+            budget,
             memory_bytes_max: limits.memory_bytes_max,
             table_elements_max: limits.table_elements_max,
             instances_max: limits.instances_max,
@@ -246,14 +262,34 @@ impl Limiter {
 
     /// The failure behind a crash that follows a refusal.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.refused
-            .map(|(which, limit, asked)| exceeded(which, limit, asked))
+        self.refused.clone()
     }
 
-    fn refuse(&mut self, which: &'static str, limit: u64, asked: u64) {
+    fn refuse(&mut self, failure: impl FnOnce() -> Failure) {
         self.refusals += 1;
-        self.refused.get_or_insert((which, limit, asked));
+        self.refused.get_or_insert_with(failure);
     }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.budget.give_back(Holder::Guests, self.memory_bytes);
+    }
+}
+
+/// The run has no memory left for a guest.
+fn out_of_budget(refused: Refused) -> Failure {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let message = format!(
+        "the plugin needs more memory than the run has left: {} MiB of {} MiB are held by plugins, {} MiB by the data engine, asked for {} MiB more",
+        mib(refused.guests),
+        mib(refused.bytes_max),
+        mib(refused.engine),
+        mib(refused.asked),
+    );
+    Failure::new(FailureClass::Limit, "limit/run-memory", message)
+        .of_limit("run-memory", refused.bytes_max, refused.asked)
+        .hint("give the run more with `--memory`, or run fewer nodes at once with `--workers`")
 }
 
 impl ResourceLimiter for Limiter {
@@ -263,9 +299,14 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes + (desired.saturating_sub(current)) as u64;
-        if total > self.memory_bytes_max {
-            self.refuse("guest-memory", self.memory_bytes_max, total);
+        let more = desired.saturating_sub(current) as u64;
+        let (total, limit) = (self.memory_bytes + more, self.memory_bytes_max);
+        if total > limit {
+            self.refuse(|| exceeded("guest-memory", limit, total));
+            return Ok(false);
+        }
+        if let Err(refused) = self.budget.try_take(Holder::Guests, more) {
+            self.refuse(|| out_of_budget(refused));
             return Ok(false);
         }
         self.memory_bytes = total;
@@ -280,7 +321,8 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if desired as u64 > self.table_elements_max {
-            self.refuse("guest-table", self.table_elements_max, desired as u64);
+            let limit = self.table_elements_max;
+            self.refuse(|| exceeded("guest-table", limit, desired as u64));
             return Ok(false);
         }
         Ok(true)
@@ -309,7 +351,7 @@ mod tests {
             memory_bytes_max: 100,
             ..Limits::default()
         };
-        let mut limiter = Limiter::new(&limits);
+        let mut limiter = Limiter::new(&limits, MemoryBudget::default());
         assert!(limiter.memory_growing(0, 60, None).is_ok_and(|ok| ok));
         assert!(limiter.memory_growing(0, 40, None).is_ok_and(|ok| ok));
         assert!(limiter.memory_growing(60, 61, None).is_ok_and(|ok| !ok));
@@ -324,6 +366,23 @@ mod tests {
         );
         limiter.rearm();
         assert!(limiter.failure().is_none());
+    }
+
+    #[test]
+    fn memory_is_charged_to_the_run_and_given_back_with_the_instance() {
+        let budget = MemoryBudget::new(100);
+        let limits = Limits::default();
+        let mut one = Limiter::new(&limits, budget.clone());
+        let mut other = Limiter::new(&limits, budget.clone());
+        assert!(one.memory_growing(0, 60, None).is_ok_and(|ok| ok));
+        assert!(other.memory_growing(0, 41, None).is_ok_and(|ok| !ok));
+        let failure = other.failure().map(|f| (f.code, f.limit.map(|l| l.limit)));
+        assert_eq!(failure, Some(("limit/run-memory".to_owned(), Some(100))));
+        drop(one);
+        assert_eq!(budget.held(Holder::Guests), 0);
+        assert!(other.memory_growing(0, 100, None).is_ok_and(|ok| ok));
+        drop(other);
+        assert_eq!(budget.held(Holder::Guests), 0);
     }
 
     #[test]

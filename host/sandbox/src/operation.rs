@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
+use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Cancel, InputPlan, Operation, OperationPlan, Session, SessionContext, SortKey, Spread,
 };
@@ -23,11 +24,11 @@ use crate::session::Open;
 
 /// An operation that was found.
 pub(crate) struct Found {
-    loaded: Arc<Loaded>,
+    pub(crate) loaded: Arc<Loaded>,
     /// As the YAML names it.
     reference: String,
     /// Inside the component.
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Found {
@@ -52,8 +53,12 @@ impl Operation for Found {
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {
         // No time and no seed: the same question must get the same answer.
-        let mut running =
-            Running::start(&self.loaded.ready, Logical::default(), Cancel::default())?;
+        let mut running = Running::start(
+            &self.loaded.ready,
+            Logical::default(),
+            Cancel::default(),
+            MemoryBudget::default(),
+        )?;
         let offered = inputs
             .iter()
             .map(|s| schema::write(s))
@@ -68,12 +73,26 @@ impl Operation for Found {
         plan: &Arc<OperationPlan>,
         context: &SessionContext,
     ) -> Result<Box<dyn Session>, Failure> {
+        self.open_seeded(plan, context, seed(context))
+    }
+}
+
+impl Found {
+    /// Opens a session whose guest gets this seed.
+    pub(crate) fn open_seeded(
+        &self,
+        plan: &Arc<OperationPlan>,
+        context: &SessionContext,
+        seed: u64,
+    ) -> Result<Box<dyn Session>, Failure> {
         let run_time_ms = u64::try_from(context.logical_time.as_millisecond()).unwrap_or(0);
-        let logical = Logical {
-            run_time_ms,
-            seed: seed(context),
-        };
-        let mut running = Running::start(&self.loaded.ready, logical, context.cancel.clone())?;
+        let logical = Logical { run_time_ms, seed };
+        let mut running = Running::start(
+            &self.loaded.ready,
+            logical,
+            context.cancel.clone(),
+            context.memory.clone(),
+        )?;
         running.guest_mut().outlet = Some(Box::new(Outlet::new(Arc::clone(plan))?));
         let guest_context = contract::Context {
             run_id: context.run_id.clone(),
@@ -107,7 +126,7 @@ impl Operation for Found {
 }
 
 /// Derived from pipeline, node and partition, so that a retry gives the same answers.
-fn seed(context: &SessionContext) -> u64 {
+pub(crate) fn seed(context: &SessionContext) -> u64 {
     let mut hash = Sha256::new();
     for part in [
         context.pipeline.as_bytes(),

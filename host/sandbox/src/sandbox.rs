@@ -10,6 +10,7 @@ use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
 
+use crate::capture::{Capture, Captured, Recorder};
 use crate::component::store::ArtifactStore;
 use crate::component::{ComponentSource, Loaded, Loader, OnCompile, read_file};
 use crate::limits::Limits;
@@ -30,6 +31,8 @@ pub struct Options {
     pub limits: Limits,
     /// Hears of compilations.
     pub on_compile: Option<OnCompile>,
+    /// Records what plugins fail on. `None`: nothing is recorded, and it costs nothing.
+    pub capture: Option<Capture>,
 }
 
 /// Runs operations of components, each in an instance of its own.
@@ -43,6 +46,7 @@ struct Inner {
     project_dir: PathBuf,
     first_party: Vec<ComponentSource>,
     plugins: BTreeMap<String, PathBuf>,
+    recorder: Option<Arc<Recorder>>,
     /// One for each component that was asked for. A component is loaded under its own lock, so that two load at once.
     slots: Mutex<HashMap<Key, Slot>>,
 }
@@ -88,6 +92,7 @@ impl Sandbox {
                 project_dir: options.project_dir,
                 first_party: options.first_party,
                 plugins: options.plugins,
+                recorder: options.capture.map(Recorder::new).map(Arc::new),
                 slots: Mutex::default(),
             }),
         })
@@ -110,6 +115,11 @@ impl Sandbox {
             .map(|index| self.inner.manifest(&Key::First(index)))
             .collect()
     }
+
+    /// An operation, as itself. Blocks as [`Sandbox::manifest`].
+    pub(crate) fn find(&self, reference: &OperationRef) -> Result<Found, Failure> {
+        self.inner.find(reference)
+    }
 }
 
 #[async_trait]
@@ -117,7 +127,7 @@ impl Transforms for Sandbox {
     async fn resolve(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
         let (inner, reference) = (Arc::clone(&self.inner), reference.clone());
         // Compiling takes seconds, and even `describe` is guest code.
-        let found = tokio::task::spawn_blocking(move || inner.find(&reference)).await;
+        let found = tokio::task::spawn_blocking(move || inner.operation(&reference)).await;
         found.unwrap_or_else(|e| {
             let message = "loading a component panicked";
             Err(Failure::new(FailureClass::Internal, "run/panic", message).cause(e.to_string()))
@@ -126,7 +136,17 @@ impl Transforms for Sandbox {
 }
 
 impl Inner {
-    fn find(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
+    fn operation(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
+        let found = self.find(reference)?;
+        let Some(recorder) = &self.recorder else {
+            return Ok(Arc::new(found));
+        };
+        let path = reference.plugin.as_ref().and_then(|p| self.plugins.get(p));
+        let path = path.map(|path| self.project_dir.join(path));
+        Ok(Arc::new(Captured::new(found, path, Arc::clone(recorder))))
+    }
+
+    fn find(&self, reference: &OperationRef) -> Result<Found, Failure> {
         let key = match &reference.plugin {
             Some(plugin) => Key::Plugin(plugin.clone()),
             None => self.first_party_with(&reference.name)?,
@@ -140,11 +160,11 @@ impl Inner {
         {
             return Err(missing(reference));
         }
-        Ok(Arc::new(Found::new(
+        Ok(Found::new(
             loaded,
             reference.to_string(),
             reference.name.clone(),
-        )))
+        ))
     }
 
     fn first_party_with(&self, name: &str) -> Result<Key, Failure> {

@@ -101,6 +101,24 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// A failure of a plugin was recorded: `odibi plugin replay` shows it again.
+    FailureCaptured {
+        /// Of which node.
+        node: NodeRef,
+        /// Index of its step.
+        step: usize,
+        /// Where, as a person would type it.
+        path: String,
+    },
+    /// A failure of a plugin could not be recorded. Never changes the outcome.
+    CaptureGivenUp {
+        /// Of which node.
+        node: NodeRef,
+        /// Index of its step.
+        step: usize,
+        /// Why.
+        failure: Failure,
+    },
     /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.

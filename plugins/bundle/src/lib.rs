@@ -15,3 +15,6 @@ pub struct Component {
 
 /// All of them. A bare operation name is looked up in this order.
 pub const COMPONENTS: &[Component] = include!(concat!(env!("OUT_DIR"), "/components.rs"));
+
+/// What the compiler is told for each component: see [`flags.rs`](../flags.rs), which the build script shares.
+pub const GUEST_RUSTFLAGS: &str = include!("../flags.rs");

@@ -13,6 +13,7 @@ pub const OPERATIONS: &[&str] = &[
     "memory",
     "memory_politely",
     "memory_in_plan",
+    "leak",
     "log_flood",
     "stderr_flood",
     "note_flood",
@@ -46,6 +47,10 @@ pub fn process(operation: &str) -> Result<(), Failure> {
             if much.try_reserve_exact(3 << 30).is_err() {
                 return Err(failure(FailureKind::Internal, "there is not enough memory"));
             }
+        }
+        // Honest but for what it never gives back.
+        "leak" => {
+            black_box(vec![1_u8; 1 << 20].leak());
         }
         "log_flood" => {
             (0..100_000).for_each(|i| report::log(report::Level::Debug, &format!("line {i}"), &[]))

@@ -16,6 +16,8 @@ mod greed;
 #[cfg(feature = "arrow")]
 mod honest;
 #[cfg(feature = "arrow")]
+mod late;
+#[cfg(feature = "arrow")]
 mod lies;
 mod outside;
 #[cfg(feature = "arrow")]
@@ -77,7 +79,9 @@ impl Execution for Hostile {
     }
 
     fn drain(_: u32) -> Result<(), Failure> {
-        aim::drain()
+        aim::drain()?;
+        drain();
+        Ok(())
     }
 
     fn finish() -> Result<Option<String>, Failure> {
@@ -107,17 +111,19 @@ mod other {
         aim::process(&batch)
     }
 
+    pub fn drain() {}
+
     pub fn finish() -> Result<Option<String>, Failure> {
         Ok(None)
     }
 }
 #[cfg(not(feature = "arrow"))]
-use other::{finish, open, operations, plan, process};
+use other::{drain, finish, open, operations, plan, process};
 
 #[cfg(feature = "arrow")]
 mod session;
 #[cfg(feature = "arrow")]
-use session::{State, finish, open, operations, plan, process};
+use session::{State, drain, finish, open, operations, plan, process};
 
 fn failure(kind: FailureKind, message: &str) -> Failure {
     Failure {

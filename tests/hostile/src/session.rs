@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 
 use crate::{
     Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
-    honest, lies, rows, wire,
+    honest, late, lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -24,22 +24,37 @@ thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// Attacks that are operations of their own, so that a pipeline can name them; they go off in `process`.
-const CRASHES: &[(&str, &str)] = &[
-    ("panic", "panic"),
-    ("unreachable", "unreachable"),
-    ("exit_zero", "exit_zero"),
-    ("exit_one", "exit_one"),
-    ("recursion", "recursion"),
-    ("spin_in_process", "spin"),
+/// Attacks that are operations of their own, so that a pipeline can name them: operation, attack, and where it goes off.
+const CRASHES: &[(&str, &str, &str)] = &[
+    ("panic", "panic", "process"),
+    ("unreachable", "unreachable", "process"),
+    ("exit_zero", "exit_zero", "process"),
+    ("exit_one", "exit_one", "process"),
+    ("recursion", "recursion", "process"),
+    ("out_of_bounds", "read_outside", "process"),
+    ("panic_in_plan", "panic", "plan"),
+    ("spin_in_plan", "spin", "plan"),
+    ("spin_in_open", "spin", "open"),
+    ("spin_in_process", "spin", "process"),
+    ("spin_in_drain", "spin", "drain"),
 ];
 
+fn crash(operation: &str, place: &str) {
+    let crash = CRASHES
+        .iter()
+        .find(|(name, _, at)| *name == operation && *at == place);
+    if let Some((_, attack, _)) = crash {
+        attack::run(attack::number(attack));
+    }
+}
+
 pub fn operations() -> Vec<&'static str> {
-    let crashes: Vec<&str> = CRASHES.iter().map(|(operation, _)| *operation).collect();
+    let crashes: Vec<&str> = CRASHES.iter().map(|(operation, _, _)| *operation).collect();
     [
         crashes.as_slice(),
         honest::OPERATIONS,
         greed::OPERATIONS,
+        late::OPERATIONS,
         lies::OPERATIONS,
         bytes::OPERATIONS,
         canary::OPERATIONS,
@@ -54,6 +69,7 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
         .iter()
         .map(|bytes| wire::read_schema(bytes))
         .collect();
+    crash(operation, "plan");
     greed::plan(operation);
     if let Some(plan) = canary::plan(operation, params, &schemas) {
         return Ok(plan);
@@ -64,6 +80,9 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
     if let Some(plan) = lies::plan(operation, &schemas) {
         return plan;
     }
+    if let Some(plan) = late::plan(operation, &schemas) {
+        return Ok(plan);
+    }
     if let Some(plan) = rows::plan(operation, &schemas) {
         return Ok(plan);
     }
@@ -71,6 +90,7 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
 }
 
 pub fn open(operation: String, params: &str, inputs: &[Vec<u8>]) -> Result<(), Failure> {
+    crash(&operation, "open");
     lies::open(&operation);
     STATE.set(Some(State {
         operation,
@@ -94,8 +114,7 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
     with(|state| {
         state.batches += 1;
         let operation = state.operation.clone();
-        let crash = CRASHES.iter().find(|(name, _)| *name == operation);
-        attack::run(crash.map_or(0, |(_, name)| attack::number(name)));
+        crash(&operation, "process");
         greed::process(&operation)?;
         if let Some(result) = canary::process(&operation, state, &batch) {
             return result;
@@ -109,11 +128,21 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
         if let Some(result) = rows::process(&operation, state, &batch) {
             return result;
         }
+        if late::process(&operation, state, port, &batch)? {
+            return Ok(Appetite::More);
+        }
         if bytes::process(&operation, state, &batch) {
             return Ok(Appetite::More);
         }
         honest::process(&operation, state, port, batch)
     })
+}
+
+pub fn drain() {
+    if let Some(operation) = STATE.with_borrow(|state| state.as_ref().map(|s| s.operation.clone()))
+    {
+        crash(&operation, "drain");
+    }
 }
 
 pub fn finish() -> Result<Option<String>, Failure> {
@@ -122,6 +151,7 @@ pub fn finish() -> Result<Option<String>, Failure> {
     }
     with(|state| {
         lies::finish(&state.operation);
+        late::finish(state);
         canary::finish(state);
         honest::finish(state)
     })

@@ -13,19 +13,25 @@ const PRINTING: [&str; 4] = ["host/cli/", "host/sandbox/tests/", "tests/", "buil
 
 /// Where `Serialize` may stand. Of the host only these (the store names its files after its version); the SDK and plugins
 /// speak JSON over the contract.
-const SERIALISING: [&str; 8] = [
+const SERIALISING: [&str; 10] = [
     "host/story/src/event",
     "host/story/src/failure",
     "host/story/src/story",
     "host/cli/src/output",
     "host/sandbox/src/component/store",
+    "host/sandbox/src/capsule",
+    "host/sandbox/src/limits",
     "sdk/",
     "plugins/",
     "tests/",
 ];
 
 /// Files that define a serialised format: each says which version of it it writes.
-pub(super) const FORMATS: [&str; 2] = ["host/story/src/event.rs", "host/story/src/story.rs"];
+pub(super) const FORMATS: [&str; 3] = [
+    "host/story/src/event.rs",
+    "host/story/src/story.rs",
+    "host/sandbox/src/capsule/header.rs",
+];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 10] = [

@@ -1,13 +1,14 @@
 //! `odibi run`: plans, runs, writes the stories, sums up.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::Plan;
 use odibi_run::port::{Cancel, Clock as _, Ports};
 use odibi_run::{Settings, Summary};
-use odibi_story::event::RunEvent;
+use odibi_sandbox::{Capture, CaptureNotice};
+use odibi_story::event::{NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
 use odibi_story::story::Story;
@@ -28,7 +29,15 @@ const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
 const BATCH_ROWS: usize = 32 * 1024;
 
 pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
-    let loaded = match project::load(&run.selected, around, printer) {
+    let recorded = Recorded::default();
+    let capture = match recorded.capture(run, around) {
+        Ok(capture) => capture,
+        Err(failure) => {
+            project::print_failure(&failure, printer);
+            return exit::NOT_STARTED;
+        }
+    };
+    let loaded = match project::load_for(&run.selected, capture, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -46,7 +55,7 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
         ));
         return exit::NOTHING_SELECTED;
     }
-    match execute(run, &loaded, around, printer) {
+    match execute(run, &loaded, &recorded, around, printer) {
         Ok(code) => code,
         Err(failure) => {
             project::print_failure(&failure, printer);
@@ -58,6 +67,7 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
 fn execute(
     run: &Run,
     loaded: &Loaded,
+    recorded: &Recorded,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
@@ -114,6 +124,7 @@ fn execute(
         &cancel,
         &mut journal,
     ));
+    recorded.say(&clock, &mut journal);
     let stories = stories(&loaded.plan, &engine, &clock, &mut journal);
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
@@ -138,6 +149,50 @@ fn execute(
         printer,
     );
     Ok(code)
+}
+
+/// Failures of plugins that were recorded, or could not be. Kept until the run has ended: its events come from one task.
+#[derive(Default)]
+struct Recorded(Arc<Mutex<Vec<CaptureNotice>>>);
+
+impl Recorded {
+    fn capture(&self, run: &Run, around: &Surroundings) -> Result<Option<Capture>, Failure> {
+        let Some(dir) = &run.capture_failures else {
+            return Ok(None);
+        };
+        let notices = Arc::clone(&self.0);
+        let tell = move |notice| lock(&notices).push(notice);
+        Capture::new(around.current_dir.join(dir), Arc::new(tell)).map(Some)
+    }
+
+    fn say(&self, clock: &SystemClock, journal: &mut Journal) {
+        for notice in lock(&self.0).drain(..) {
+            let (step, node) = (
+                notice.step,
+                NodeRef {
+                    pipeline: notice.pipeline,
+                    name: notice.node,
+                },
+            );
+            let said = match notice.capsule {
+                Ok(path) => RunEvent::FailureCaptured {
+                    node,
+                    step,
+                    path: path.display().to_string(),
+                },
+                Err(failure) => RunEvent::CaptureGivenUp {
+                    node,
+                    step,
+                    failure,
+                },
+            };
+            journal.append(clock.now(), said);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn runtime(processors: usize) -> std::io::Result<Runtime> {

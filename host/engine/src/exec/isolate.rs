@@ -199,7 +199,7 @@ impl Search<'_> {
             }
             None => {
                 self.found.instances += 1;
-                Driven::open(self.run, self.spec, 0, 1).map_err(|f| Halt::Failed(Box::new(f)))?
+                Driven::open_search(self.run, self.spec).map_err(|f| Halt::Failed(Box::new(f)))?
             }
         };
         let answer = driven.process(0, &self.batch.slice(start, rows));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
-use odibi_run::port::{Appetite, OperationPlan, Session};
+use odibi_run::port::{Appetite, OperationPlan, Session, SessionContext};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use super::blame::{after_the_last, untold};
@@ -36,13 +36,29 @@ impl Driven {
         partition: usize,
         of: usize,
     ) -> Result<Self, Failure> {
+        let mut context = run.context.clone();
+        context.partition = u32::try_from(partition).unwrap_or(u32::MAX);
+        context.partitions = u32::try_from(of).unwrap_or(u32::MAX);
+        Self::open_in(run, spec, context)
+    }
+
+    /// Opens a session that searches for the rows a batch fails on.
+    pub(crate) fn open_search(run: &Arc<NodeRun>, spec: &Arc<StepSpec>) -> Result<Self, Failure> {
+        let mut context = run.context.clone();
+        (context.partitions, context.searching) = (1, true);
+        Self::open_in(run, spec, context)
+    }
+
+    fn open_in(
+        run: &Arc<NodeRun>,
+        spec: &Arc<StepSpec>,
+        mut context: SessionContext,
+    ) -> Result<Self, Failure> {
         let operation = run
             .operations
             .get(spec.index)
             .ok_or_else(|| internal("a step has no operation"))?;
-        let mut context = run.context.clone();
-        context.partition = u32::try_from(partition).unwrap_or(u32::MAX);
-        context.partitions = u32::try_from(of).unwrap_or(u32::MAX);
+        context.step = spec.index;
         let opened = catch_unwind(AssertUnwindSafe(|| operation.open(&spec.plan, &context)))
             .unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
         let session = opened.map_err(|f| at(f, spec.index))?;

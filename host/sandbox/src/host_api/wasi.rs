@@ -442,6 +442,7 @@ mod tests {
                 seed: 7,
             },
             Cancel::default(),
+            odibi_run::MemoryBudget::default(),
         )
     }
 

@@ -62,6 +62,7 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
         plugins,
         limits: limits(call_cpu_ms_max),
         on_compile: None,
+        capture: None,
     })
     .unwrap()
 }

@@ -49,6 +49,16 @@ fn refused_growth_is_in_the_ledger() {
 }
 
 #[test]
+fn a_leak_in_every_batch_ends_at_the_limit() {
+    let done = run(sandbox(), "leak", &vec![table(1); 200]);
+    assert_eq!(done.failure().code, "limit/guest-memory");
+    let (batches, peak) = (done.ledger.batches_in, done.ledger.memory_bytes_peak);
+    assert!((80..96).contains(&batches), "{:?}", done.ledger);
+    assert!((90 << 20..=96 << 20).contains(&peak), "{:?}", done.ledger);
+    still_works(sandbox());
+}
+
+#[test]
 fn floods_of_text_are_counted_and_dropped() {
     for (operation, lines, dropped) in [
         ("log_flood", 1_000, 99_000),

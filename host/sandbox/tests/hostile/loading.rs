@@ -25,6 +25,7 @@ fn counting(bytes: Vec<u8>, store: &Path) -> (Sandbox, Arc<AtomicUsize>) {
     };
     let options = Options {
         on_compile: Some(Arc::new(on_compile)),
+        capture: None,
         ..options(bytes, Some(store.to_owned()))
     };
     (Sandbox::new(options).unwrap(), compiled)
@@ -129,6 +130,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
         limits: limits(),
         on_compile: None,
+        capture: None,
     })
     .unwrap();
     assert_eq!(sandbox.manifest("evil").unwrap().name, "odibi-hostile");

@@ -10,6 +10,7 @@ mod gate;
 mod guest;
 mod honest;
 mod loading;
+mod replay;
 
 #[path = "../streams/message.rs"]
 mod message;
@@ -57,6 +58,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         plugins: BTreeMap::new(),
         limits: limits(),
         on_compile: None,
+        capture: None,
     }
 }
 

@@ -181,6 +181,10 @@ other nodes and the target are unharmed. The author of the plugin acts."
 "One instance of the plugin asked for more memory than it may have. The limit stands in the message and in the story \
 beside the peak. Give the step fewer or smaller rows to hold at a time."
 
+    LIMIT_RUN_MEMORY "limit/run-memory"
+"The run has no memory left for the plugin: `--memory` bounds what the plugins of all nodes hold together with what the data \
+engine reserves for sorts and repartitions. Give it more, or run fewer nodes at once with `--workers`."
+
     LIMIT_GUEST_CPU "limit/guest-cpu"
 "One call into the plugin computed for longer than it may. An endless loop ends this way. If the work is honest but heavy, \
 give the step less to do for each row, or split it."
@@ -283,6 +287,47 @@ that other nodes went on. Please report it with the message, the version and the
     RUN_STUCK "run/stuck"
 "This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \
 refused. Please report it with the project's configuration."
+
+    CAPTURE_NOT_WRITTEN "capture/not-written"
+"A failure of a plugin could not be recorded below the directory of `--capture-failures`: it cannot be made or written, or \
+there is no room. The run itself goes on as without recording. Name another directory."
+
+    CAPTURE_TOO_LARGE "capture/too-large"
+"A failure of a plugin was not recorded, because the batches that its session was given take more than the limit. An \
+operation with state needs all of them to fail again. Record it on a part of the data that still fails."
+
+    CAPTURE_TOO_MANY "capture/too-many"
+"A step failed so often in one run that further failures are not recorded: retries, and the search for failing rows, repeat \
+the same failure. The first ones are there."
+
+    CAPTURE_REFUSED "capture/refused"
+"A failure of a plugin was not recorded, because a capsule holds the rows that the plugin was given and columns among them \
+may not be kept. The failure itself is reported as usual."
+
+    REPLAY_MISSING "replay/missing"
+"The file given to `odibi plugin replay` cannot be read. It is a capsule that `odibi run --capture-failures DIR` wrote; its \
+name stands among the hints of the failure."
+
+    REPLAY_DAMAGED "replay/damaged"
+"The file given to `odibi plugin replay` is no whole capsule: it is something else, was cut short or changed after it was \
+written, or holds bytes that are no sound batches. Copy it again from where it was recorded, or record the failure again."
+
+    REPLAY_VERSION "replay/version"
+"The capsule was recorded by a newer odibi whose format this one does not read. Its header names the version of odibi; replay \
+it with that one or a later one."
+
+    REPLAY_NO_PLUGIN "replay/no-plugin"
+"The component that failed was not found: none that comes with odibi has the recorded digest, and there is no file at the \
+recorded path. A capsule holds no code. Name the file of the component with `--plugin`."
+
+    REPLAY_OTHER_PLUGIN "replay/other-plugin"
+"The component that was found is another than the one that failed, as their digests show; another version may fail in \
+another way or not at all. Name the recorded one with `--plugin`, or say `--any-version` to see what this one does, for \
+example to prove that a repair works."
+
+    REPLAY_OTHER_COLUMNS "replay/other-columns"
+"Another version of the plugin asks for a column that the recorded one did not need. A capsule holds only the columns that \
+entered the sandbox, so this version cannot be replayed. Run the pipeline with it instead."
 
     CLI_NO_PROJECT "cli/no-project"
 "The project file that the command line names is not there or cannot be read, or the directory holds none of the names that \

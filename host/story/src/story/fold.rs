@@ -168,9 +168,12 @@ impl Fold {
                     .finished
                     .say(event, (*outcome, *duration_ms));
             }
-            // A story does not tell of stories, and the end of the run is not the end of a pipeline.
+            // A story does not tell of stories, a recorded failure names its capsule itself, and the end of the run is not
+            // the end of a pipeline.
             RunEvent::StoryWritten { .. }
             | RunEvent::StoryFailed { .. }
+            | RunEvent::FailureCaptured { .. }
+            | RunEvent::CaptureGivenUp { .. }
             | RunEvent::RunFinished { .. } => {}
         }
     }

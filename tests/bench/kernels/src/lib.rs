@@ -2,6 +2,7 @@
 //! that call the same functions. Each function sees only the columns that its constant names, in that order.
 
 mod operations;
+pub mod peer;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,0 +1,13 @@
+//! `odibi plugin …`: a look into components and their failures.
+
+mod replay;
+
+use crate::Surroundings;
+use crate::args::PluginCommand;
+use crate::printer::Printer;
+
+pub(crate) fn plugin(command: &PluginCommand, around: &Surroundings, printer: &Printer) -> u8 {
+    match command {
+        PluginCommand::Replay(args) => replay::replay(args, around, printer),
+    }
+}

@@ -7,6 +7,7 @@
 mod contract;
 mod lock;
 mod manifest;
+mod planted;
 mod room;
 mod source;
 
@@ -163,6 +164,21 @@ fn a_changed_contract_has_a_changed_version() {
         .filter(|path| path.ends_with(".wit"));
     let texts: Vec<String> = texts.map(|path| read(&path)).collect();
     none(contract::unrecorded(&texts, &read("wit/versions.tsv")));
+}
+
+#[test]
+fn every_planted_bug_still_has_its_place() {
+    let bugs: Vec<String> = files("tests/planted")
+        .into_iter()
+        .filter(|path| path.ends_with(".bug"))
+        .collect();
+    assert!(bugs.len() >= 10, "{bugs:?}");
+    let source = |path: &str| fs::read_to_string(root().join(path)).ok();
+    none(
+        bugs.iter()
+            .flat_map(|path| planted::rotten(path, &read(path), source))
+            .collect(),
+    );
 }
 
 #[test]

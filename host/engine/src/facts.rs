@@ -1,7 +1,9 @@
 //! What a run says of its data: columns, counts, nulls, a sample.
 
+use std::fmt;
+
 use arrow_array::{Array as _, RecordBatch};
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_cast::display::{ArrayFormatter, FormatOptions, ValueFormatter};
 use arrow_schema::SchemaRef;
 use odibi_story::event::{Column, Sample};
 
@@ -77,20 +79,48 @@ impl Tally {
                     if column.is_null(row) || column.data_type().is_null() {
                         return None;
                     }
-                    let text = formatter
-                        .as_ref()
-                        .and_then(|f| f.value(row).try_to_string().ok());
-                    Some(text.map_or_else(|| UNPRINTABLE.to_owned(), short))
+                    let text = formatter.as_ref().and_then(|f| short(&f.value(row)));
+                    Some(text.unwrap_or_else(|| UNPRINTABLE.to_owned()))
                 });
             self.sample.rows.push(cells.collect());
         }
     }
 }
 
-fn short(text: String) -> String {
-    match text.char_indices().nth(SAMPLE_CELL_CHARS_MAX) {
-        None => text,
-        Some((end, _)) => format!("{}…", &text[..end]),
+/// The text of a value, cut; `None` when it has none. What is cut off is never written: a list may have millions of items.
+fn short(value: &ValueFormatter<'_>) -> Option<String> {
+    let mut head = Head::default();
+    match value.write(&mut head) {
+        Err(_) if head.is_cut => head.text.push('…'),
+        Err(_) => return None,
+        Ok(()) => {}
+    }
+    Some(head.text)
+}
+
+/// The beginning of a text; writing on fails.
+#[derive(Default)]
+struct Head {
+    text: String,
+    chars: usize,
+    is_cut: bool,
+}
+
+impl fmt::Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = SAMPLE_CELL_CHARS_MAX - self.chars;
+        match text.char_indices().nth(room) {
+            None => {
+                self.text.push_str(text);
+                self.chars += text.chars().count();
+                Ok(())
+            }
+            Some((end, _)) => {
+                self.text.push_str(&text[..end]);
+                (self.chars, self.is_cut) = (SAMPLE_CELL_CHARS_MAX, true);
+                Err(fmt::Error)
+            }
+        }
     }
 }
 
@@ -99,9 +129,33 @@ fn short(text: String) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Date32Array, StringArray};
+    use arrow_array::types::Int32Type;
+    use arrow_array::{ArrayRef, Date32Array, ListArray, StringArray};
 
     use super::*;
+
+    #[test]
+    fn a_cell_of_many_items_is_cut_like_any_other() {
+        let lists = [Some(vec![Some(7); 5_000]), Some(vec![])];
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+        let batch = RecordBatch::try_from_iter([("l", Arc::new(lists) as ArrayRef)]).unwrap();
+        let mut tally = Tally::new(&batch.schema(), 2);
+        tally.add(&batch);
+        let cells: Vec<&str> = tally
+            .sample
+            .rows
+            .iter()
+            .flatten()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        assert!(
+            cells[0].starts_with("[7, 7, ") && cells[0].ends_with('…'),
+            "{cells:?}"
+        );
+        assert_eq!(cells[0].chars().count(), SAMPLE_CELL_CHARS_MAX + 1);
+        assert_eq!(cells[1], "[]");
+    }
 
     #[test]
     fn rows_nulls_and_the_first_rows_are_kept() {

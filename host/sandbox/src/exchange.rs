@@ -2,8 +2,8 @@
 //!
 //! Guest bytes become host values here and nowhere else, in this order: length caps before anything is copied; framing
 //! ([`frame`]); planned schemas by a decoder that cannot panic ([`schema`]); the layout of every buffer against the
-//! planned types ([`layout`]); arrow's decoder with validation on, behind an unwind boundary ([`decode`]); row counts and
-//! origin ([`attach`]). Measured, the checks cost about 2.5 ns a row; skipping them would be undefined behaviour.
+//! planned types ([`layout`]); arrow's decoder with validation on, behind an unwind boundary ([`decode`]); the values that it
+//! lets through ([`values`]); row counts and origin ([`attach`]). Measured, the checks cost about 2.5 ns a row; skipping them would be undefined behaviour.
 
 pub(crate) mod attach;
 pub(crate) mod decode;
@@ -11,6 +11,7 @@ pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod layout;
 pub(crate) mod schema;
+pub(crate) mod values;
 
 use odibi_story::failure::{Failure, FailureClass};
 

@@ -22,6 +22,8 @@ mod operation;
 mod replay;
 mod sandbox;
 mod session;
+#[doc(hidden)]
+pub mod testing;
 
 pub use capsule::{Capsule, Header, Phase};
 pub use capture::{Capture, CaptureNotice, MayCapture, OnCapture, Permission, Subject};

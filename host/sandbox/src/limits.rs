@@ -225,6 +225,16 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
         ),
         "batch-output" => ("one emitted batch", "bytes", "emit smaller batches"),
         "batch-rows" => ("rows of one emitted batch", "", "emit smaller batches"),
+        "batch-expanded" => (
+            "one emitted batch with repeated values written out",
+            "bytes",
+            "emit smaller batches",
+        ),
+        "dictionaries" => (
+            "dictionaries of one session",
+            "bytes",
+            "emit smaller dictionaries",
+        ),
         "output" => (
             "output of one call",
             "bytes",
@@ -255,7 +265,7 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
     };
     // Two limits of one kind share a code, and so its explanation.
     let code = match which {
-        "batch-rows" => "batch-output",
+        "batch-rows" | "batch-expanded" | "dictionaries" => "batch-output",
         "output-rows" => "output",
         "plan-columns" => "plan-size",
         "guest-table" | "guest-handles" => "guest-memory",

@@ -10,6 +10,8 @@ mod bytes;
 #[cfg(feature = "arrow")]
 mod canary;
 #[cfg(feature = "arrow")]
+mod crafted;
+#[cfg(feature = "arrow")]
 mod greed;
 #[cfg(feature = "arrow")]
 mod honest;

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use arrow_schema::SchemaRef;
 
 use crate::{
-    Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, failure, greed, honest,
-    late, lies, rows, wire,
+    Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
+    honest, late, lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -58,6 +58,7 @@ pub fn operations() -> Vec<&'static str> {
         lies::OPERATIONS,
         bytes::OPERATIONS,
         canary::OPERATIONS,
+        crafted::OPERATIONS,
         rows::OPERATIONS,
     ]
     .concat()
@@ -72,6 +73,9 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
     greed::plan(operation);
     if let Some(plan) = canary::plan(operation, params, &schemas) {
         return Ok(plan);
+    }
+    if let Some(plan) = crafted::plan(operation, params) {
+        return plan;
     }
     if let Some(plan) = lies::plan(operation, &schemas) {
         return plan;
@@ -113,6 +117,9 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
         crash(&operation, "process");
         greed::process(&operation)?;
         if let Some(result) = canary::process(&operation, state, &batch) {
+            return result;
+        }
+        if let Some(result) = crafted::process(&operation, state, &batch) {
             return result;
         }
         if let Some(result) = lies::process(&operation, state) {

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_data::UnsafeFlag;
 use arrow_ipc::MetadataVersion;
@@ -14,17 +12,19 @@ use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary_impl};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use odibi_story::failure::{Failure, FailureClass};
 
-use super::{broken, frame, layout, schema};
+use super::{broken, frame, layout, schema, values};
 use crate::host_api::report::clean;
-use crate::limits::Limits;
+use crate::limits::{Limits, exceeded};
 
 /// Decodes the batches of one schema; remembers its dictionaries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Decoder {
     /// The planned columns, their dictionaries numbered from 0 in depth-first order, as arrow's own writers do.
     schema: SchemaRef,
     dictionary_ids: HashSet<i64>,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// Bytes of each of them, as sent.
+    dictionary_bytes: HashMap<i64, u64>,
 }
 
 impl Decoder {
@@ -49,6 +49,7 @@ impl Decoder {
             schema: Arc::new(numbered),
             dictionary_ids,
             dictionaries: HashMap::new(),
+            dictionary_bytes: HashMap::new(),
         })
     }
 
@@ -86,9 +87,7 @@ impl Decoder {
             )?
             .read_record_batch()
         })?;
-        for (field, column) in self.schema.fields().iter().zip(decoded.columns()) {
-            check_values(field, column)?;
-        }
+        values::check(&decoded, limits)?;
         Ok(decoded)
     }
 
@@ -128,7 +127,7 @@ impl Decoder {
         let value_type = value.as_ref().clone();
         let fields = Fields::from(vec![Field::new("dictionary", value_type, true)]);
         layout::check(data, &fields, &framed.body, limits)?;
-        let body = bytes.slice_with_length(framed.body.start, framed.body.len());
+        let body = self.kept(id, framed, bytes, limits)?;
         guarded(|| {
             let version = MetadataVersion::V5;
             let schema = &self.schema;
@@ -141,6 +140,33 @@ impl Decoder {
                 false,
                 UnsafeFlag::new(),
             )
+        })?;
+        self.dictionaries
+            .get(&id)
+            .map_or(Ok(()), |dictionary| values::dictionary(dictionary, limits))
+    }
+
+    /// The body of a dictionary, which is kept for later batches. It must not keep the whole of this one, and what is kept
+    /// of a session must not grow without end.
+    fn kept(
+        &mut self,
+        id: i64,
+        framed: &frame::Framed<'_>,
+        bytes: &Buffer,
+        limits: &Limits,
+    ) -> Result<Buffer, Failure> {
+        let length = framed.body.len();
+        self.dictionary_bytes.insert(id, length as u64);
+        let held = self.dictionary_bytes.values().sum();
+        if held > limits.batch_output_bytes_max {
+            let max = limits.batch_output_bytes_max;
+            return Err(exceeded("dictionaries", max, held));
+        }
+        let body = bytes.slice_with_length(framed.body.start, length);
+        Ok(if length < bytes.len() / 2 {
+            Buffer::from_slice_ref(&body)
+        } else {
+            body
         })
     }
 }
@@ -164,37 +190,6 @@ fn refused(error: &ArrowError) -> Failure {
         "ipc"
     };
     broken(rule, "an emitted batch is malformed").cause(text)
-}
-
-/// What arrow does not check: decimals within their precision, and dictionaries without nulls where none may be.
-fn check_values(field: &Field, column: &ArrayRef) -> Result<(), Failure> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "arrow has checked all other types"
-    )]
-    let checked = match field.data_type() {
-        DataType::Decimal32(p, _) => column
-            .as_primitive::<Decimal32Type>()
-            .validate_decimal_precision(*p),
-        DataType::Decimal64(p, _) => column
-            .as_primitive::<Decimal64Type>()
-            .validate_decimal_precision(*p),
-        DataType::Decimal128(p, _) => column
-            .as_primitive::<Decimal128Type>()
-            .validate_decimal_precision(*p),
-        DataType::Decimal256(p, _) => column
-            .as_primitive::<Decimal256Type>()
-            .validate_decimal_precision(*p),
-        DataType::Dictionary(_, _) if !field.is_nullable() && column.logical_null_count() > 0 => {
-            let name = field.name();
-            return Err(broken(
-                "schema",
-                format!("column `{name}` was planned without nulls but its dictionary has some"),
-            ));
-        }
-        _ => Ok(()),
-    };
-    checked.map_err(|e| refused(&e))
 }
 
 /// Rows that were planned one way and came another.
@@ -320,6 +315,38 @@ mod tests {
                 assert_eq!(decoded.schema(), planned.schema());
             }
         }
+    }
+
+    /// Batches of two dictionary columns, of which each brings its own words.
+    fn with_words(words: &[&str]) -> RecordBatch {
+        let column = || Arc::new(words.iter().copied().collect::<DictionaryArray<Int8Type>>());
+        let columns = ["a", "b"].map(|name| (name, column() as ArrayRef));
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    #[test]
+    fn dictionaries_are_kept_without_the_batch_they_came_in_and_not_without_end() {
+        let long = "x".repeat(3_000);
+        let batch = with_words(&[&long]);
+        let bytes = Buffer::from(encoded(&batch).as_slice());
+        let mut decoder = Decoder::new(&batch.schema()).unwrap();
+        let limits = Limits {
+            batch_output_bytes_max: 7_000,
+            ..Limits::default()
+        };
+        decoder.decode(&bytes, &limits).unwrap();
+        // Two buffers each: of its own copy of half of what was sent, not of all of it.
+        let held = |d: &ArrayRef| d.get_buffer_memory_size();
+        let held: usize = decoder.dictionaries.values().map(held).sum();
+        assert!(held < 2 * bytes.len(), "{held} bytes are held");
+        assert_eq!(
+            decoder.decode(&bytes, &limits).unwrap().columns(),
+            batch.columns()
+        );
+        let more = with_words(&[&long, &long[1..]]);
+        let bytes = Buffer::from(encoded(&more).as_slice());
+        let failure = decoder.decode(&bytes, &limits).unwrap_err();
+        assert_eq!(failure.code, "limit/batch-output", "{failure}");
     }
 
     /// SplitMix64, so that a failure can be repeated from its seed.

@@ -38,6 +38,7 @@ pub(crate) fn check(
         buffers: batch.buffers().unwrap_or_default().iter(),
         variadic: batch.variadicBufferCounts().unwrap_or_default().iter(),
         body_bytes: body.len() as u64,
+        used_bytes: 0,
         values_max: limits.batch_values_max,
     };
     if batch.nodes().is_none() || batch.buffers().is_none() {
@@ -64,6 +65,8 @@ struct Walk<N, B, V> {
     buffers: B,
     variadic: V,
     body_bytes: u64,
+    /// Of the body, by the buffers so far.
+    used_bytes: u64,
     values_max: u64,
 }
 
@@ -88,6 +91,13 @@ where
             if nulls != length {
                 return Err(self.short(field, "null count"));
             }
+            if length > 0 && !field.is_nullable() {
+                let name = field.name();
+                return Err(broken(
+                    "schema",
+                    format!("column `{name}` was planned without nulls but can hold nothing else"),
+                ));
+            }
             return Ok(length);
         }
         self.buffer(
@@ -96,11 +106,11 @@ where
             if nulls > 0 { length.div_ceil(8) } else { 0 },
             1,
         )?;
-        self.values(field, length)?;
+        self.values(field, length, nulls)?;
         Ok(length)
     }
 
-    fn values(&mut self, field: &Field, length: u64) -> Result<(), Failure> {
+    fn values(&mut self, field: &Field, length: u64, nulls: u64) -> Result<(), Failure> {
         let data_type = field.data_type();
         if let Some(bits) = bits(data_type) {
             // Booleans come in bits, and bytes of fixed size in threes, if one likes.
@@ -142,7 +152,9 @@ where
             DataType::FixedSizeList(item, size) => {
                 let needed = length.saturating_mul(u64::try_from(*size).unwrap_or(u64::MAX));
                 let held = self.field(item, true)?;
-                if held < needed {
+                // Arrow marks each item whose list is null, though the items may take no bytes.
+                let unmarked = item.is_nullable() || nulls == 0 || needed / 8 <= self.body_bytes;
+                if held < needed || !unmarked {
                     Err(self.short(field, "items"))
                 } else {
                     Ok(())
@@ -211,6 +223,12 @@ where
         }
         if length.unsigned_abs() < needed || length.unsigned_abs() % width != 0 {
             return Err(self.short(field, what));
+        }
+        // Columns that share their bytes would come out as many times what was sent.
+        self.used_bytes = self.used_bytes.saturating_add(length.unsigned_abs());
+        if self.used_bytes > self.body_bytes {
+            let why = "the buffers of a batch overlap: together they are larger than its body";
+            return Err(broken("ipc", why));
         }
         Ok(())
     }

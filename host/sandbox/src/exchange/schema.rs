@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_array::timezone::Tz;
 use arrow_ipc::{DateUnit, Endianness, IntervalUnit, Precision, TimeUnit as FbTimeUnit, Type};
 use arrow_schema::{DataType, Field, Fields, IntervalUnit as ArrowInterval, Schema, TimeUnit};
 use odibi_story::failure::Failure;
@@ -10,6 +11,10 @@ use odibi_story::failure::Failure;
 use super::{broken, frame};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
+
+/// Items of a list of fixed size, bytes of a binary value of fixed size. A null takes as many; with none at all, arrow's own
+/// kernels lose count of the rows.
+const FIXED_SIZE_MAX: i32 = 1 << 20;
 
 /// Reads the schema of an output. Metadata is dropped.
 ///
@@ -151,7 +156,8 @@ impl Reader<'_> {
                 Some(int) => integer(int)?,
                 None => DataType::Int32,
             };
-            let value = scalar(field)?;
+            // Of dictionaries of nulls arrow's own kernels make nonsense.
+            let value = scalar(field).filter(|value| *value != DataType::Null)?;
             return Some(Ok(DataType::Dictionary(Box::new(key), Box::new(value))));
         }
         if let Some(scalar) = scalar(field) {
@@ -173,12 +179,17 @@ impl Reader<'_> {
 fn nested(field: arrow_ipc::Field<'_>, children: Vec<Arc<Field>>) -> Option<DataType> {
     let only = (children.len() == 1).then(|| Arc::clone(&children[0]));
     match field.type_type() {
-        Type::Struct_ => Some(DataType::Struct(children.into())),
+        Type::Struct_ => {
+            let names: BTreeSet<&str> = children.iter().map(|f| f.name().as_str()).collect();
+            (names.len() == children.len()).then(|| DataType::Struct(children.into()))
+        }
         Type::List => Some(DataType::List(only?)),
         Type::LargeList => Some(DataType::LargeList(only?)),
         Type::FixedSizeList => {
             let size = field.type_as_fixed_size_list()?.listSize();
-            (size >= 0).then_some(DataType::FixedSizeList(only?, size))
+            (1..=FIXED_SIZE_MAX)
+                .contains(&size)
+                .then_some(DataType::FixedSizeList(only?, size))
         }
         Type::Map => {
             let entries = only?;
@@ -228,7 +239,9 @@ fn scalar(field: arrow_ipc::Field<'_>) -> Option<DataType> {
         Type::BinaryView => DataType::BinaryView,
         Type::FixedSizeBinary => {
             let width = field.type_as_fixed_size_binary()?.byteWidth();
-            (width >= 0).then_some(DataType::FixedSizeBinary(width))?
+            (1..=FIXED_SIZE_MAX)
+                .contains(&width)
+                .then_some(DataType::FixedSizeBinary(width))?
         }
         Type::FloatingPoint => match field.type_as_floating_point()?.precision() {
             Precision::HALF => DataType::Float16,
@@ -281,6 +294,10 @@ fn temporal(field: arrow_ipc::Field<'_>) -> Option<DataType> {
             let zone = timestamp.timezone();
             let plain = |c: char| c.is_ascii_alphanumeric() || "+-:_/".contains(c);
             if zone.is_some_and(|z| z.len() > 64 || !z.chars().all(plain)) {
+                return None;
+            }
+            // What arrow does not know it can neither print nor convert.
+            if zone.is_some_and(|z| z.parse::<Tz>().is_err()) {
                 return None;
             }
             DataType::Timestamp(unit(timestamp.unit())?, zone.map(Into::into))
@@ -425,6 +442,49 @@ mod tests {
             "contract/schema",
             "cannot leave",
         );
+    }
+
+    #[test]
+    fn types_that_would_do_harm_later_are_refused() {
+        let limits = Limits::default();
+        let item = |t| Arc::new(Field::new("item", t, true));
+        let zone = |z: &str| DataType::Timestamp(TimeUnit::Second, Some(z.into()));
+        let twice = Field::new("a", DataType::Int8, true);
+        let word = |value| DataType::Dictionary(Box::new(DataType::Int8), Box::new(value));
+        for bad in [
+            zone("nowhere"),
+            zone("+99:99"),
+            word(zone("Europe/Nowhere")),
+            word(DataType::Null),
+            DataType::FixedSizeBinary(0),
+            DataType::FixedSizeBinary(i32::MAX),
+            DataType::FixedSizeList(item(DataType::Int8), 0),
+            DataType::FixedSizeList(item(DataType::Int8), i32::MAX),
+            DataType::Struct(vec![twice.clone(), twice].into()),
+            DataType::ListView(item(DataType::Int8)),
+            DataType::RunEndEncoded(
+                Arc::new(Field::new("run_ends", DataType::Int32, false)),
+                item(DataType::Int8),
+            ),
+        ] {
+            let schema = Schema::new(vec![Field::new("c", bad, true)]);
+            refused(&schema, &limits, "contract/schema", "cannot leave");
+        }
+    }
+
+    #[test]
+    fn columns_may_be_nested_16_deep_and_no_deeper() {
+        let nested = |levels| {
+            let deeper = |t, _| DataType::Struct(vec![Field::new("f", t, true)].into());
+            let deep = (0..levels).fold(DataType::Int8, deeper);
+            Schema::new(vec![Field::new("d", deep, true)])
+        };
+        let limits = Limits::default();
+        let deepest = nested(limits.column_depth_max);
+        assert_eq!(read(&write(&deepest).unwrap(), &limits).unwrap(), deepest);
+        for levels in [17, 20] {
+            refused(&nested(levels), &limits, "contract/schema", "nested deeper");
+        }
     }
 
     #[test]

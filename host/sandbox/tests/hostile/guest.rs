@@ -1,5 +1,6 @@
 //! The hostile component and what every test of it needs: built, spoilt, resolved, fed.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,9 @@ pub(crate) fn component() -> &'static [u8] {
 /// Builds it in a target directory of that name.
 pub(crate) fn build(dir: &str, arguments: &[&str]) -> Vec<u8> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile/Cargo.toml");
-    let target = scratch().join(dir);
+    // Cargo does not tell the components of two checkouts apart.
+    let checkout = BuildHasherDefault::<DefaultHasher>::default().hash_one(&manifest);
+    let target = scratch().join(format!("{dir}-{checkout:016x}"));
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
         .args([

@@ -5,11 +5,22 @@
 
 mod attacks;
 mod canary;
+mod crafted;
+mod gate;
 mod guest;
 mod honest;
 mod loading;
 mod metered;
 mod replay;
+
+#[path = "../streams/message.rs"]
+mod message;
+#[path = "../streams/mutate.rs"]
+mod mutate;
+#[path = "../streams/random.rs"]
+mod random;
+#[path = "../streams/seeds.rs"]
+mod seeds;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -199,7 +199,8 @@ give the step less to do for each row, or split it."
 honest work on a machine that is badly overloaded."
 
     LIMIT_BATCH_OUTPUT "limit/batch-output"
-"The plugin emitted one batch with more bytes than a batch may have. Its author emits several smaller ones."
+"The plugin emitted one batch with more bytes or rows than a batch may have, or whose repeated values (of a dictionary, of \
+views) would come to too many once written out. Its author emits several smaller ones."
 
     LIMIT_OUTPUT "limit/output"
 "The plugin emitted more bytes in one call than it may. This is how a decompression bomb or an unintended cross product \
@@ -260,7 +261,7 @@ author of the plugin acts."
 
     CONTRACT_IPC "contract/ipc"
 "The plugin handed over bytes that are not a valid Arrow IPC message: damaged, compressed, with offsets or lengths that \
-leave the buffer, or text that is not UTF-8. Every byte is checked before it becomes a value, so nothing of it got \
+leave the buffer, text that is not UTF-8, a decimal beyond its precision, or a time that no calendar has. Every byte is checked before it becomes a value, so nothing of it got \
 through. The author of the plugin acts."
 
     CONTRACT_ABI "contract/abi"

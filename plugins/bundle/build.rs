@@ -26,7 +26,7 @@ fn main() {
         "Cargo.toml",
         "Cargo.lock",
         "rust-toolchain.toml",
-        "plugins/bundle/flags.rs",
+        "plugins/bundle/guest.rustflags",
         "wit/odibi-node.wit",
         "sdk/rust/src",
         "sdk/rust/Cargo.toml",
@@ -119,7 +119,7 @@ fn build(root: &Path, target_dir: &Path) {
     ] {
         cargo.env_remove(name);
     }
-    cargo.env("RUSTFLAGS", include!("flags.rs"));
+    cargo.env("RUSTFLAGS", include_str!("guest.rustflags").trim_end());
     let status = cargo.status().expect("cargo runs cargo");
     assert!(
         status.success(),

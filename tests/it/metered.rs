@@ -83,7 +83,7 @@ fn work_is_equal_whatever_the_workers_the_memory_and_the_hour() {
     for options in [
         ["--workers", "1"],
         ["--workers", "4"],
-        ["--memory", "16"],
+        ["--memory", "64"],
         ["--as-of", "2024-02-29T12:00:00Z"],
     ] {
         let again = works(&project.run_json(&[&["--metered"][..], &options].concat()));

@@ -91,9 +91,9 @@ fn a_failed_node_says_how_to_see_it_again_and_the_page_shows_what_the_guest_said
         "{}",
         page.stdout
     );
-    assert!(!page.stdout.contains("the guest panics"), "{}", page.stdout);
+    assert!(!page.stdout.contains("a panic with"), "{}", page.stdout);
     let page = project.odibi(&["plugin", "replay", "-v", path]).exits(0);
-    assert!(page.stdout.contains("the guest panics"), "{}", page.stdout);
+    assert!(page.stdout.contains("a panic with"), "{}", page.stdout);
     assert!(!page.stdout.contains('\u{1b}'), "{:?}", page.stdout);
 }
 

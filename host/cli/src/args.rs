@@ -144,7 +144,7 @@ pub(crate) struct Run {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..))]
     pub memory: u64,
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
     #[arg(long, value_name = "TIME")]

@@ -2,7 +2,7 @@
 
 #![expect(dead_code, reason = "wasmtime makes these values, not we")]
 
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::component::{ComponentType, Lift, Lower, WasmList};
 
 /// The version this host serves; components built against a semver-compatible one run.
 pub(crate) const VERSION: (u64, u64, u64) = (0, 1, 0);
@@ -91,7 +91,7 @@ impl Level {
     }
 }
 
-#[derive(Debug, Clone, ComponentType, Lift)]
+#[derive(ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum RowOrigin {
     #[component(name = "fresh")]
@@ -99,7 +99,8 @@ pub(crate) enum RowOrigin {
     #[component(name = "same-rows")]
     SameRows,
     #[component(name = "picked")]
-    Picked(Vec<u32>),
+    /// Still in the guest's memory: it is copied when its length is known to be in bounds.
+    Picked(WasmList<u32>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]

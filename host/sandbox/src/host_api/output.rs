@@ -108,7 +108,7 @@ impl Outlet {
     fn take(
         &mut self,
         port: u32,
-        origin: RowOrigin,
+        origin: Origin,
         bytes: &Buffer,
         limits: &Limits,
     ) -> Result<(), Taken> {
@@ -125,18 +125,18 @@ impl Outlet {
                     "the plugin emitted outside `process`, `drain` and `finish`",
                 )));
             }
-            (_, RowOrigin::Fresh) => {
+            (_, Origin::Fresh) => {
                 let decoded = self.fresh.decode(bytes, limits)?;
                 whole(&self.plan, decoded.columns().to_vec(), decoded.num_rows())?
             }
-            (Phase::Ending, RowOrigin::SameRows | RowOrigin::Picked(_)) => {
+            (Phase::Ending, Origin::SameRows | Origin::Picked(_)) => {
                 let why = "the plugin emitted rows of an input batch when none was being processed";
                 return Err(Taken::Misuse(broken("rows", why)));
             }
             (Phase::Processing(port, input), origin) => {
                 let rows = match origin {
-                    RowOrigin::Picked(picked) => Rows::picked(picked, input.num_rows())?,
-                    RowOrigin::SameRows | RowOrigin::Fresh => Rows::Same,
+                    Origin::Picked(picked) => Rows::picked(picked, input.num_rows())?,
+                    Origin::SameRows | Origin::Fresh => Rows::Same,
                 };
                 let expected = rows.len(input.num_rows());
                 if expected as u64 > limits.batch_rows_max {
@@ -226,6 +226,7 @@ fn receive(
     if guest.meter.is_cancelled() {
         return Ok(Err(Refusal::Stop));
     }
+    let origin = owned(cx, origin)?;
     let bytes = copy(cx, parts)?;
     let guest = cx.data_mut();
     let limits = Arc::clone(&guest.limits);
@@ -243,6 +244,29 @@ fn receive(
     };
     outlet.breach = Some(breach);
     Ok(Err(refusal))
+}
+
+/// As [`RowOrigin`], out of the guest's memory.
+enum Origin {
+    Fresh,
+    SameRows,
+    Picked(Vec<u32>),
+}
+
+/// Copies the picked rows, unless they are more than a batch may have.
+fn owned(cx: &mut StoreContextMut<'_, Guest>, origin: RowOrigin) -> wasmtime::Result<Origin> {
+    Ok(match origin {
+        RowOrigin::Fresh => Origin::Fresh,
+        RowOrigin::SameRows => Origin::SameRows,
+        RowOrigin::Picked(picked) => {
+            let (rows, rows_max) = (picked.len() as u64, cx.data().limits.batch_rows_max);
+            if rows > rows_max {
+                return Err(Stop::from(exceeded("batch-rows", rows_max, rows)).into());
+            }
+            let picked = picked.as_le_slice(&*cx).iter();
+            Origin::Picked(picked.map(|row| u32::from_le(*row)).collect())
+        }
+    })
 }
 
 /// One copy of all parts, from live guest memory into one aligned buffer. Length caps come first.

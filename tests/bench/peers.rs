@@ -7,6 +7,10 @@
 
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark is told by its environment what to try"
+)]
 
 mod shared;
 

@@ -12,7 +12,7 @@ use arrow_array::{
 use odibi_bench_kernels as kernels;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Session, SessionContext, Transforms};
-use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use rustix::time::{ClockId, clock_gettime};
 
 const ROWS: usize = 2_000_000;
@@ -80,6 +80,7 @@ pub(crate) fn sandbox() -> Sandbox {
         limits: Limits::default(),
         on_compile: None,
         capture: None,
+        compiler: Compiler::InProcess,
     };
     Sandbox::new(options).unwrap()
 }

@@ -285,3 +285,13 @@ fn scratch_of_a_killed_run_is_removed_and_that_of_a_running_one_is_not() {
         .count();
     assert_eq!(left, 1, "the run left its own");
 }
+
+/// In process it would put its limits on whoever calls it.
+#[test]
+fn compiling_is_hidden_and_needs_a_process_of_its_own() {
+    let project = Project::new();
+    let help = project.odibi(&["--help"]).exits(0).stdout;
+    assert!(!help.contains("compile-component"), "{help}");
+    let refused = project.odibi(&["compile-component"]).exits(2).stderr;
+    assert!(refused.contains("process of its own"), "{refused}");
+}

@@ -16,6 +16,7 @@ mod examples;
 mod formats;
 mod full_flights;
 mod hostile;
+mod metered;
 mod replay;
 mod rows;
 mod tidy;

@@ -9,7 +9,7 @@ use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::plan::PlannedNode;
 use odibi_plan::{Operations, Selection, Sources};
 use odibi_run::port::{Attempt, Cancel, Engine as _};
-use odibi_sandbox::{Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, Limits, Options, Sandbox};
 use odibi_story::event::NodeFacts;
 use odibi_story::failure::{Failure, FailureClass};
 use serde_json::{Value, json};
@@ -208,6 +208,7 @@ fn run_impatiently(directory: &Path) -> Result<NodeFacts, Failure> {
         },
         on_compile: None,
         capture: None,
+        compiler: Compiler::InProcess,
     })
     .unwrap();
     let mut operations = Operations::default();

@@ -98,6 +98,7 @@ impl Project {
             stdout_is_terminal: false,
             stderr_is_terminal: false,
             handle_signals: false,
+            program: None,
         };
         let code = odibi::run(world);
         Invocation {

@@ -78,6 +78,9 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Compile the component that comes on stdin; how odibi calls itself.
+    #[command(name = crate::command::compile::NAME, hide = true)]
+    CompileComponent,
     /// Show the params and examples of an operation.
     Show {
         /// `deduplicate`, or `plugin/operation` with `--config`.
@@ -146,6 +149,9 @@ pub(crate) struct Run {
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<jiff::Timestamp>,
+    /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
+    #[arg(long)]
+    pub metered: bool,
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,

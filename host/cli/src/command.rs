@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod compile;
 pub(crate) mod explain;
 pub(crate) mod operations;
 pub(crate) mod plan;

@@ -37,6 +37,9 @@ pub struct World {
     pub stderr_is_terminal: bool,
     /// SIGINT and SIGTERM stop a run cleanly.
     pub handle_signals: bool,
+    /// The program that this process runs, which compiles plugins in a process of its own. `None`: this process is
+    /// somebody else's, and compiles by itself.
+    pub program: Option<PathBuf>,
 }
 
 /// The streams of a [`World`].
@@ -52,6 +55,7 @@ pub(crate) struct Surroundings {
     pub(crate) current_dir: PathBuf,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) handle_signals: bool,
+    pub(crate) program: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -72,6 +76,7 @@ pub fn run(world: World) -> u8 {
         stdout_is_terminal,
         stderr_is_terminal,
         handle_signals,
+        program,
     } = world;
     let mut streams = Streams {
         stdout,
@@ -83,6 +88,7 @@ pub fn run(world: World) -> u8 {
         current_dir,
         variables,
         handle_signals,
+        program,
     };
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
@@ -98,6 +104,7 @@ pub fn run(world: World) -> u8 {
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), &around, &printer)
         }
+        Command::CompileComponent => command::compile::compile(&around, &printer),
         Command::Show { operation, config } => {
             command::operations::show(&operation, config.as_deref(), &around, &printer)
         }

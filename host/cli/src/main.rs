@@ -17,6 +17,8 @@ fn main() -> std::process::ExitCode {
         stdout_is_terminal: std::io::stdout().is_terminal(),
         stderr_is_terminal: std::io::stderr().is_terminal(),
         handle_signals: true,
+        // Without a name for it, the attempt to start it fails, and says so.
+        program: Some(std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into())),
     };
     std::process::ExitCode::from(odibi::run(world))
 }

@@ -9,15 +9,17 @@ use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
 use odibi_plan::{Manifest, Operations, Plan};
-use odibi_sandbox::{Capture, CompileNotice, ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{
+    Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
+};
 use odibi_story::failure::Failure;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Surroundings;
 use crate::args::{Output, Selected};
-use crate::exit;
 use crate::printer::Printer;
+use crate::{command, exit};
 
 /// Names that are looked for when the command line gives a directory or nothing.
 const FILE_NAMES: [&str; 4] = ["odibi.yaml", "odibi.yml", "project.yaml", "project.yml"];
@@ -37,12 +39,13 @@ pub(crate) fn load(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
-    load_for(selected, None, around, printer)
+    load_for(selected, false, None, around, printer)
 }
 
-/// As [`load`], for a run whose failures may be recorded.
+/// As [`load`], for a run whose work may be counted, and whose failures recorded.
 pub(crate) fn load_for(
     selected: &Selected,
+    metered: bool,
     capture: Option<Capture>,
     around: &Surroundings,
     printer: &Printer,
@@ -64,7 +67,11 @@ pub(crate) fn load_for(
         capture,
         ..options(&directory, project_plugins(&project), around, printer)
     };
-    let sandbox = sandbox(options, printer)?;
+    let sandbox = if metered {
+        metered_sandbox(options, printer)?
+    } else {
+        sandbox(options, printer)?
+    };
     let operations = operations(&project, &sandbox, &mut diagnostics);
     let selection = Selection {
         pipelines: selected.pipeline.clone(),
@@ -265,7 +272,16 @@ fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
 
 /// A sandbox, or the exit code when there can be none.
 pub(crate) fn sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
-    Sandbox::new(options).map(Arc::new).map_err(|failure| {
+    started(Sandbox::new(options), printer)
+}
+
+/// As [`sandbox`], on the engine that counts work.
+fn metered_sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
+    started(Sandbox::metered(options), printer)
+}
+
+fn started(sandbox: Result<Sandbox, Failure>, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
+    sandbox.map(Arc::new).map_err(|failure| {
         print_failure(&failure, printer);
         exit::NOT_STARTED
     })
@@ -312,8 +328,20 @@ pub(crate) fn options(
         first_party,
         plugins,
         limits: Limits::default(),
+        compiler: compiler(around),
         on_compile: Some(Arc::new(notify)),
         capture: None,
+    }
+}
+
+fn compiler(around: &Surroundings) -> Compiler {
+    match &around.program {
+        Some(program) => Compiler::Child {
+            program: program.clone(),
+            args: vec![command::compile::NAME.into()],
+            limits: CompileLimits::default(),
+        },
+        None => Compiler::InProcess,
     }
 }
 

@@ -249,6 +249,8 @@ impl NodeAttempt {
                 operation: operation.identity(),
                 params: step.params.value.clone(),
                 ledger: record.ledger,
+                instances: record.instances,
+                component: operation.origin(),
                 notes: record.notes,
             })
             .collect();

@@ -8,7 +8,9 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use odibi_plan::plan::{OperationRef, PlannedNode};
-use odibi_story::event::{Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity};
+use odibi_story::event::{
+    ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity,
+};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -148,6 +150,11 @@ pub trait Transforms: Send + Sync {
 pub trait Operation: Send + Sync {
     /// Which code this is.
     fn identity(&self) -> OperationIdentity;
+
+    /// How its component came to be ready, where that is known.
+    fn origin(&self) -> Option<ComponentOrigin> {
+        None
+    }
 
     /// Checks params and infers the output. Pure.
     ///

@@ -1,6 +1,7 @@
 //! A component from its bytes to something that can be instantiated: inspected, compiled or fetched from the store,
 //! linked, described.
 
+mod artifact;
 pub(crate) mod inspect;
 pub(crate) mod store;
 
@@ -9,16 +10,19 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use odibi_plan::Manifest;
 use odibi_run::{Cancel, MemoryBudget};
+use odibi_story::event::ComponentOrigin;
 use odibi_story::failure::{Failure, FailureClass};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use self::store::ArtifactStore;
+use crate::compiler::{Bytes, Compiler};
 use crate::host_api::meter::monotonic_ns;
 use crate::host_api::{Guest, Logical};
 use crate::instance::{Exports, Ready, Running};
@@ -66,6 +70,20 @@ pub(crate) struct Loaded {
     pub(crate) digest: String,
     pub(crate) manifest: Manifest,
     pub(crate) ready: Ready,
+    origin: ComponentOrigin,
+    /// The first step that uses it carries the cost of loading it; for the others it was there.
+    charged: AtomicBool,
+}
+
+impl Loaded {
+    /// How it came to be ready, for one more step.
+    pub(crate) fn charge(&self) -> ComponentOrigin {
+        if self.charged.swap(true, Ordering::AcqRel) {
+            ComponentOrigin::Loaded
+        } else {
+            self.origin
+        }
+    }
 }
 
 /// What loading needs.
@@ -74,6 +92,7 @@ pub(crate) struct Loader {
     pub(crate) linker: Linker<Guest>,
     pub(crate) store: Option<ArtifactStore>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) compiler: Compiler,
     pub(crate) on_compile: Option<OnCompile>,
 }
 
@@ -94,8 +113,8 @@ impl Loader {
 
     /// # Errors
     /// `plugin/…`; whatever `describe` does wrong.
-    pub(crate) fn load(&self, source: &ComponentSource) -> Result<Loaded, Failure> {
-        let digest = digest(source);
+    pub(crate) fn load(&self, source: ComponentSource) -> Result<Loaded, Failure> {
+        let digest = digest(&source);
         if let Some((component, json)) = self
             .store
             .as_ref()
@@ -106,6 +125,8 @@ impl Loader {
                 digest,
                 manifest: manifest(&source.name, &json)?,
                 ready,
+                origin: ComponentOrigin::Stored,
+                charged: AtomicBool::new(false),
             });
         }
         if source.bytes.len() as u64 > COMPONENT_BYTES_MAX {
@@ -115,39 +136,42 @@ impl Loader {
             ));
         }
         inspect::inspect(&source.bytes).map_err(|f| named(f, &source.name))?;
-        let component = self.compile(source)?;
+        let start_ns = monotonic_ns();
+        let (component, artifact) = self.compile(&source.name, &Arc::new(source.bytes))?;
+        let compile_ms = (monotonic_ns() - start_ns) / 1_000_000;
         let ready = self.link(&source.name, &component)?;
         let json = describe(&ready).map_err(|f| named(f, &source.name))?;
         let manifest = manifest(&source.name, &json)?;
-        if let (Some(store), Ok(artifact)) = (&self.store, component.serialize()) {
+        if let Some(store) = &self.store {
             store.keep(&digest, &artifact, &json);
         }
         Ok(Loaded {
             digest,
             manifest,
             ready,
+            origin: ComponentOrigin::Compiled { compile_ms },
+            charged: AtomicBool::new(false),
         })
     }
 
-    fn compile(&self, source: &ComponentSource) -> Result<Component, Failure> {
-        let (plugin, bytes) = (source.name.clone(), source.bytes.len() as u64);
+    /// A component that runs on this engine, and its artifact for the store.
+    fn compile(&self, name: &str, bytes: &Bytes) -> Result<(Component, Vec<u8>), Failure> {
+        let (plugin, size) = (name.to_owned(), bytes.len() as u64);
         let notify = |notice| self.on_compile.as_ref().map_or((), |tell| tell(notice));
         notify(CompileNotice::Started {
             plugin: plugin.clone(),
-            bytes,
+            bytes: size,
         });
         let start_ns = monotonic_ns();
-        let compiled = Component::from_binary(&self.engine, &source.bytes);
+        let compiled = self.compiler.compile(&self.engine, bytes);
         notify(CompileNotice::Finished {
-            plugin: plugin.clone(),
-            bytes,
+            plugin,
+            bytes: size,
             elapsed: Duration::from_nanos(monotonic_ns() - start_ns),
         });
-        compiled.map_err(|e| {
-            let message = format!("plugin `{plugin}` could not be compiled");
-            Failure::new(FailureClass::Contract, "plugin/compile-failed", message)
-                .cause(format!("{e:#}"))
-        })
+        let artifact = compiled.map_err(|f| named(f, name))?;
+        let component = artifact::fresh(&self.engine, &artifact).map_err(|f| named(f, name))?;
+        Ok((component, artifact))
     }
 
     fn link(&self, name: &str, component: &Component) -> Result<Ready, Failure> {

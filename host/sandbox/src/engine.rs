@@ -1,5 +1,6 @@
 //! The wasmtime engine: which proposals a guest may use, and the ticker that lets a looping guest be stopped.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +18,19 @@ pub(crate) const WASM_STACK_BYTES_MAX: usize = 512 << 10;
 /// # Errors
 /// `Internal` when this machine cannot run the engine or start a thread.
 pub(crate) fn start() -> Result<Engine, Failure> {
-    let engine = Engine::new(&config()).map_err(|e| internal(&format!("{e:#}")))?;
+    run(&config())
+}
+
+/// As [`start`]; the engine counts the work of its guests, and gives the same floating-point bits on every machine.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_metered() -> Result<Engine, Failure> {
+    run(&metered_config())
+}
+
+fn run(config: &Config) -> Result<Engine, Failure> {
+    let engine = Engine::new(config).map_err(|e| internal(&format!("{e:#}")))?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("odibi-epoch".to_owned())
@@ -25,6 +38,24 @@ pub(crate) fn start() -> Result<Engine, Failure> {
         .spawn(move || tick(&weak))
         .map_err(|e| internal(&e.to_string()))?;
     Ok(engine)
+}
+
+/// Every kind of settings that an engine of ours may have.
+const SETTINGS: [fn() -> Config; 2] = [config, metered_config];
+
+/// An engine that only compiles, for the engine whose [`settings_hash`] is given; `None` when this program has none such.
+pub(crate) fn compiling(settings_hash: u64) -> Option<Engine> {
+    SETTINGS
+        .iter()
+        .filter_map(|settings| Engine::new(&settings()).ok())
+        .find(|engine| self::settings_hash(engine) == settings_hash)
+}
+
+/// Stands for everything that an artifact depends on besides the component: settings, processor, version of wasmtime.
+pub(crate) fn settings_hash(engine: &Engine) -> u64 {
+    let mut hash = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    hash.finish()
 }
 
 /// An OS thread of its own: a task of a busy async runtime would stop ticking exactly when it is needed.
@@ -61,6 +92,16 @@ fn config() -> Config {
     config
 }
 
+/// Fuel is the only count that is the same on every machine. The epoch stays: it is what stops a guest.
+fn metered_config() -> Config {
+    let mut config = config();
+    config
+        .consume_fuel(true)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true);
+    config
+}
+
 fn internal(why: &str) -> Failure {
     Failure::new(
         FailureClass::Internal,
@@ -74,6 +115,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+
+    #[test]
+    fn a_compiling_engine_is_found_by_the_settings_of_a_running_one() {
+        let hash = settings_hash(&start().unwrap());
+        let found = compiling(hash).map(|engine| settings_hash(&engine));
+        assert_eq!(found, Some(hash));
+        assert!(compiling(hash ^ 1).is_none());
+    }
 
     #[test]
     fn engine_starts_and_its_ticker_ends_with_it() {

@@ -92,6 +92,8 @@ impl Running {
                 Err(failure) => Err(Stop::from(failure).into()),
             }
         });
+        // Fails unless the engine counts.
+        store.data_mut().meter.work = store.get_fuel().ok().map(|_| 0);
         let instance = guarded(&mut store, |store| ready.pre.instantiate(store))?;
         Ok(Self {
             store,
@@ -181,11 +183,23 @@ fn guarded<R>(
     enter: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Failure> {
     store.set_epoch_deadline(1);
+    let metered = store.data().meter.work.is_some();
+    if metered {
+        // Never runs out: the epoch and the limits stop a guest, fuel only counts.
+        store
+            .set_fuel(u64::MAX)
+            .map_err(|e| of_call(e, store.data_mut()))?;
+    }
     let guest = store.data_mut();
     guest.limiter.rearm();
     guest.meter.enter();
     let result = enter(store);
+    // A call that was stopped has not written its count back, so it does not count.
+    let used = (metered && result.is_ok()).then(|| u64::MAX - store.get_fuel().unwrap_or(u64::MAX));
     let guest = store.data_mut();
     guest.meter.leave();
+    if let (Some(work), Some(used)) = (&mut guest.meter.work, used) {
+        *work = work.saturating_add(used);
+    }
     result.map_err(|e| of_call(e, guest))
 }

@@ -1,7 +1,7 @@
 //! The wasmtime adapter: runs operations of WebAssembly components, and believes nothing they say unchecked.
 //!
 //! ```text
-//! bytes ── component (inspect, compile or fetch, link) ──► Loaded ── instance ──► plan · open
+//! bytes ── component (inspect, compile in a child or fetch, link) ──► Loaded ── instance ──► plan · open
 //! batch ── exchange::encode ──► guest ── output.emit ──► exchange (the gate) ──► batch
 //! ```
 //! A guest sees [`host_api`] and nothing else; [`limits`] holds every limit; [`failure`] is the one place where what went
@@ -9,6 +9,7 @@
 
 mod capsule;
 mod capture;
+mod compiler;
 mod component;
 mod contract;
 mod engine;
@@ -26,8 +27,9 @@ pub mod testing;
 
 pub use capsule::{Capsule, Header, Phase};
 pub use capture::{Capture, CaptureNotice, MayCapture, OnCapture, Permission, Subject};
+pub use compiler::{CompileFault, Compiler, compile_as_child};
 pub use component::{CompileNotice, ComponentSource, OnCompile};
 pub use engine::TICK;
-pub use limits::{COMPONENT_BYTES_MAX, Limits};
+pub use limits::{COMPONENT_BYTES_MAX, CompileLimits, Limits};
 pub use replay::Replayed;
 pub use sandbox::{Options, Sandbox};

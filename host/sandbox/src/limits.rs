@@ -129,6 +129,62 @@ impl Limits {
     }
 }
 
+/// What compiling one component may use, when it is done in a process of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// CPU time, all threads together (30 s) …
+    pub cpu_s_max: u64,
+    /// … and this much more for each MiB of the component (2 s; honest code takes one).
+    pub cpu_s_per_mib_max: u64,
+    /// Wall-clock time, when the machine is busy with something else (5 min).
+    pub wall_ms_max: u64,
+    /// Memory (4 GiB), but no less than what the program's allocator sets aside when it starts.
+    pub memory_bytes_max: u64,
+    /// Machine code of one component (512 MiB).
+    pub artifact_bytes_max: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            cpu_s_max: 30,
+            cpu_s_per_mib_max: 2,
+            wall_ms_max: 300_000,
+            memory_bytes_max: 4 << 30,
+            artifact_bytes_max: 512 << 20,
+        }
+    }
+}
+
+impl CompileLimits {
+    /// CPU time for a component of this size.
+    pub(crate) fn cpu_s_max(&self, component_bytes: u64) -> u64 {
+        let mib = component_bytes >> 20;
+        self.cpu_s_max
+            .saturating_add(self.cpu_s_per_mib_max.saturating_mul(mib))
+    }
+}
+
+/// What a failed compiler may say on stderr (16 KiB); the rest is dropped.
+pub(crate) const COMPILE_STDERR_BYTES_MAX: usize = 16 << 10;
+
+/// A limit of the compiler. `which` is the code behind `limit/`.
+pub(crate) fn compile_exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
+    let (what, unit) = match which {
+        "compile-cpu" => ("CPU time", "s"),
+        "compile-wall" => ("time", "ms"),
+        "compile-memory" => ("memory", "bytes"),
+        _ => ("machine code", "bytes"),
+    };
+    Failure::new(
+        FailureClass::Limit,
+        format!("limit/{which}"),
+        format!("compiling it went over the limit for {what}: {limit} {unit}"),
+    )
+    .of_limit(which, limit, asked)
+    .hint("build it in release mode; if it is already, report it to the author of the plugin")
+}
+
 /// Largest component that is compiled (64 MiB).
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 

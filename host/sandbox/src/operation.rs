@@ -7,7 +7,7 @@ use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Cancel, InputPlan, Operation, OperationPlan, Session, SessionContext, SortKey, Spread,
 };
-use odibi_story::event::OperationIdentity;
+use odibi_story::event::{ComponentOrigin, OperationIdentity};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -29,11 +29,13 @@ pub(crate) struct Found {
     reference: String,
     /// Inside the component.
     pub(crate) name: String,
+    origin: ComponentOrigin,
 }
 
 impl Found {
     pub(crate) fn new(loaded: Arc<Loaded>, reference: String, name: String) -> Self {
         Self {
+            origin: loaded.charge(),
             loaded,
             reference,
             name,
@@ -49,6 +51,10 @@ impl Operation for Found {
             version: self.loaded.manifest.version.clone(),
             digest: self.loaded.digest.clone(),
         }
+    }
+
+    fn origin(&self) -> Option<ComponentOrigin> {
+        Some(self.origin)
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {

@@ -9,8 +9,10 @@ use odibi_plan::Manifest;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
+use wasmtime::Engine;
 
 use crate::capture::{Capture, Captured, Recorder};
+use crate::compiler::Compiler;
 use crate::component::store::ArtifactStore;
 use crate::component::{ComponentSource, Loaded, Loader, OnCompile, read_file};
 use crate::limits::Limits;
@@ -29,6 +31,8 @@ pub struct Options {
     pub plugins: BTreeMap<String, PathBuf>,
     /// What each instance may use.
     pub limits: Limits,
+    /// Where components are compiled.
+    pub compiler: Compiler,
     /// Hears of compilations.
     pub on_compile: Option<OnCompile>,
     /// Records what plugins fail on. `None`: nothing is recorded, and it costs nothing.
@@ -67,7 +71,18 @@ impl Sandbox {
     /// # Errors
     /// `Internal` when this machine cannot run the engine.
     pub fn new(options: Options) -> Result<Self, Failure> {
-        let engine = engine::start()?;
+        Self::with(engine::start()?, options)
+    }
+
+    /// As [`Sandbox::new`], with an engine that counts the work of guests: `Ledger::work`. Slower.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn metered(options: Options) -> Result<Self, Failure> {
+        Self::with(engine::start_metered()?, options)
+    }
+
+    fn with(engine: Engine, options: Options) -> Result<Self, Failure> {
         let linker = host_api::linker(&engine).map_err(|e| {
             Failure::new(
                 FailureClass::Internal,
@@ -87,6 +102,7 @@ impl Sandbox {
                     linker,
                     store,
                     limits,
+                    compiler: options.compiler,
                     on_compile: options.on_compile,
                 },
                 project_dir: options.project_dir,
@@ -237,7 +253,7 @@ impl Inner {
         if let Some(loaded) = slot.as_ref() {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = Arc::new(self.loader.load(&self.source(key)?)?);
+        let loaded = Arc::new(self.loader.load(self.source(key)?)?);
         *slot = Some(Arc::clone(&loaded));
         Ok(loaded)
     }

@@ -131,7 +131,7 @@ impl Open {
             .get_mut(port)
             .ok_or_else(|| internal("a batch came for an input that is not there"))?;
         let message = encoder.encode(&batch)?;
-        self.running.guest_mut().meter.exchanged(start, false);
+        self.running.guest_mut().meter.encoded(start);
         self.batches_in += 1;
         self.rows_in += batch.num_rows() as u64;
         self.bytes_in += message.len() as u64;
@@ -201,7 +201,9 @@ impl Session for Open {
         Ledger {
             instances: 1,
             guest_cpu_ns: guest.meter.guest_ns,
-            exchange_cpu_ns: guest.meter.exchange_ns,
+            exchange_cpu_ns: guest.meter.encode_ns + guest.meter.decode_ns,
+            encode_cpu_ns: guest.meter.encode_ns,
+            decode_cpu_ns: guest.meter.decode_ns,
             memory_bytes_peak: guest.limiter.memory_bytes_peak,
             memory_bytes_max: guest.limits.memory_bytes_max,
             growths_refused: guest.limiter.refusals,
@@ -212,6 +214,7 @@ impl Session for Open {
             bytes_in: self.bytes_in,
             bytes_out: outlet.map_or(0, |o| o.bytes),
             log_lines_dropped: guest.report.dropped,
+            work: guest.meter.work,
         }
     }
 

@@ -320,6 +320,33 @@ pub struct FileFact {
     pub modified: Option<Timestamp>,
 }
 
+/// Instances of one step that are listed one by one; the rest is in the sum alone.
+pub const INSTANCES_LISTED_MAX: usize = 64;
+
+/// What one instance of a step cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceFact {
+    /// Its partition, from 0. Instances that share the batches of one input all have 0.
+    pub partition: u32,
+    /// Its share.
+    pub ledger: Ledger,
+}
+
+/// How a component came to be ready: cold or warm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum ComponentOrigin {
+    /// Compiled for this step.
+    Compiled {
+        /// How long that took.
+        compile_ms: u64,
+    },
+    /// Loaded for this step from the store of compiled components.
+    Stored,
+    /// In memory already.
+    Loaded,
+}
+
 /// One step: which code ran, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationFact {
@@ -329,6 +356,12 @@ pub struct OperationFact {
     pub params: serde_json::Value,
     /// All instances together.
     pub ledger: Ledger,
+    /// Each instance when there were several, by partition; at most [`INSTANCES_LISTED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceFact>,
+    /// How its component came to be ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentOrigin>,
     /// Log lines and notes of the guest, capped.
     pub notes: Vec<GuestNote>,
 }
@@ -353,8 +386,14 @@ pub struct Ledger {
     pub instances: u32,
     /// CPU time inside the guest.
     pub guest_cpu_ns: u64,
-    /// CPU time of encoding for and decoding from the guest.
+    /// CPU time of encoding for and decoding from the guest, together.
     pub exchange_cpu_ns: u64,
+    /// CPU time of encoding what the guest was given.
+    #[serde(default)]
+    pub encode_cpu_ns: u64,
+    /// CPU time of checking and decoding what it emitted.
+    #[serde(default)]
+    pub decode_cpu_ns: u64,
     /// Highest linear memory of one instance.
     pub memory_bytes_peak: u64,
     /// Its limit.
@@ -375,6 +414,10 @@ pub struct Ledger {
     pub bytes_out: u64,
     /// Log lines over the cap.
     pub log_lines_dropped: u64,
+    /// Instructions of the guest, weighed by cost; counted in metered runs only, without calls that were stopped.
+    /// Equal on every machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<u64>,
 }
 
 impl Ledger {
@@ -383,6 +426,8 @@ impl Ledger {
         self.instances += other.instances;
         self.guest_cpu_ns += other.guest_cpu_ns;
         self.exchange_cpu_ns += other.exchange_cpu_ns;
+        self.encode_cpu_ns += other.encode_cpu_ns;
+        self.decode_cpu_ns += other.decode_cpu_ns;
         self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
         self.memory_bytes_max = self.memory_bytes_max.max(other.memory_bytes_max);
         self.growths_refused += other.growths_refused;
@@ -393,6 +438,10 @@ impl Ledger {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.log_lines_dropped += other.log_lines_dropped;
+        self.work = match (self.work, other.work) {
+            (Some(work), Some(more)) => Some(work.saturating_add(more)),
+            (work, more) => work.or(more),
+        };
     }
 }
 
@@ -456,11 +505,27 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_from_before_encode_decode_and_work_is_read() {
+        let old = r#"{"instances":1,"guest_cpu_ns":5,"exchange_cpu_ns":7,"memory_bytes_peak":0,"memory_bytes_max":0,"growths_refused":0,"batches_in":0,"emits":0,"rows_in":0,"rows_out":0,"bytes_in":0,"bytes_out":0,"log_lines_dropped":0}"#;
+        let expect = Ledger {
+            instances: 1,
+            guest_cpu_ns: 5,
+            exchange_cpu_ns: 7,
+            ..Ledger::default()
+        };
+        assert_eq!(serde_json::from_str::<Ledger>(old).expect("reads"), expect);
+        let mut sum = Ledger::default();
+        sum.add(&expect);
+        assert_eq!(sum, expect, "nothing was counted, so there is no count");
+    }
+
+    #[test]
     fn ledger_adds_costs_and_keeps_the_highest_peak() {
         let one = |memory_bytes_peak| Ledger {
             instances: 1,
             guest_cpu_ns: 5,
             memory_bytes_peak,
+            work: Some(11),
             ..Ledger::default()
         };
         let mut sum = one(7);
@@ -471,6 +536,7 @@ mod tests {
                 instances: 2,
                 guest_cpu_ns: 10,
                 memory_bytes_peak: 7,
+                work: Some(22),
                 ..Ledger::default()
             }
         );

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::event::{
-    Column, Event, FileFact, GuestNote, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact,
-    OperationIdentity, Outcome, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
+    Column, ComponentOrigin, Event, FileFact, GuestNote, InstanceFact, Ledger, NodeFacts,
+    NodeOutline, NodeRef, OperationFact, OperationIdentity, Outcome, QuarantineFact, RejectionFact,
+    RunEvent, RunStarted, Sample,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::{Story, fold};
@@ -194,6 +195,8 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             instances: 2,
             guest_cpu_ns: 85_400_000,
             exchange_cpu_ns: 1_000_000,
+            encode_cpu_ns: 700_000,
+            decode_cpu_ns: 300_000,
             memory_bytes_peak: 41 << 20,
             memory_bytes_max: 256 << 20,
             growths_refused: 0,
@@ -204,11 +207,39 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             bytes_in: 1_000_000,
             bytes_out: 10_000,
             log_lines_dropped: 3,
+            work: Some(1_234_567_890),
         },
+        instances: vec![instance(0, 41 << 20), instance(1, 29 << 20)],
+        component: Some(ComponentOrigin::Compiled { compile_ms: 1_240 }),
         notes: vec![GuestNote {
             kind: "warn".to_owned(),
             text: "12 values were empty".to_owned(),
         }],
+    }
+}
+
+/// Half of what the operation cost.
+fn instance(partition: u32, memory_bytes_peak: u64) -> InstanceFact {
+    InstanceFact {
+        partition,
+        ledger: Ledger {
+            instances: 1,
+            guest_cpu_ns: 42_700_000,
+            exchange_cpu_ns: 500_000,
+            encode_cpu_ns: 350_000,
+            decode_cpu_ns: 150_000,
+            memory_bytes_peak,
+            memory_bytes_max: 256 << 20,
+            growths_refused: 0,
+            batches_in: 21,
+            emits: 21,
+            rows_in: 168_388,
+            rows_out: 617,
+            bytes_in: 500_000,
+            bytes_out: 5_000,
+            log_lines_dropped: u64::from(partition) * 3,
+            work: Some(617_283_945),
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::story::Story;
 
+mod costs;
 mod escape;
 pub mod json;
 pub mod markdown;

@@ -9,7 +9,13 @@ const LINES_MAX: usize = 800;
 const PURE: [&str; 2] = ["host/plan/src/", "host/story/src/"];
 
 /// Rooms that may print: the command line, tests, and build scripts, which speak to cargo that way.
-const PRINTING: [&str; 4] = ["host/cli/", "host/sandbox/tests/", "tests/", "build.rs"];
+const PRINTING: [&str; 5] = [
+    "host/cli/",
+    "tests/",
+    "host/sandbox/tests/",
+    "tests.rs",
+    "build.rs",
+];
 
 /// Where `Serialize` may stand. Of the host only these (the store names its files after its version); the SDK and plugins
 /// speak JSON over the contract.

@@ -37,7 +37,7 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
             return exit::NOT_STARTED;
         }
     };
-    let loaded = match project::load_for(&run.selected, capture, around, printer) {
+    let loaded = match project::load_for(&run.selected, run.metered, capture, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -96,7 +96,8 @@ fn execute(
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
         memory_bytes_max: run.memory * 1024 * 1024,
-        instances_max: processors,
+        // How many instances share the rows would show in what each of them does.
+        instances_max: if run.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
     })?);
     let ports = Ports {
@@ -359,6 +360,10 @@ fn report(report: &Report<'_>, printer: &Printer) {
             &written.story,
             printer.colour_stdout,
         ));
+        if printer.verbose > 0 {
+            let costs = render::terminal::costs(&written.story, printer.colour_stdout);
+            printer.result(&costs);
+        }
         if let Some(path) = written.paths.iter().find(|p| p.ends_with(".md")) {
             printer.result(&format!("story: {path}\n"));
         }

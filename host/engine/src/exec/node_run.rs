@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use odibi_run::port::{Cancel, Operation, Progress, SessionContext};
-use odibi_story::event::{GuestNote, Ledger};
+use odibi_story::event::{GuestNote, INSTANCES_LISTED_MAX, InstanceFact, Ledger};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
@@ -40,6 +40,8 @@ pub(crate) struct NodeRun {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepRecord {
     pub(crate) ledger: Ledger,
+    /// The first that ended, or none when there was but one.
+    pub(crate) instances: Vec<InstanceFact>,
     pub(crate) notes: Vec<GuestNote>,
 }
 
@@ -111,9 +113,18 @@ impl NodeRun {
     }
 
     /// Takes what a session of a step cost and said.
-    pub(crate) fn record(&self, step: usize, ledger: &Ledger, notes: Vec<GuestNote>) {
+    pub(crate) fn record(
+        &self,
+        step: usize,
+        partition: u32,
+        ledger: Ledger,
+        notes: Vec<GuestNote>,
+    ) {
         if let Some(record) = lock(&self.records).get_mut(step) {
-            record.ledger.add(ledger);
+            record.ledger.add(&ledger);
+            if record.instances.len() < INSTANCES_LISTED_MAX {
+                record.instances.push(InstanceFact { partition, ledger });
+            }
             let room = NOTES_MAX.saturating_sub(record.notes.len());
             record.notes.extend(notes.into_iter().take(room));
         }
@@ -121,7 +132,14 @@ impl NodeRun {
 
     /// What every step cost and said.
     pub(crate) fn records(&self) -> Vec<StepRecord> {
-        lock(&self.records).clone()
+        let mut records = lock(&self.records).clone();
+        for record in &mut records {
+            record.instances.sort_by_key(|i| i.partition);
+            if record.ledger.instances < 2 {
+                record.instances.clear();
+            }
+        }
+        records
     }
 
     /// Sets rows of a batch aside.

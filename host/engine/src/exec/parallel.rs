@@ -314,6 +314,10 @@ fn process(
     if shared.run.stopped() {
         return failed(crate::failure::cancelled());
     }
+    // What an only instance does must not depend on how many batches lay ready when it had enough.
+    if shared.spec.instances_max == 1 && shared.enough.load(Ordering::Acquire) {
+        return Answer::Done(Vec::new(), None);
+    }
     let open = match driven {
         Some(driven) => driven,
         // Which instance sees which batch is chance, so all are told the same partition.

@@ -21,6 +21,7 @@ pub(crate) struct Driven {
     session: Box<dyn Session>,
     run: Arc<NodeRun>,
     spec: Arc<StepSpec>,
+    partition: u32,
     broken: bool,
     /// Of the last call of `process`.
     call_cpu_ns: u64,
@@ -66,6 +67,7 @@ impl Driven {
             session,
             run: Arc::clone(run),
             spec: Arc::clone(spec),
+            partition: context.partition,
             broken: false,
             call_cpu_ns: 0,
             rows_lost: (0, 0),
@@ -139,7 +141,8 @@ impl Drop for Driven {
             let mut ledger = self.session.ledger();
             ledger.rows_in = ledger.rows_in.saturating_sub(self.rows_lost.0);
             ledger.rows_out = ledger.rows_out.saturating_sub(self.rows_lost.1);
-            self.run.record(self.spec.index, &ledger, notes);
+            self.run
+                .record(self.spec.index, self.partition, ledger, notes);
         }
     }
 }

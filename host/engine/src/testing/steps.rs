@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use arrow_array::{Array as _, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use odibi_run::port::{SortKey, Spread};
+use odibi_story::event::Ledger;
 use serde_json::json;
 
 use super::fakes::{column, even, first_of_key, identity, limit, numbers, uneven};
@@ -64,6 +65,10 @@ fn per_batch_runs_several_instances_and_reuses_them() {
     let ledger = &facts.operations[0].ledger;
     assert!(ledger.instances > 1 && ledger.instances <= 3, "{ledger:?}");
     assert_eq!(ledger.batches_in, 1_000);
+    // Which instance sees which batch is chance, so none has a partition of its own.
+    let instances = &facts.operations[0].instances;
+    assert_eq!(instances.len(), ledger.instances as usize);
+    assert!(instances.iter().all(|i| i.partition == 0), "{instances:?}");
 }
 
 #[test]
@@ -80,6 +85,12 @@ fn equal_keys_meet_in_one_instance_and_the_order_is_the_same_every_time() {
         .write(csv_out(), "o.csv");
     let facts = house.run(&node).unwrap();
     assert_eq!(facts.operations[1].ledger.instances, 4);
+    let listed = &facts.operations[1].instances;
+    let partitions: Vec<u32> = listed.iter().map(|i| i.partition).collect();
+    assert_eq!(partitions, [0, 1, 2, 3]);
+    let mut sum = Ledger::default();
+    listed.iter().for_each(|i| sum.add(&i.ledger));
+    assert_eq!(sum, facts.operations[1].ledger);
     let once = house.text("o.csv");
     let mut rows: Vec<&str> = once.lines().skip(1).collect();
     rows.sort_unstable();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use odibi_run::port::{Appetite, InputPlan, Operation, OperationPlan, Session, SessionContext};
-use odibi_story::event::{GuestNote, Ledger, OperationIdentity};
+use odibi_story::event::{ComponentOrigin, GuestNote, Ledger, OperationIdentity};
 use odibi_story::failure::{Failure, FailureClass};
 use serde_json::Value;
 
@@ -115,6 +115,10 @@ fn refused(columns: &[String]) -> Failure {
 impl Operation for Captured {
     fn identity(&self) -> OperationIdentity {
         self.found.identity()
+    }
+
+    fn origin(&self) -> Option<ComponentOrigin> {
+        self.found.origin()
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {

@@ -36,8 +36,12 @@ pub(crate) struct Meter {
     call_exchange_ns: u64,
     /// CPU time inside the guest, all calls.
     pub(crate) guest_ns: u64,
-    /// CPU time of encoding and decoding, all calls.
-    pub(crate) exchange_ns: u64,
+    /// CPU time of encoding, all calls.
+    pub(crate) encode_ns: u64,
+    /// CPU time of decoding, all calls.
+    pub(crate) decode_ns: u64,
+    /// Fuel that the guest used, all calls; counted by a metered engine only.
+    pub(crate) work: Option<u64>,
 }
 
 impl Meter {
@@ -50,7 +54,9 @@ impl Meter {
             wall_start_ns: 0,
             call_exchange_ns: 0,
             guest_ns: 0,
-            exchange_ns: 0,
+            encode_ns: 0,
+            decode_ns: 0,
+            work: None,
         }
     }
 
@@ -66,13 +72,16 @@ impl Meter {
         self.guest_ns += self.call_cpu_ns();
     }
 
-    /// Host work on data, started at `since_ns` of [`thread_cpu_ns`], has ended. `inside`: while the guest was on the stack.
-    pub(crate) fn exchanged(&mut self, since_ns: u64, inside: bool) {
+    /// Encoding for the guest, started at `since_ns` of [`thread_cpu_ns`], has ended.
+    pub(crate) fn encoded(&mut self, since_ns: u64) {
+        self.encode_ns += thread_cpu_ns().saturating_sub(since_ns);
+    }
+
+    /// Decoding from the guest, started at `since_ns` of [`thread_cpu_ns`] while the guest was on the stack, has ended.
+    pub(crate) fn decoded(&mut self, since_ns: u64) {
         let spent = thread_cpu_ns().saturating_sub(since_ns);
-        self.exchange_ns += spent;
-        if inside {
-            self.call_exchange_ns += spent;
-        }
+        self.decode_ns += spent;
+        self.call_exchange_ns += spent;
     }
 
     fn call_cpu_ns(&self) -> u64 {
@@ -124,9 +133,9 @@ mod tests {
         while thread_cpu_ns() - start < 2_000_000 {}
         let exchange = thread_cpu_ns();
         while thread_cpu_ns() - exchange < 3_000_000 {}
-        meter.exchanged(exchange, true);
+        meter.decoded(exchange);
         meter.leave();
-        assert!(meter.exchange_ns >= 3_000_000, "{meter:?}");
+        assert!(meter.decode_ns >= 3_000_000, "{meter:?}");
         assert!(
             meter.guest_ns >= 2_000_000 && meter.guest_ns < 3_000_000,
             "{meter:?}"

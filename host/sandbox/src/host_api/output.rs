@@ -204,7 +204,7 @@ fn emit(
 ) -> wasmtime::Result<(Answer,)> {
     let start = thread_cpu_ns();
     let answer = receive(&mut cx, port, &parts, origin);
-    cx.data_mut().meter.exchanged(start, true);
+    cx.data_mut().meter.decoded(start);
     Ok((answer?,))
 }
 

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use odibi_run::port::{Cancel, OperationPlan, Session};
-use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 
@@ -63,6 +63,7 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
         limits: limits(call_cpu_ms_max),
         on_compile: None,
         capture: None,
+        compiler: Compiler::InProcess,
     })
     .unwrap()
 }

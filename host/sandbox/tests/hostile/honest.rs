@@ -52,7 +52,10 @@ fn copy_sends_every_row_through_the_gate() {
         (71_001, 71_001)
     );
     assert!(
-        done.ledger.guest_cpu_ns > 0 && done.ledger.exchange_cpu_ns > 0,
+        done.ledger.guest_cpu_ns > 0
+            && done.ledger.encode_cpu_ns > 0
+            && done.ledger.decode_cpu_ns > 0
+            && done.ledger.exchange_cpu_ns == done.ledger.encode_cpu_ns + done.ledger.decode_cpu_ns,
         "{:?}",
         done.ledger
     );

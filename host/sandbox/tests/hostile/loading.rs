@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::Transforms as _;
-use odibi_sandbox::{CompileNotice, Options, Sandbox};
+use odibi_sandbox::{CompileNotice, Compiler, Options, Sandbox};
 use odibi_story::failure::{Failure, FailureClass};
 
 use crate::guest::overwritten;
@@ -129,6 +129,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         first_party: vec![],
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
         limits: limits(),
+        compiler: Compiler::InProcess,
         on_compile: None,
         capture: None,
     })

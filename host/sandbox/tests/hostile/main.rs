@@ -10,6 +10,7 @@ mod gate;
 mod guest;
 mod honest;
 mod loading;
+mod metered;
 mod replay;
 
 #[path = "../streams/message.rs"]
@@ -28,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use odibi_run::port::{Cancel, OperationPlan, Session};
-use odibi_sandbox::{ComponentSource, Limits, Options, Sandbox};
+use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::event::{GuestNote, Ledger};
 use odibi_story::failure::Failure;
 use serde_json::Value;
@@ -57,6 +58,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         first_party: vec![source],
         plugins: BTreeMap::new(),
         limits: limits(),
+        compiler: Compiler::InProcess,
         on_compile: None,
         capture: None,
     }

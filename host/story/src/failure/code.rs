@@ -129,8 +129,13 @@ with the SDK of this odibi, or use an odibi that speaks its version."
 missing, or two operations share a name. This is a fault of the plugin; its author acts."
 
     PLUGIN_COMPILE_FAILED "plugin/compile-failed"
-"The component could not be compiled to machine code: it is damaged, uses a WebAssembly feature that is switched off \
-here, or reached the time or memory limit of the compiler. Download or build it again."
+"The component could not be compiled to machine code: it is damaged, or uses a WebAssembly feature that is switched off \
+here. The cause below the message is the compiler's. Download or build it again."
+
+    PLUGIN_COMPILER_CRASHED "plugin/compiler-crashed"
+"The compiler crashed on the component, or was killed by the system, or returned something that is not machine code. It \
+works in a process of its own, so nothing else was harmed. If the machine did not run out of memory, this is a bug in \
+odibi: please report it together with the component."
 
     GUEST_PARAMS "guest/params"
 "The operation refuses its params. The message is the plugin's own and the place is the line of the YAML with the value \
@@ -236,6 +241,23 @@ held. Make it smaller in front (fewer columns, fewer rows), or write it and read
     LIMIT_INSTANCES "limit/instances"
 "More plugin instances would be needed at the same time than this process may have. Run fewer nodes side by side with \
 `--workers`."
+
+    LIMIT_COMPILE_CPU "limit/compile-cpu"
+"Compiling the component took more CPU time than it may: 30 seconds, and 2 more for each MiB of the component. Honest code \
+takes about one second for each MiB. Build the plugin in release mode; generated code with one function of enormous size \
+is what its author looks for. A component that is made to keep the compiler busy ends this way."
+
+    LIMIT_COMPILE_MEMORY "limit/compile-memory"
+"Compiling the component took more memory than it may, 4 GiB. Honest code takes about 40 MiB for each MiB of the component. \
+One function of enormous size, with very many variables and branches, is what its author looks for."
+
+    LIMIT_COMPILE_WALL "limit/compile-wall"
+"Compiling the component did not end in time, counted on the wall clock: 5 minutes. Its CPU time has a limit of its own \
+that is reached much earlier, so the machine was very busy with something else, or stood still. Run it again."
+
+    LIMIT_COMPILE_OUTPUT "limit/compile-output"
+"The machine code of the component is larger than it may be, 512 MiB. Honest code grows to two or three times its size. The \
+author of the plugin acts."
 
     CONTRACT_IPC "contract/ipc"
 "The plugin handed over bytes that are not a valid Arrow IPC message: damaged, compressed, with offsets or lengths that \
@@ -348,6 +370,11 @@ side by side with `--workers`, or give the run more memory with `--memory`."
     RESOURCES_DISK "resources/disk"
 "The scratch directory is full or cannot be used. It holds what does not fit into memory and the outputs of nodes that \
 other nodes read. Make room, or name a state directory on another disk in `ODIBI_STATE_DIR`."
+
+    RESOURCES_COMPILER "resources/compiler"
+"Plugins are compiled in a process of its own, which odibi starts from its own program file. It could not be started, or it \
+could not limit itself. The cause below the message says why: the program file was removed or replaced while odibi was \
+running, or the system refused another process. Start odibi again, or raise the limit of processes."
 
     RESOURCES_THREADS "resources/threads"
 "The system refused to start another thread. Raise its limit of processes, or run fewer nodes side by side with \

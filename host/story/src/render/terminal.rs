@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape::{cut, plain, plain_lines};
 use super::{CELL_CHARS_MAX, MESSAGE_CHARS_MAX, words};
+use crate::event::OperationFact;
 use crate::event::QuarantineFact;
 use crate::failure::Failure;
 use crate::story::{NodeStory, Status, Story};
@@ -63,7 +64,44 @@ pub fn render(story: &Story, colour: bool) -> String {
             text.push_str(&failure_lines(failure, &paint));
         }
     }
+    if let Some(work) = work(story) {
+        let _ = writeln!(text, "{INDENT}work: {}", words::thousands(work));
+    }
     text
+}
+
+/// What each step cost, each line with a line break; nothing when no step ran. The text is the same with and without
+/// colours.
+#[must_use]
+pub fn costs(story: &Story, colour: bool) -> String {
+    let paint = Paint { colour };
+    let mut text = String::new();
+    for node in &story.nodes {
+        for (at, fact) in operations(node).iter().enumerate() {
+            let (step, reference) = (at + 1, name(&fact.operation.reference));
+            let _ = writeln!(
+                text,
+                "{} step {step}, {reference}",
+                paint.bold(&name(&node.outline.name))
+            );
+            for line in super::costs::lines(fact) {
+                let _ = writeln!(text, "{INDENT}{line}");
+            }
+        }
+    }
+    text
+}
+
+fn operations(node: &NodeStory) -> &[OperationFact] {
+    node.facts.as_ref().map_or(&[], |facts| &facts.operations)
+}
+
+/// What a metered run counted, all steps together.
+fn work(story: &Story) -> Option<u64> {
+    let facts = story.nodes.iter().flat_map(operations);
+    facts
+        .filter_map(|fact| fact.ledger.work)
+        .reduce(u64::saturating_add)
 }
 
 const INDENT: &str = "  ";
@@ -213,6 +251,7 @@ mod tests {
                 caused by: unknown-column
                 hint: did you mean `amount`?
               orders_report  skipped
+              work: 1,234,567,890
         "#]]
         .assert_eq(&render(&example::story(), false));
     }
@@ -245,14 +284,24 @@ mod tests {
               orders_raw    succeeded  1.24 s  336,776     1,234    1,234
               orders_clean  recovered  1.24 s  336,776     1,234    1,234
                 1,013 rows quarantined: lake:rejects/orders/0190aaaa-step-1.parquet
+              work: 1,234,567,890
         "#]]
         .assert_eq(&render(&story, false));
     }
 
     #[test]
+    fn costs_tell_each_step() {
+        expect_test::expect![[r#"
+            orders_clean step 1, clean_text
+              peak 41 MiB of 256, guest 85 ms, encode 700 µs, decode 300 µs, 2 instances, component compiled in 1.24 s, work 1,234,567,890
+              in 336,776 rows, 977 KiB, 42 batches; out 1,234 rows, 9.8 KiB, 42 emits; 3 log lines dropped
+        "#]].assert_eq(&costs(&example::story(), false));
+    }
+
+    #[test]
     fn colour_changes_no_text() {
         for story in [example::story(), example::unfinished()] {
-            let coloured = render(&story, true);
+            let coloured = render(&story, true) + &costs(&story, true);
             let mut plain = String::new();
             let mut parts = coloured.split("\x1b[");
             plain.push_str(parts.next().unwrap_or_default());
@@ -260,7 +309,7 @@ mod tests {
                 plain.push_str(part.split_once('m').expect("a colour ends with m").1);
             }
             assert_ne!(coloured, plain);
-            assert_eq!(plain, render(&story, false));
+            assert_eq!(plain, render(&story, false) + &costs(&story, false));
         }
     }
 }

@@ -47,6 +47,15 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
+/// `41 MiB of 256`: the unit stands once when it is the same.
+#[must_use]
+pub(super) fn bytes_of(number: u64, max: u64) -> String {
+    let (number, max) = (bytes(number), bytes(max));
+    let unit = number.find(' ').map_or("", |at| &number[at..]);
+    let max = max.strip_suffix(unit).unwrap_or(&max);
+    format!("{number} of {max}")
+}
+
 fn tenths_of(number: u64, unit: u64) -> u64 {
     u64::try_from((u128::from(number) * 10 + u128::from(unit) / 2) / u128::from(unit))
         .unwrap_or(u64::MAX)
@@ -127,6 +136,18 @@ mod tests {
             (u64::MAX, "16 EiB"),
         ] {
             assert_eq!(bytes(number), expect, "{number}");
+        }
+    }
+
+    #[test]
+    fn unit_of_a_limit_stands_once_when_it_is_the_same() {
+        for (number, max, expect) in [
+            (41 << 20, 256 << 20, "41 MiB of 256"),
+            (41 << 20, 1 << 30, "41 MiB of 1 GiB"),
+            (12, 256 << 20, "12 B of 256 MiB"),
+            (12, 100, "12 B of 100"),
+        ] {
+            assert_eq!(bytes_of(number, max), expect);
         }
     }
 

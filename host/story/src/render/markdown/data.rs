@@ -1,10 +1,13 @@
 //! What is known of a node's data as Markdown: operations, columns, sample, files.
 
 use super::{Align, Document, Table, digest, quarantine};
-use crate::event::{Column, FileFact, GuestNote, Ledger, NodeFacts, OperationFact, Sample};
+use crate::event::{
+    Column, FileFact, GuestNote, INSTANCES_LISTED_MAX, InstanceFact, NodeFacts, OperationFact,
+    Sample,
+};
 use crate::render::escape::{Inline, fence};
 use crate::render::json::escape_hidden;
-use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, words};
+use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words};
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
@@ -47,21 +50,99 @@ fn operations(operations: &[OperationFact], document: &mut Document) {
             Inline::text(&words::thousands(ledger.rows_in)),
             Inline::text(&words::thousands(ledger.rows_out)),
             Inline::text(&words::duration_ns(ledger.guest_cpu_ns)),
-            Inline::text(&memory(ledger)),
+            Inline::text(&costs::memory(ledger)),
         ]);
     }
     document.line("#### Operations");
     document.block(&table.to_string());
+    boundary(operations, document);
     for (at, fact) in operations.iter().enumerate() {
+        instances(at, fact, document);
         step_details(at, fact, document);
     }
 }
 
-fn memory(ledger: &Ledger) -> String {
-    let peak = words::bytes(ledger.memory_bytes_peak);
-    match ledger.memory_bytes_max {
-        0 => peak,
-        max => format!("{peak} of {}", words::bytes(max)),
+/// What the sandbox cost besides the guest's own work, and what crossed its border.
+fn boundary(operations: &[OperationFact], document: &mut Document) {
+    let metered = operations.iter().any(|fact| fact.ledger.work.is_some());
+    let mut headers = vec![
+        ("Step", Align::Right),
+        ("Component", Align::Left),
+        ("Instances", Align::Right),
+        ("Encode", Align::Right),
+        ("Decode", Align::Right),
+        ("Batches in", Align::Right),
+        ("Emits", Align::Right),
+        ("Bytes in", Align::Right),
+        ("Bytes out", Align::Right),
+        ("Growths refused", Align::Right),
+        ("Log lines dropped", Align::Right),
+    ];
+    if metered {
+        headers.push(("Work", Align::Right));
+    }
+    let headers = headers
+        .into_iter()
+        .map(|(name, align)| (Inline::host(name), align));
+    let mut table = Table::with_headers(headers.collect());
+    for (at, fact) in operations.iter().enumerate() {
+        let ledger = &fact.ledger;
+        let mut row = vec![
+            Inline::text(&(at + 1).to_string()),
+            Inline::text(&fact.component.map_or_else(String::new, costs::origin)),
+            Inline::text(&words::thousands(u64::from(ledger.instances))),
+            Inline::text(&words::duration_ns(ledger.encode_cpu_ns)),
+            Inline::text(&words::duration_ns(ledger.decode_cpu_ns)),
+            Inline::text(&words::thousands(ledger.batches_in)),
+            Inline::text(&words::thousands(ledger.emits)),
+            Inline::text(&words::bytes(ledger.bytes_in)),
+            Inline::text(&words::bytes(ledger.bytes_out)),
+            Inline::text(&words::thousands(ledger.growths_refused)),
+            Inline::text(&words::thousands(ledger.log_lines_dropped)),
+        ];
+        if metered {
+            let work = ledger.work.map(words::thousands).unwrap_or_default();
+            row.push(Inline::text(&work));
+        }
+        table.row(row);
+    }
+    document.line("#### Sandbox");
+    document.block(&table.to_string());
+}
+
+fn instances(at: usize, fact: &OperationFact, document: &mut Document) {
+    if fact.instances.is_empty() {
+        return;
+    }
+    let mut table = Table::new([
+        ("Partition", Align::Right),
+        ("Rows in", Align::Right),
+        ("Rows out", Align::Right),
+        ("Bytes in", Align::Right),
+        ("Bytes out", Align::Right),
+        ("Guest CPU", Align::Right),
+        ("Peak guest memory", Align::Right),
+    ]);
+    for InstanceFact { partition, ledger } in fact.instances.iter().take(INSTANCES_LISTED_MAX) {
+        table.row([
+            Inline::text(&(u64::from(*partition) + 1).to_string()),
+            Inline::text(&words::thousands(ledger.rows_in)),
+            Inline::text(&words::thousands(ledger.rows_out)),
+            Inline::text(&words::bytes(ledger.bytes_in)),
+            Inline::text(&words::bytes(ledger.bytes_out)),
+            Inline::text(&words::duration_ns(ledger.guest_cpu_ns)),
+            Inline::text(&costs::memory(ledger)),
+        ]);
+    }
+    document.line(&format!("Instances of step {}:", at + 1));
+    document.block(&table.to_string());
+    let listed = fact.instances.len().min(INSTANCES_LISTED_MAX) as u64;
+    let left_out = u64::from(fact.ledger.instances).saturating_sub(listed);
+    if left_out > 0 {
+        document.line(&format!(
+            "{} left out here.",
+            words::count(left_out, "instance")
+        ));
     }
 }
 

@@ -1,0 +1,133 @@
+//! Every way in which a child can end, played by a shell, has its name, and none keeps the host waiting.
+
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use odibi_sandbox::{CompileLimits, Compiler};
+
+use crate::{Loaded, bombs, load, test};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("each_end_of_a_child_has_its_name", ends_have_names),
+        test("a_child_that_never_ends_is_killed", never_ends),
+        test(
+            "a_child_that_leaves_its_pipes_to_another_is_not_waited_for",
+            left_pipes,
+        ),
+        test("a_program_that_is_not_there_is_named", no_program),
+    ]
+}
+
+/// A shell plays the child.
+fn shell(script: &str, wall_ms_max: u64) -> Loaded {
+    let compiler = Compiler::Child {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), script.into()],
+        limits: CompileLimits {
+            wall_ms_max,
+            artifact_bytes_max: 1 << 20,
+            ..CompileLimits::default()
+        },
+    };
+    load(&bombs::component(&[]), compiler, None)
+}
+
+#[track_caller]
+fn check(script: &str, code: &str, word: &str) {
+    let loaded = shell(script, 20_000);
+    assert_eq!(loaded.end(), code, "`{script}`: {}", loaded.text());
+    assert!(
+        loaded.text().contains(word),
+        "`{word}` is not in: {}",
+        loaded.text()
+    );
+    assert!(loaded.text().contains("plugin `bomb`"), "{}", loaded.text());
+}
+
+fn ends_have_names() {
+    check("kill -XCPU $$", "limit/compile-cpu", "30 s");
+    check(
+        "echo memory allocation of 9 bytes failed >&2; kill -ABRT $$",
+        "limit/compile-memory",
+        "4294967296",
+    );
+    check(
+        "echo The global thread pool has not been initialized >&2; exit 101",
+        "limit/compile-memory",
+        "memory",
+    );
+    check("cat /dev/zero", "limit/compile-output", "1048576");
+    check("kill -SEGV $$", "plugin/compiler-crashed", "SIGSEGV");
+    check(
+        "echo stack overflow >&2; kill -ABRT $$",
+        "plugin/compiler-crashed",
+        "stack overflow",
+    );
+    check("kill -KILL $$", "plugin/compiler-crashed", "out of memory");
+    check(
+        "echo panicked at x.rs >&2; exit 101",
+        "plugin/compiler-crashed",
+        "panicked at x.rs",
+    );
+    check("exit 0", "plugin/compiler-crashed", "exit status: 0");
+    check(
+        "echo not machine code",
+        "plugin/compiler-crashed",
+        "machine code",
+    );
+    check(
+        "echo bad magic >&2; exit 10",
+        "plugin/compile-failed",
+        "bad magic",
+    );
+    check(
+        "echo other settings >&2; exit 11",
+        "resources/compiler",
+        "other settings",
+    );
+    check("kill -INT $$", "run/cancelled", "interrupted");
+    // One that does not listen, and one that talks all the time.
+    check("exec 0<&-; exit 10", "plugin/compile-failed", "compiled");
+    check(
+        "yes >&2 & p=$!; sleep 0.2; kill $p; exit 10",
+        "plugin/compile-failed",
+        "y y y",
+    );
+}
+
+fn never_ends() {
+    for script in [
+        "exec sleep 1000",
+        "exec sleep 1000 0<&- 1<&- 2<&-",
+        "trap '' TERM INT; while :; do :; done",
+        "yes >&2",
+    ] {
+        let loaded = shell(script, 300);
+        assert_eq!(
+            loaded.end(),
+            "limit/compile-wall",
+            "`{script}`: {}",
+            loaded.text()
+        );
+        let took = loaded.compiled.unwrap();
+        assert!(took.as_millis() < 2_300, "`{script}` took {took:?}");
+    }
+}
+
+fn left_pipes() {
+    let loaded = shell("sleep 30 & exit 0", 60_000);
+    assert_eq!(loaded.end(), "plugin/compiler-crashed", "{}", loaded.text());
+    let took = loaded.compiled.unwrap();
+    assert!(took.as_secs() < 10, "waited {took:?}");
+}
+
+fn no_program() {
+    let compiler = Compiler::Child {
+        program: PathBuf::from("/nonexistent/odibi"),
+        args: vec![],
+        limits: CompileLimits::default(),
+    };
+    let loaded = load(&bombs::component(&[]), compiler, None);
+    assert_eq!(loaded.end(), "resources/compiler", "{}", loaded.text());
+}

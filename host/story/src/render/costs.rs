@@ -1,0 +1,75 @@
+//! What a step cost, in words: memory, time, the border of the sandbox.
+
+use super::words;
+use crate::event::{ComponentOrigin, Ledger, OperationFact};
+
+/// `41 MiB of 256`
+pub(super) fn memory(ledger: &Ledger) -> String {
+    match ledger.memory_bytes_max {
+        0 => words::bytes(ledger.memory_bytes_peak),
+        max => words::bytes_of(ledger.memory_bytes_peak, max),
+    }
+}
+
+/// `compiled in 1.24 s`
+pub(super) fn origin(origin: ComponentOrigin) -> String {
+    match origin {
+        ComponentOrigin::Compiled { compile_ms } => {
+            format!("compiled in {}", words::duration(compile_ms))
+        }
+        ComponentOrigin::Stored => "from the store".to_owned(),
+        ComponentOrigin::Loaded => "in memory".to_owned(),
+    }
+}
+
+/// The costs of a step as lines: what it took, and what crossed the border. What did not happen is not told.
+pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
+    let ledger = &fact.ledger;
+    let mut took = vec![
+        format!("peak {}", memory(ledger)),
+        format!("guest {}", words::duration_ns(ledger.guest_cpu_ns)),
+        format!("encode {}", words::duration_ns(ledger.encode_cpu_ns)),
+        format!("decode {}", words::duration_ns(ledger.decode_cpu_ns)),
+        words::count(u64::from(ledger.instances), "instance"),
+    ];
+    took.extend(
+        fact.component
+            .map(|component| format!("component {}", origin(component))),
+    );
+    took.extend(
+        ledger
+            .work
+            .map(|work| format!("work {}", words::thousands(work))),
+    );
+    let mut crossed = vec![
+        format!(
+            "in {}, {}, {}",
+            words::count(ledger.rows_in, "row"),
+            words::bytes(ledger.bytes_in),
+            // The plural of `batch` takes more than an `s`.
+            match ledger.batches_in {
+                1 => "1 batch".to_owned(),
+                batches => format!("{} batches", words::thousands(batches)),
+            },
+        ),
+        format!(
+            "out {}, {}, {}",
+            words::count(ledger.rows_out, "row"),
+            words::bytes(ledger.bytes_out),
+            words::count(ledger.emits, "emit"),
+        ),
+    ];
+    if ledger.growths_refused > 0 {
+        crossed.push(format!(
+            "{} refused",
+            words::count(ledger.growths_refused, "growth")
+        ));
+    }
+    if ledger.log_lines_dropped > 0 {
+        crossed.push(format!(
+            "{} dropped",
+            words::count(ledger.log_lines_dropped, "log line")
+        ));
+    }
+    vec![took.join(", "), crossed.join("; ")]
+}

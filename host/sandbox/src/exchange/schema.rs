@@ -33,16 +33,39 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<Schema, Failure> {
         .iter()
         .map(|f| reader.field(f, 0))
         .collect::<Result<_, _>>()?;
-    let mut names = BTreeSet::new();
-    for field in &fields {
-        if !names.insert(field.name().as_str()) {
-            return Err(broken(
-                "schema",
-                format!("a planned schema names a column twice: `{}`", field.name()),
-            ));
-        }
+    if let Some(name) = named_twice(&fields) {
+        return Err(broken(
+            "schema",
+            format!("a planned schema names a column twice: `{name}`"),
+        ));
     }
     Ok(Schema::new(fields))
+}
+
+/// A name that two columns share, or two fields of one struct at any depth.
+fn named_twice(fields: &Fields) -> Option<&str> {
+    let mut names = BTreeSet::new();
+    fields.iter().find_map(|field| {
+        if !names.insert(field.name().as_str()) {
+            return Some(field.name().as_str());
+        }
+        inside_twice(field.data_type())
+    })
+}
+
+fn inside_twice(data_type: &DataType) -> Option<&str> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other types hold no fields"
+    )]
+    match data_type {
+        DataType::Struct(fields) => named_twice(fields),
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::FixedSizeList(f, _)
+        | DataType::Map(f, _) => inside_twice(f.data_type()),
+        _ => None,
+    }
 }
 
 /// A schema as it crosses: one encapsulated Schema message, without metadata.
@@ -179,10 +202,7 @@ impl Reader<'_> {
 fn nested(field: arrow_ipc::Field<'_>, children: Vec<Arc<Field>>) -> Option<DataType> {
     let only = (children.len() == 1).then(|| Arc::clone(&children[0]));
     match field.type_type() {
-        Type::Struct_ => {
-            let names: BTreeSet<&str> = children.iter().map(|f| f.name().as_str()).collect();
-            (names.len() == children.len()).then(|| DataType::Struct(children.into()))
-        }
+        Type::Struct_ => Some(DataType::Struct(children.into())),
         Type::List => Some(DataType::List(only?)),
         Type::LargeList => Some(DataType::LargeList(only?)),
         Type::FixedSizeList => {
@@ -421,6 +441,13 @@ mod tests {
             "contract/schema",
             "control",
         );
+        let inside = DataType::Struct(vec![column("a"), column("a")].into());
+        refused(
+            &Schema::new(vec![Field::new("s", inside, true)]),
+            &limits,
+            "contract/schema",
+            "twice",
+        );
         let mut deep = DataType::Int8;
         for _ in 0..3 {
             deep = DataType::List(Arc::new(Field::new("item", deep, true)));
@@ -449,7 +476,6 @@ mod tests {
         let limits = Limits::default();
         let item = |t| Arc::new(Field::new("item", t, true));
         let zone = |z: &str| DataType::Timestamp(TimeUnit::Second, Some(z.into()));
-        let twice = Field::new("a", DataType::Int8, true);
         let word = |value| DataType::Dictionary(Box::new(DataType::Int8), Box::new(value));
         for bad in [
             zone("nowhere"),
@@ -460,7 +486,6 @@ mod tests {
             DataType::FixedSizeBinary(i32::MAX),
             DataType::FixedSizeList(item(DataType::Int8), 0),
             DataType::FixedSizeList(item(DataType::Int8), i32::MAX),
-            DataType::Struct(vec![twice.clone(), twice].into()),
             DataType::ListView(item(DataType::Int8)),
             DataType::RunEndEncoded(
                 Arc::new(Field::new("run_ends", DataType::Int32, false)),

@@ -1,5 +1,6 @@
 //! An honest component through the child and the store: once, by many at the same time, and when there is no room.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
@@ -28,7 +29,10 @@ fn component() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile/Cargo.toml");
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
+        // The same folder as in the other tests, so that it is built once; see there.
+        let checkout = BuildHasherDefault::<DefaultHasher>::default().hash_one(&manifest);
+        let target =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{checkout:016x}"));
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
             .arg("--manifest-path")

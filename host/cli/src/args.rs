@@ -143,9 +143,10 @@ pub(crate) struct Run {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..))]
-    pub memory: u64,
+    /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins
+    /// [default: 512, or 64 for each processor].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
+    pub memory: Option<u64>,
     /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<jiff::Timestamp>,

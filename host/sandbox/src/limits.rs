@@ -289,6 +289,8 @@ pub(crate) struct Limiter {
     table_elements_max: u64,
     instances_max: usize,
     memory_bytes: u64,
+    /// The last growth that was allowed, until it is known to have happened.
+    growing_bytes: u64,
     /// Highest total of linear memory.
     pub(crate) memory_bytes_peak: u64,
     /// Growths refused so far.
@@ -305,6 +307,7 @@ impl Limiter {
             table_elements_max: limits.table_elements_max,
             instances_max: limits.instances_max,
             memory_bytes: 0,
+            growing_bytes: 0,
             memory_bytes_peak: 0,
             refusals: 0,
             refused: None,
@@ -345,7 +348,7 @@ fn out_of_budget(refused: Refused) -> Failure {
     );
     Failure::new(FailureClass::Limit, "limit/run-memory", message)
         .of_limit("run-memory", refused.bytes_max, refused.asked)
-        .hint("give the run more with `--memory`, or run fewer nodes at once with `--workers`")
+        .hint("give the run more with `--memory`; fewer nodes at once, with `--workers`, need less")
 }
 
 impl ResourceLimiter for Limiter {
@@ -356,6 +359,7 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current) as u64;
+        self.growing_bytes = 0;
         let (total, limit) = (self.memory_bytes + more, self.memory_bytes_max);
         if total > limit {
             self.refuse(|| exceeded("guest-memory", limit, total));
@@ -366,8 +370,17 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         self.memory_bytes = total;
+        self.growing_bytes = more;
         self.memory_bytes_peak = self.memory_bytes_peak.max(total);
         Ok(true)
+    }
+
+    /// Wasmtime asks before it looks at the memory's own maximum.
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        let more = std::mem::take(&mut self.growing_bytes);
+        self.memory_bytes -= more;
+        self.budget.give_back(Holder::Guests, more);
+        Ok(())
     }
 
     fn table_growing(
@@ -439,6 +452,25 @@ mod tests {
         assert!(other.memory_growing(0, 100, None).is_ok_and(|ok| ok));
         drop(other);
         assert_eq!(budget.held(Holder::Guests), 0);
+    }
+
+    #[test]
+    fn memory_that_could_not_grow_after_all_is_not_held() {
+        let budget = MemoryBudget::new(100);
+        let mut limiter = Limiter::new(&Limits::default(), budget.clone());
+        assert!(limiter.memory_growing(0, 10, None).is_ok_and(|ok| ok));
+        assert!(limiter.memory_growing(10, 90, Some(10)).is_ok_and(|ok| ok));
+        for _ in 0..2 {
+            assert!(
+                limiter
+                    .memory_grow_failed(wasmtime::format_err!("no"))
+                    .is_ok()
+            );
+            assert_eq!(
+                (budget.held(Holder::Guests), limiter.memory_bytes),
+                (10, 10)
+            );
+        }
     }
 
     #[test]

@@ -58,20 +58,17 @@ impl Operation for Found {
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {
-        // No time and no seed: the same question must get the same answer.
-        let mut running = Running::start(
-            &self.loaded.ready,
-            Logical::default(),
-            Cancel::default(),
-            MemoryBudget::default(),
-        )?;
-        let offered = inputs
-            .iter()
-            .map(|s| schema::write(s))
-            .collect::<Result<Vec<_>, _>>()?;
-        let answer = running.plan((self.name.clone(), params.to_string(), offered))?;
-        let plan = answer.map_err(|failure| of_guest(failure, running.guest()))?;
-        checked(plan, params, inputs, &self.loaded.ready.limits)
+        self.plan_in(params, inputs, Cancel::default(), MemoryBudget::default())
+    }
+
+    fn plan_within(
+        &self,
+        params: &Value,
+        inputs: &[SchemaRef],
+        context: &SessionContext,
+    ) -> Result<OperationPlan, Failure> {
+        let (cancel, memory) = (context.cancel.clone(), context.memory.clone());
+        self.plan_in(params, inputs, cancel, memory)
     }
 
     fn open(
@@ -84,6 +81,24 @@ impl Operation for Found {
 }
 
 impl Found {
+    fn plan_in(
+        &self,
+        params: &Value,
+        inputs: &[SchemaRef],
+        cancel: Cancel,
+        memory: MemoryBudget,
+    ) -> Result<OperationPlan, Failure> {
+        // No time and no seed: the same question must get the same answer.
+        let mut running = Running::start(&self.loaded.ready, Logical::default(), cancel, memory)?;
+        let offered = inputs
+            .iter()
+            .map(|s| schema::write(s))
+            .collect::<Result<Vec<_>, _>>()?;
+        let answer = running.plan((self.name.clone(), params.to_string(), offered))?;
+        let plan = answer.map_err(|failure| of_guest(failure, running.guest()))?;
+        checked(plan, params, inputs, &self.loaded.ready.limits)
+    }
+
     /// Opens a session whose guest gets this seed.
     pub(crate) fn open_seeded(
         &self,

@@ -60,7 +60,14 @@ impl Open {
         if let Some(breach) = guest.outlet.as_deref_mut().and_then(|o| o.breach.take()) {
             return Err(breach);
         }
-        answer.map_err(|failure| of_guest(failure, guest))
+        answer.map_err(|failure| {
+            let own = of_guest(failure, guest);
+            // A guest that could not get memory from the run may say so in words of its own: that is not about its rows.
+            match guest.limiter.failure() {
+                Some(limit) if limit.code == "limit/run-memory" => limit.cause(own.message),
+                _ => own,
+            }
+        })
     }
 
     /// One call on the data path: opens the way out, calls, takes what was emitted.

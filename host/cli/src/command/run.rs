@@ -95,7 +95,7 @@ fn execute(
     let engine = Arc::new(DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
-        memory_bytes_max: run.memory * 1024 * 1024,
+        memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
         instances_max: if run.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
@@ -194,6 +194,11 @@ impl Recorded {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Each processor may hold an instance of every step that runs.
+fn memory_mib(processors: usize) -> u64 {
+    512.max(64 * processors as u64)
 }
 
 fn runtime(processors: usize) -> std::io::Result<Runtime> {

@@ -201,7 +201,11 @@ impl ArtifactStore {
         let old = newest.and_then(|newest| newest.checked_sub(LEFT_BEHIND_AGE));
         for (modified, path) in &files {
             let belongs = path.ends_with("key") || seals.contains(&path.with_extension("seal"));
-            if !belongs && old.is_some_and(|old| *modified < old) {
+            // Nothing that the store did not write, whoever chose this directory for it.
+            let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes);
+            let ours = path.extension().is_some_and(|x| x == "cwasm")
+                || name.is_some_and(|name| name.starts_with(b".tmp"));
+            if ours && !belongs && old.is_some_and(|old| *modified < old) {
                 let _ = fs::remove_file(path);
             }
         }

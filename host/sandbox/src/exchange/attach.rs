@@ -15,7 +15,7 @@ use odibi_story::failure::{Failure, FailureClass};
 
 use super::decode::mismatch;
 use super::schema::same_type;
-use super::{broken, layout};
+use super::{broken, layout, values};
 use crate::limits::{Limits, exceeded};
 
 /// How emitted rows relate to the batch being processed, checked.
@@ -77,10 +77,11 @@ impl Rows {
     }
 }
 
-/// Builds a whole output batch from the emitted columns and the passed ones.
+/// Builds a whole output batch from the emitted columns and the passed ones. Says as well how many bytes of the host's own
+/// columns were copied for it.
 ///
 /// # Errors
-/// `contract/port` when a passed column belongs to another port, `contract/schema`, `limit/output`.
+/// `contract/port` when a passed column belongs to another port, `contract/schema`, `limit/output`, `limit/batch-output`.
 pub(crate) fn attach(
     plan: &OperationPlan,
     emitted: Option<&RecordBatch>,
@@ -88,12 +89,12 @@ pub(crate) fn attach(
     port: usize,
     input: &RecordBatch,
     limits: &Limits,
-) -> Result<RecordBatch, Failure> {
+) -> Result<(RecordBatch, u64), Failure> {
     let gather = Gather::new(rows, input.num_rows());
     let mut emitted = emitted.map_or(&[][..], RecordBatch::columns).iter();
-    let mut gathered_bytes = 0;
+    let (mut gathered_bytes, mut written_out_bytes) = (0, 0);
     let mut columns = Vec::with_capacity(plan.pass_through.len());
-    for passed in &plan.pass_through {
+    for (passed, field) in plan.pass_through.iter().zip(plan.output.fields()) {
         let column = match passed {
             None => emitted.next().map(Arc::clone),
             Some((from, _)) if *from != port => {
@@ -112,7 +113,12 @@ pub(crate) fn attach(
                             gathered_bytes,
                         ));
                     }
-                    Some(gather.column(column).map_err(|e| internal(&e))?)
+                    let gathered = gather.column(column).map_err(|e| internal(&e))?;
+                    if let Gather::Take(_, _) = gather {
+                        written_out_bytes =
+                            values::written_out(field, &gathered, written_out_bytes, limits)?;
+                    }
+                    Some(gathered)
                 }
                 None => None,
             },
@@ -121,7 +127,8 @@ pub(crate) fn attach(
             column.ok_or_else(|| broken("schema", "an emitted batch lacks planned columns"))?,
         );
     }
-    whole(plan, columns, rows.len(input.num_rows()))
+    let batch = whole(plan, columns, rows.len(input.num_rows()))?;
+    Ok((batch, gathered_bytes))
 }
 
 /// A batch of the planned output schema.
@@ -210,11 +217,13 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Bytes that the gathered column will take, where that can be more than the column has: a guest may pick one
-    /// large row a million times.
+    /// Bytes that the gathered column will take; what is not copied takes none. That can be more than the column has: a
+    /// guest may pick one large row a million times.
     fn bytes(&self, column: &ArrayRef) -> u64 {
         match self {
-            Self::Same | Self::Stretch(_, _) | Self::Mask(_) => 0,
+            Self::Same | Self::Stretch(_, _) => 0,
+            // At most all of it.
+            Self::Mask(_) => column.to_data().get_slice_memory_size().unwrap_or(0) as u64,
             Self::Take(picked, _) => {
                 let data = column.to_data();
                 match layout::bits(column.data_type()) {
@@ -374,7 +383,7 @@ mod tests {
             vec![3, 3, 0],
         ] {
             let rows = Rows::picked(picked.clone(), 4).unwrap();
-            let got = attach(&plan, None, &rows, 0, &input, &Limits::default()).unwrap();
+            let (got, _) = attach(&plan, None, &rows, 0, &input, &Limits::default()).unwrap();
             let indices = UInt32Array::from(picked);
             let expect: Vec<ArrayRef> = input
                 .columns()
@@ -409,6 +418,31 @@ mod tests {
         let rows = Rows::picked(vec![2; 5_000], 4).unwrap();
         let failure = attach(&plan(&input), None, &rows, 0, &input, &limits).unwrap_err();
         assert_eq!(failure.code, "limit/output");
+    }
+
+    #[test]
+    fn one_large_word_picked_often_is_stopped_although_only_keys_are_copied() {
+        let word = "x".repeat(100);
+        let words: arrow_array::DictionaryArray<arrow_array::types::Int8Type> =
+            [word.as_str(), "y"].into_iter().collect();
+        let views = arrow_array::StringViewArray::from(vec![word.as_str(), "y"]);
+        let limits = Limits {
+            gathered_bytes_max: 10_000,
+            ..Limits::default()
+        };
+        for column in [Arc::new(words) as ArrayRef, Arc::new(views)] {
+            let input = RecordBatch::try_from_iter([("c", column)]).unwrap();
+            let plan = OperationPlan {
+                pass_through: vec![Some((0, 0))],
+                ..plan(&input)
+            };
+            let pick = |row| {
+                let rows = Rows::picked(vec![row; 200], 2).unwrap();
+                attach(&plan, None, &rows, 0, &input, &limits).map_err(|f| f.code)
+            };
+            assert_eq!(pick(0).unwrap_err(), "limit/batch-output");
+            assert!(pick(1).is_ok());
+        }
     }
 
     #[test]

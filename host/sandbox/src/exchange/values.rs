@@ -28,6 +28,7 @@ const TIME_SECONDS_MAX: i64 = 8_000_000_000_000;
 pub(crate) fn check(batch: &RecordBatch, limits: &Limits) -> Result<(), Failure> {
     let mut walk = Walk {
         column: "",
+        own: false,
         expanded_bytes: 0,
         limits,
     };
@@ -45,14 +46,38 @@ pub(crate) fn check(batch: &RecordBatch, limits: &Limits) -> Result<(), Failure>
 pub(crate) fn dictionary(values: &ArrayRef, limits: &Limits) -> Result<(), Failure> {
     let mut walk = Walk {
         column: "of a dictionary",
+        own: false,
         expanded_bytes: 0,
         limits,
     };
     walk.scalars(values.as_ref())
 }
 
+/// Counts what the host's own rows come to when each value is written out where it stands, dictionaries and views included:
+/// a guest may pick a row with one large value millions of times. Returns `so_far` and that.
+///
+/// # Errors
+/// `limit/batch-output`.
+pub(crate) fn written_out(
+    field: &Field,
+    column: &ArrayRef,
+    so_far: u64,
+    limits: &Limits,
+) -> Result<u64, Failure> {
+    let mut walk = Walk {
+        column: field.name(),
+        own: true,
+        expanded_bytes: so_far,
+        limits,
+    };
+    walk.array(field, column.as_ref(), None)?;
+    Ok(walk.expanded_bytes)
+}
+
 struct Walk<'a> {
     column: &'a str,
+    /// The host's own values: there are nulls and times where there are.
+    own: bool,
     /// Bytes of this batch if each value were written out where it stands.
     expanded_bytes: u64,
     limits: &'a Limits,
@@ -105,7 +130,8 @@ impl Walk<'_> {
         parent: Option<&NullBuffer>,
     ) -> Result<(), Failure> {
         let column = array.as_any_dictionary();
-        if !field.is_nullable()
+        if !self.own
+            && !field.is_nullable()
             && let Some(nulls) = array.logical_nulls().filter(|n| n.null_count() > 0)
             && !parent.is_some_and(|parent| parent.contains(&nulls))
         {
@@ -154,10 +180,6 @@ impl Walk<'_> {
             reason = "all values of all other types will do"
         )]
         let fits = match array.data_type() {
-            DataType::Decimal32(p, _) => return self.decimals::<Decimal32Type>(array, *p),
-            DataType::Decimal64(p, _) => return self.decimals::<Decimal64Type>(array, *p),
-            DataType::Decimal128(p, _) => return self.decimals::<Decimal128Type>(array, *p),
-            DataType::Decimal256(p, _) => return self.decimals::<Decimal256Type>(array, *p),
             DataType::Utf8View => {
                 let views = array.as_string_view().views();
                 return self.expand(viewed_bytes(views));
@@ -166,6 +188,11 @@ impl Walk<'_> {
                 let views = array.as_binary_view().views();
                 return self.expand(viewed_bytes(views));
             }
+            _ if self.own => true,
+            DataType::Decimal32(p, _) => return self.decimals::<Decimal32Type>(array, *p),
+            DataType::Decimal64(p, _) => return self.decimals::<Decimal64Type>(array, *p),
+            DataType::Decimal128(p, _) => return self.decimals::<Decimal128Type>(array, *p),
+            DataType::Decimal256(p, _) => return self.decimals::<Decimal256Type>(array, *p),
             DataType::Date32 => {
                 let most = TIME_SECONDS_MAX / DAY_SECONDS;
                 within::<Date32Type>(array, (-most, most))

@@ -118,7 +118,7 @@ impl Outlet {
                 format!("the plugin emitted to an output it does not have: {port}"),
             )));
         }
-        let batch = match (&self.phase, origin) {
+        let (batch, gathered_bytes) = match (&self.phase, origin) {
             (Phase::Closed, _) => {
                 return Err(Taken::Misuse(broken(
                     "port",
@@ -127,7 +127,8 @@ impl Outlet {
             }
             (_, Origin::Fresh) => {
                 let decoded = self.fresh.decode(bytes, limits)?;
-                whole(&self.plan, decoded.columns().to_vec(), decoded.num_rows())?
+                let columns = decoded.columns().to_vec();
+                (whole(&self.plan, columns, decoded.num_rows())?, 0)
             }
             (Phase::Ending, Origin::SameRows | Origin::Picked(_)) => {
                 let why = "the plugin emitted rows of an input batch when none was being processed";
@@ -163,6 +164,11 @@ impl Outlet {
                 attach(&self.plan, decoded.as_ref(), &rows, *port, input, limits)?
             }
         };
+        // What a guest has the host copy is held as much as what it sends.
+        self.call_bytes = self.call_bytes.saturating_add(gathered_bytes);
+        if self.call_bytes > limits.call_output_bytes_max {
+            return Err(exceeded("output", limits.call_output_bytes_max, self.call_bytes).into());
+        }
         self.call_rows += batch.num_rows() as u64;
         self.rows += batch.num_rows() as u64;
         if self.call_rows > limits.call_rows_max {

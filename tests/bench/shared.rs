@@ -77,6 +77,7 @@ pub(crate) fn sandbox() -> Sandbox {
         project_dir: PathBuf::from("."),
         first_party: vec![component()],
         plugins: std::collections::BTreeMap::default(),
+        grants: std::collections::BTreeMap::default(),
         limits: Limits::default(),
         on_compile: None,
         capture: None,

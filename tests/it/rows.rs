@@ -202,6 +202,7 @@ fn run_impatiently(directory: &Path) -> Result<NodeFacts, Failure> {
         project_dir: directory.to_owned(),
         first_party: Vec::new(),
         plugins: BTreeMap::from([("evil".to_owned(), "evil.wasm".into())]),
+        grants: std::collections::BTreeMap::default(),
         limits: Limits {
             call_cpu_ms_max: 60,
             ..Limits::default()

@@ -93,8 +93,16 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// Show what a component is, and what it could reach.
+    Inspect(Inspect),
     /// See a recorded failure again.
     Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Component file, or the name of a component that comes with odibi: `columns`, `rows`.
+    pub component: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@ pub const DONE: u8 = 0;
 pub const NODE_FAILED: u8 = 1;
 /// A failure was not seen again when it was replayed.
 pub const NOT_REPRODUCED: u8 = 1;
+/// An inspected component cannot be used as a plugin.
+pub const UNUSABLE: u8 = 1;
 /// The command line was misused.
 pub const USAGE: u8 = 2;
 /// The run could not start: a plugin, a connection, a lock, the state directory.
@@ -22,7 +24,7 @@ pub const TERMINATED: u8 = 143;
 /// Shown at the end of `--help`.
 pub const TABLE: &str = "Exit codes:
     0  done
-    1  a node failed; a recorded failure was not reproduced
+    1  a node failed; a recorded failure was not reproduced; an inspected component cannot be used
     2  the command line was misused
     3  the run could not start (plugin, connection, state directory)
     4  the selection holds no node

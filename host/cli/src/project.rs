@@ -8,6 +8,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
+use odibi_plan::plan::Grants;
 use odibi_plan::{Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
@@ -65,6 +66,7 @@ pub(crate) fn load_for(
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
     let options = Options {
         capture,
+        grants: project_grants(&project),
         ..options(&directory, project_plugins(&project), around, printer)
     };
     let sandbox = if metered {
@@ -270,6 +272,13 @@ fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+fn project_grants(project: &Project) -> BTreeMap<String, Grants> {
+    let plugins = project.plugins.iter();
+    plugins
+        .map(|(name, source)| (name.clone(), source.grants))
+        .collect()
+}
+
 /// A sandbox, or the exit code when there can be none.
 pub(crate) fn sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
     started(Sandbox::new(options), printer)
@@ -327,6 +336,7 @@ pub(crate) fn options(
         project_dir: directory.to_path_buf(),
         first_party,
         plugins,
+        grants: BTreeMap::new(),
         limits: Limits::default(),
         compiler: compiler(around),
         on_compile: Some(Arc::new(notify)),

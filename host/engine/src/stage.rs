@@ -247,6 +247,12 @@ impl NodeAttempt {
             .zip(run.records())
             .map(|((step, operation), record)| OperationFact {
                 operation: operation.identity(),
+                grants: operation
+                    .grants()
+                    .words()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
                 params: step.params.value.clone(),
                 ledger: record.ledger,
                 instances: record.instances,

@@ -1,12 +1,14 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod grants;
 mod params;
 mod races;
 
 use std::collections::BTreeMap;
 
 pub use build::plan;
+pub use grants::Grants;
 
 use crate::diagnostic::Span;
 
@@ -31,6 +33,16 @@ pub struct Plan {
     pub config_digest: String,
     /// Configuration files that took part, as given.
     pub config_files: Vec<String>,
+}
+
+impl Plan {
+    /// What the plugin of an operation is granted: nothing, when it comes with odibi.
+    #[must_use]
+    pub fn grants(&self, operation: &OperationRef) -> Grants {
+        let plugin = operation.plugin.as_ref();
+        let source = plugin.and_then(|plugin| self.plugins.get(plugin));
+        source.map_or_else(Grants::default, |source| source.grants)
+    }
 }
 
 /// One pipeline and the nodes of it that were selected.
@@ -297,6 +309,8 @@ pub struct Story {
 pub struct PluginSource {
     /// Path as written; relative to the directory of the project file.
     pub path: String,
-    /// Where it is written.
+    /// What it is granted.
+    pub grants: Grants,
+    /// Where the path is written.
     pub span: Span,
 }

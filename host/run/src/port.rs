@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use odibi_plan::plan::{OperationRef, PlannedNode};
+use odibi_plan::plan::{Grants, OperationRef, PlannedNode};
 use odibi_story::event::{
     ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity,
 };
@@ -154,6 +154,11 @@ pub trait Operation: Send + Sync {
     /// How its component came to be ready, where that is known.
     fn origin(&self) -> Option<ComponentOrigin> {
         None
+    }
+
+    /// What its plugin was granted. With anything granted, sessions are not deterministic.
+    fn grants(&self) -> Grants {
+        Grants::default()
     }
 
     /// Checks params and infers the output. Pure.

@@ -41,6 +41,16 @@ pub struct ComponentSource {
     pub manifest: Option<String>,
 }
 
+impl ComponentSource {
+    /// Reads a component file. `name` is for messages.
+    ///
+    /// # Errors
+    /// `plugin/missing`, `limit/component`.
+    pub fn read(name: &str, path: &Path) -> Result<Self, Failure> {
+        read_file(name, path)
+    }
+}
+
 /// Compiling takes seconds, so the caller may want to say so.
 #[derive(Debug, Clone)]
 pub enum CompileNotice {

@@ -1,5 +1,6 @@
 //! What a guest may call: our `output`, `report` and `logical`, and a small deterministic WASI for what the Rust
-//! standard library drags in. No files, no network, no clock, no entropy.
+//! standard library drags in. No files, no network, no clock and no
+//! entropy but what the project grants.
 
 pub(crate) mod meter;
 pub(crate) mod output;
@@ -8,6 +9,7 @@ pub(crate) mod wasi;
 
 use std::sync::Arc;
 
+use odibi_plan::plan::Grants;
 use odibi_run::{Cancel, MemoryBudget};
 use odibi_story::failure::Failure;
 use wasmtime::component::Linker;
@@ -37,6 +39,8 @@ pub(crate) struct Guest {
 pub(crate) struct Logical {
     pub(crate) run_time_ms: u64,
     pub(crate) seed: u64,
+    /// Which of the two are real instead.
+    pub(crate) grants: Grants,
 }
 
 impl Guest {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
+use odibi_plan::plan::Grants;
 use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Cancel, InputPlan, Operation, OperationPlan, Session, SessionContext, SortKey, Spread,
@@ -30,6 +31,8 @@ pub(crate) struct Found {
     /// Inside the component.
     pub(crate) name: String,
     origin: ComponentOrigin,
+    /// What its sessions are granted. Planning is granted nothing: the same question must get the same answer.
+    pub(crate) grants: Grants,
 }
 
 impl Found {
@@ -39,6 +42,7 @@ impl Found {
             loaded,
             reference,
             name,
+            grants: Grants::default(),
         }
     }
 }
@@ -55,6 +59,10 @@ impl Operation for Found {
 
     fn origin(&self) -> Option<ComponentOrigin> {
         Some(self.origin)
+    }
+
+    fn grants(&self) -> Grants {
+        self.grants
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {
@@ -107,7 +115,11 @@ impl Found {
         seed: u64,
     ) -> Result<Box<dyn Session>, Failure> {
         let run_time_ms = u64::try_from(context.logical_time.as_millisecond()).unwrap_or(0);
-        let logical = Logical { run_time_ms, seed };
+        let logical = Logical {
+            run_time_ms,
+            seed,
+            grants: self.grants,
+        };
         let mut running = Running::start(
             &self.loaded.ready,
             logical,

@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
-use odibi_plan::plan::OperationRef;
+use odibi_plan::plan::{Grants, OperationRef};
 use odibi_run::port::{Operation as _, OperationPlan, Session};
 use odibi_story::event::{GuestNote, Ledger, OperationIdentity};
 use odibi_story::failure::{Failure, FailureClass};
@@ -117,7 +117,8 @@ impl Sandbox {
             plugin: None,
             name: capsule.header.name.clone(),
         };
-        let found = self.find(&reference)?;
+        let mut found = self.find(&reference)?;
+        found.grants = Grants::from_words(&capsule.header.grants);
         let mut stage = Stage {
             notes: Vec::new(),
             ledger: Ledger::default(),

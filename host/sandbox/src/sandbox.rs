@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use odibi_plan::Manifest;
-use odibi_plan::plan::OperationRef;
+use odibi_plan::plan::{Grants, OperationRef};
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
 use wasmtime::Engine;
@@ -29,6 +29,8 @@ pub struct Options {
     pub first_party: Vec<ComponentSource>,
     /// Component files of the project, by their key in `plugins:`.
     pub plugins: BTreeMap<String, PathBuf>,
+    /// What the project grants them, by the same key. Who is not in it gets nothing.
+    pub grants: BTreeMap<String, Grants>,
     /// What each instance may use.
     pub limits: Limits,
     /// Where components are compiled.
@@ -50,6 +52,7 @@ struct Inner {
     project_dir: PathBuf,
     first_party: Vec<ComponentSource>,
     plugins: BTreeMap<String, PathBuf>,
+    grants: BTreeMap<String, Grants>,
     recorder: Option<Arc<Recorder>>,
     /// One for each component that was asked for. A component is loaded under its own lock, so that two load at once.
     slots: Mutex<HashMap<Key, Slot>>,
@@ -108,6 +111,7 @@ impl Sandbox {
                 project_dir: options.project_dir,
                 first_party: options.first_party,
                 plugins: options.plugins,
+                grants: options.grants,
                 recorder: options.capture.map(Recorder::new).map(Arc::new),
                 slots: Mutex::default(),
             }),
@@ -176,11 +180,10 @@ impl Inner {
         {
             return Err(missing(reference));
         }
-        Ok(Found::new(
-            loaded,
-            reference.to_string(),
-            reference.name.clone(),
-        ))
+        let mut found = Found::new(loaded, reference.to_string(), reference.name.clone());
+        let granted = reference.plugin.as_ref().and_then(|p| self.grants.get(p));
+        found.grants = granted.copied().unwrap_or_default();
+        Ok(found)
     }
 
     fn first_party_with(&self, name: &str) -> Result<Key, Failure> {

@@ -352,6 +352,9 @@ pub enum ComponentOrigin {
 pub struct OperationFact {
     /// The operation.
     pub operation: OperationIdentity,
+    /// What its plugin was granted, as the YAML says it. Empty: its results depend on its input alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Params, as JSON.
     pub params: serde_json::Value,
     /// All instances together.

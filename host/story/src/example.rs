@@ -190,6 +190,7 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             version: "0.1.0".to_owned(),
             digest: "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789".to_owned(),
         },
+        grants: Vec::new(),
         params,
         ledger: Ledger {
             instances: 2,

@@ -70,6 +70,14 @@ fn text(plan: &Plan) -> String {
             }
             for step in &node.steps {
                 let _ = writeln!(text, "    step    {} {}", step.operation, step.params.value);
+                let granted = plan.grants(&step.operation).words();
+                if !granted.is_empty() {
+                    let _ = writeln!(
+                        text,
+                        "    grants  {}, so the result may differ each time",
+                        granted.join(", ")
+                    );
+                }
             }
             if let Some(write) = &node.write {
                 let _ = writeln!(
@@ -140,7 +148,7 @@ fn node_json(plan: &Plan, node: &PlannedNode) -> Value {
         "name": node.name,
         "depends_on": node.depends_on.iter().map(|d| format!("{}.{}", plan.nodes[d.0].pipeline, plan.nodes[d.0].name)).collect::<Vec<_>>(),
         "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
-        "steps": node.steps.iter().map(|s| json!({ "operation": s.operation.to_string(), "params": s.params.value })).collect::<Vec<_>>(),
+        "steps": node.steps.iter().map(|s| json!({ "operation": s.operation.to_string(), "params": s.params.value, "grants": plan.grants(&s.operation).words() })).collect::<Vec<_>>(),
         "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
         "rejects": rejects_json(&node.on_row_error),
     })

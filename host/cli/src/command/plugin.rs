@@ -1,5 +1,6 @@
 //! `odibi plugin …`: a look into components and their failures.
 
+mod inspect;
 mod replay;
 
 use crate::Surroundings;
@@ -8,6 +9,7 @@ use crate::printer::Printer;
 
 pub(crate) fn plugin(command: &PluginCommand, around: &Surroundings, printer: &Printer) -> u8 {
     match command {
+        PluginCommand::Inspect(args) => inspect::inspect(args, around, printer),
         PluginCommand::Replay(args) => replay::replay(args, around, printer),
     }
 }

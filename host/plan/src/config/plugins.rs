@@ -2,16 +2,18 @@
 //!
 //! ```yaml
 //! plugins:
-//!   geo: {path: plugins/geo.wasm}
+//!   geo: {path: plugins/geo.wasm, grants: [clock, entropy]}
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Text;
 use super::connection::key_name;
 use super::reader::Reader;
 use crate::diagnostic::{Diagnostic, codes, quoted};
-use crate::plan::PluginSource;
+use crate::plan::{Grants, PluginSource};
+
+/// Words for what a plugin might have and this version gives to none.
+const NEVER: [&str; 3] = ["files", "network", "environment"];
 
 /// Plugins by the name before the slash in `operation: name/…`, and the names of those that were refused and reported.
 pub(super) fn read_all(
@@ -25,16 +27,10 @@ pub(super) fn read_all(
     for entry in project.named(entry) {
         let name = key_name(context, entry, "plugin").value;
         let subject = format!("plugin {}", quoted(&name));
-        let path = Reader::new(context, &entry.value, entry.key_span, subject).and_then(path);
-        match path {
-            Some(path) => {
-                plugins.insert(
-                    name,
-                    PluginSource {
-                        path: path.value,
-                        span: path.span,
-                    },
-                );
+        let source = Reader::new(context, &entry.value, entry.key_span, subject).and_then(source);
+        match source {
+            Some(source) => {
+                plugins.insert(name, source);
             }
             None => {
                 refused.insert(name);
@@ -44,9 +40,10 @@ pub(super) fn read_all(
     (plugins, refused)
 }
 
-fn path(mut reader: Reader<'_>) -> Option<Text> {
+fn source(mut reader: Reader<'_>) -> Option<PluginSource> {
     let path = reader.required_text("path");
     let path = reader.filled(path, "path");
+    let grants = grants(&mut reader);
     let subject = reader.subject().to_owned();
     let context = reader.context();
     reader.finish_with(&[("file", "path"), ("url", "path")]);
@@ -59,5 +56,42 @@ fn path(mut reader: Reader<'_>) -> Option<Text> {
         context.report(Diagnostic::error(&codes::BAD_PATH, path.span, message));
         return None;
     }
-    Some(path)
+    Some(PluginSource {
+        path: path.value,
+        grants,
+        span: path.span,
+    })
+}
+
+/// A word that cannot be granted is a fault, and grants nothing.
+fn grants(reader: &mut Reader<'_>) -> Grants {
+    let mut grants = Grants::default();
+    for word in reader.texts("grants") {
+        if NEVER.contains(&word.value.as_str()) {
+            let message = format!(
+                "{} cannot be granted {}",
+                reader.subject(),
+                quoted(&word.value)
+            );
+            reader.context().report(
+                Diagnostic::error(&codes::NO_SUCH_GRANT, word.span, message)
+                    .label("no plugin gets this from this version of odibi")
+                    .hint("remove the word; a plugin can be granted `clock` and `entropy`"),
+            );
+            continue;
+        }
+        let words = [("clock", Word::Clock), ("entropy", Word::Entropy)];
+        match reader.choice(&word, "grants", &words, &[]) {
+            Some(Word::Clock) => grants.clock = true,
+            Some(Word::Entropy) => grants.entropy = true,
+            None => {}
+        }
+    }
+    grants
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    Clock,
+    Entropy,
 }

@@ -132,6 +132,11 @@ catalogue! {
          A node that occurs in several pipelines can be selected as `pipeline.node`.";
     TOO_MANY = "config/too-many",
         "So many faults were found that the rest is left out. Mend those shown and check again.";
+    NO_SUCH_GRANT = "config/no-such-grant",
+        "Plugins get their tables and nothing else, unless the project grants more. `clock` lets a plugin tell the real time \
+         and `entropy` gives it real randomness. `files`, `network` and `environment` are words for what a plugin might ask \
+         for one day; this version of odibi gives them to none. A component that imports them is refused. Read the files \
+         with odibi and hand their rows to the plugin as a table.";
     PLUGIN_MISSING = "plugin/missing",
         "The component file of a plugin is not there or cannot be read. Its path is relative to the directory of the \
          project file.";

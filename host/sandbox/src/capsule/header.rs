@@ -28,6 +28,9 @@ pub struct Header {
     /// Where the component lay. Absent for one that comes with odibi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// What the plugin was granted, as the YAML says it. With any, a replay may end otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Params of the step.
     pub params: Value,
     /// The limits it ran under.

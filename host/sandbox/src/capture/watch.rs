@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use odibi_plan::plan::Grants;
 use odibi_run::port::{Appetite, InputPlan, Operation, OperationPlan, Session, SessionContext};
 use odibi_story::event::{ComponentOrigin, GuestNote, Ledger, OperationIdentity};
 use odibi_story::failure::{Failure, FailureClass};
@@ -51,12 +52,14 @@ impl Captured {
     }
 
     fn header(&self, params: &Value, context: &SessionContext, phase: Phase) -> Sketch {
+        let words = self.found.grants.words();
         Sketch(Header {
             format_version: FORMAT_VERSION,
             odibi_version: env!("CARGO_PKG_VERSION").to_owned(),
             operation: self.found.identity(),
             name: self.found.name.clone(),
             path: self.path.clone(),
+            grants: words.into_iter().map(str::to_owned).collect(),
             params: params.clone(),
             limits: self.found.loaded.ready.limits.as_ref().clone(),
             session: SessionOrigin::new(context, seed(context)),
@@ -119,6 +122,10 @@ impl Operation for Captured {
 
     fn origin(&self) -> Option<ComponentOrigin> {
         self.found.origin()
+    }
+
+    fn grants(&self) -> Grants {
+        self.found.grants
     }
 
     fn plan(&self, params: &Value, inputs: &[SchemaRef]) -> Result<OperationPlan, Failure> {

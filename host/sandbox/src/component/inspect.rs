@@ -1,11 +1,122 @@
-//! What is looked at before a component is compiled: is it one, what does it import, what does it export.
+//! What is looked at before a component is compiled: is it one, what does it import, what does it export. Only names are
+//! read, and none of its code runs.
+
+use std::collections::BTreeSet;
 
 use odibi_story::failure::{Failure, FailureClass};
 use wasmparser::{Encoding, Parser, Payload};
 
+use super::{ComponentSource, digest, named};
 use crate::contract;
 use crate::host_api::report::clean;
 use crate::host_api::wasi;
+
+/// What can be told of a component by looking at it.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// SHA-256 of the component, hex.
+    pub digest: String,
+    /// Size of the component.
+    pub bytes: u64,
+    /// The interfaces of `odibi:node` that it exports, with their versions.
+    pub exports: Vec<String>,
+    /// What it imports, in its own order.
+    pub imports: Vec<Import>,
+    /// Why it would not be compiled, if so.
+    pub refusal: Option<Failure>,
+}
+
+/// One import of a component: an upper bound of what it can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Interface and version, fit to be printed.
+    pub name: String,
+    /// What a plugin gets for it.
+    pub answer: Answer,
+}
+
+/// What a plugin gets for an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// odibi's own interface: columns in, columns out, a report.
+    Own,
+    /// A stand-in that reaches nothing; a project can grant the real thing where it is named.
+    StandIn(Option<Reach>),
+    /// odibi's own interface in a version that this odibi does not speak. The component is refused.
+    OtherVersion,
+    /// Nothing: the component is refused.
+    Refused(Reach),
+}
+
+/// What an import would reach outside of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Files.
+    Files,
+    /// The network.
+    Network,
+    /// Environment variables, arguments, the process.
+    Environment,
+    /// The time.
+    Clock,
+    /// Random numbers.
+    Entropy,
+    /// Something that odibi does not know.
+    Unknown,
+}
+
+impl Reach {
+    /// As a person says it, and for what can be granted, as the YAML does.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Network => "network",
+            Self::Environment => "environment",
+            Self::Clock => "clock",
+            Self::Entropy => "entropy",
+            Self::Unknown => "something unknown to odibi",
+        }
+    }
+}
+
+impl Inspection {
+    /// Looks at a component; nothing is compiled and nothing runs.
+    ///
+    /// # Errors
+    /// `plugin/not-a-component`: then there is nothing to tell. Other faults are the [`Inspection::refusal`].
+    pub fn of(source: &ComponentSource) -> Result<Self, Failure> {
+        let names = names(&source.bytes).map_err(|f| named(f, &source.name))?;
+        let own = |export: &&String| export.starts_with("odibi:");
+        Ok(Self {
+            digest: digest(source),
+            bytes: source.bytes.len() as u64,
+            exports: names.exports.iter().filter(own).map(|e| shown(e)).collect(),
+            imports: names.imports.iter().map(|i| import(i)).collect(),
+            refusal: names.refusal().map(|f| named(f, &source.name)),
+        })
+    }
+
+    /// What it asks for and no project can give: the reason to refuse it.
+    #[must_use]
+    pub fn reaches(&self) -> BTreeSet<Reach> {
+        let reach = |import: &Import| match import.answer {
+            Answer::Refused(reach) => Some(reach),
+            Answer::Own | Answer::StandIn(_) | Answer::OtherVersion => None,
+        };
+        self.imports.iter().filter_map(reach).collect()
+    }
+
+    /// What it imports a stand-in for and a project can grant.
+    #[must_use]
+    pub fn grantable(&self) -> BTreeSet<Reach> {
+        let reach = |import: &Import| match import.answer {
+            Answer::StandIn(reach) => reach,
+            Answer::Own | Answer::Refused(_) | Answer::OtherVersion => None,
+        };
+        self.imports.iter().filter_map(reach).collect()
+    }
+}
 
 /// Our own interfaces that a guest may import.
 const OWN: &[&str] = &[
@@ -18,14 +129,7 @@ const OWN: &[&str] = &[
 /// # Errors
 /// `plugin/not-a-component`, `plugin/denied-import`, `plugin/interface-version`.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<(), Failure> {
-    let names = names(bytes)?;
-    for import in &names.imports {
-        check_import(import)?;
-    }
-    for interface in [contract::PLANNING, contract::EXECUTION] {
-        check_export(interface, &names.exports)?;
-    }
-    Ok(())
+    names(bytes)?.refusal().map_or(Ok(()), Err)
 }
 
 #[derive(Debug, Default)]
@@ -80,25 +184,72 @@ fn not_a_component(why: &str) -> Failure {
     .hint("build it for the target `wasm32-wasip2`")
 }
 
-fn check_import(name: &str) -> Result<(), Failure> {
+impl Names {
+    /// Why such a component is not compiled. What it asks for comes before what it lacks.
+    fn refusal(&self) -> Option<Failure> {
+        let imports = self.imports.iter().map(|import| check_import(import));
+        let exports = [contract::PLANNING, contract::EXECUTION];
+        let exports = exports.map(|interface| check_export(interface, &self.exports));
+        imports.chain(exports).find_map(Result::err)
+    }
+}
+
+/// A name that a component chose, fit to be printed.
+fn shown(name: &str) -> String {
+    clean(name, 200)
+}
+
+fn import(name: &str) -> Import {
+    Import {
+        name: shown(name),
+        answer: answer(name),
+    }
+}
+
+/// The allow-list.
+fn answer(name: &str) -> Answer {
     let (interface, version) = split(name);
     if OWN.contains(&interface) {
         return if version.is_some_and(|v| compatible(v, contract::VERSION)) {
-            Ok(())
+            Answer::Own
         } else {
-            Err(other_version(name))
+            Answer::OtherVersion
         };
     }
-    let (major, minor) = wasi::TRACK;
+    let reach = reach(interface);
     let served = wasi::INTERFACES.contains(&interface);
-    if served && version.is_some_and(|v| (v.0, v.1) == (major, minor)) {
-        return Ok(());
+    if served && version.is_some_and(|v| (v.0, v.1) == wasi::TRACK) {
+        let grantable = matches!(reach, Reach::Clock | Reach::Entropy);
+        return Answer::StandIn(grantable.then_some(reach));
     }
-    let name = clean(name, 200);
+    Answer::Refused(reach)
+}
+
+/// For people: whatever is not known by name is refused all the same.
+fn reach(interface: &str) -> Reach {
+    let package = interface.split('/').next().unwrap_or(interface);
+    match package {
+        "wasi:filesystem" | "wasi:blobstore" => Reach::Files,
+        "wasi:sockets" | "wasi:http" | "wasi:tls" => Reach::Network,
+        "wasi:cli" | "wasi:config" => Reach::Environment,
+        "wasi:clocks" => Reach::Clock,
+        "wasi:random" => Reach::Entropy,
+        _ => Reach::Unknown,
+    }
+}
+
+fn check_import(name: &str) -> Result<(), Failure> {
+    match answer(name) {
+        Answer::Own | Answer::StandIn(_) => return Ok(()),
+        Answer::OtherVersion => return Err(other_version(name)),
+        Answer::Refused(_) => {}
+    }
+    let name = shown(name);
     let message = format!("it imports something that is not given to plugins: `{name}`");
     Err(
         Failure::new(FailureClass::Denied, "plugin/denied-import", message)
-            .hint("find the dependency that pulls the import in, and leave it out"),
+            .hint("find the dependency that pulls the import in, and leave it out")
+            .hint("see all that it imports with `odibi plugin inspect FILE`"),
     )
 }
 
@@ -123,7 +274,7 @@ fn check_export(interface: &str, exports: &[String]) -> Result<(), Failure> {
 /// Says both versions.
 fn other_version(found: &str) -> Failure {
     let (major, minor, patch) = contract::VERSION;
-    let found = clean(found, 200);
+    let found = shown(found);
     let message = format!(
         "it was built against another version of the plugin interface: found `{found}`, \
          this odibi speaks `odibi:node@{major}.{minor}.{patch}`"
@@ -193,6 +344,42 @@ mod tests {
         );
         import("wasi:cli/environment2@0.2.6", Err("plugin/denied-import"));
         import("print", Err("plugin/denied-import"));
+    }
+
+    #[test]
+    fn each_import_is_told_what_it_reaches() {
+        use Reach::{Clock, Entropy, Environment, Files, Network, Unknown};
+        let cases = [
+            ("odibi:node/output@0.1.0", Answer::Own),
+            ("odibi:node/output@0.9.0", Answer::OtherVersion),
+            ("wasi:io/streams@0.2.3", Answer::StandIn(None)),
+            ("wasi:cli/environment@0.2.3", Answer::StandIn(None)),
+            ("wasi:clocks/wall-clock@0.2.3", Answer::StandIn(Some(Clock))),
+            (
+                "wasi:random/insecure-seed@0.2.3",
+                Answer::StandIn(Some(Entropy)),
+            ),
+            ("wasi:clocks/wall-clock@0.3.0", Answer::Refused(Clock)),
+            ("wasi:clocks/timezone@0.2.3", Answer::Refused(Clock)),
+            ("wasi:random/random", Answer::Refused(Entropy)),
+            ("wasi:cli/environment@0.3.0", Answer::Refused(Environment)),
+            ("wasi:filesystem/types@0.2.3", Answer::Refused(Files)),
+            ("wasi:filesystem/preopens@0.2.3", Answer::Refused(Files)),
+            ("wasi:sockets/tcp@0.2.3", Answer::Refused(Network)),
+            ("wasi:http/outgoing-handler@0.2.3", Answer::Refused(Network)),
+            ("odibi:node/files@0.1.0", Answer::Refused(Unknown)),
+            ("url=<https://a.example>", Answer::Refused(Unknown)),
+            ("", Answer::Refused(Unknown)),
+        ];
+        for (name, expect) in cases {
+            assert_eq!(answer(name), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_paint_the_terminal() {
+        let made = super::import("wasi:\u{1b}[2Jsneaky/\u{202e}x\r\n");
+        assert!(!made.name.contains(['\u{1b}', '\u{202e}', '\r', '\n']));
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(ClockId::Monotonic)
 }
 
+/// Milliseconds since 1970: what the clock on the wall says.
+pub(crate) fn real_time_ms() -> u64 {
+    clock_ns(ClockId::Realtime) / 1_000_000
+}
+
 fn clock_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -1,9 +1,13 @@
 //! The small WASI 0.2 that the Rust standard library needs to link: empty environment, stdin at its end, stdout and
-//! stderr into the report, logical time, seeded randomness. Deterministic, and nothing in it reaches outside.
+//! stderr into the report, logical time, seeded randomness. Deterministic, and nothing in it reaches outside, but for the
+//! real clock and the real randomness of a plugin that the project grants them.
 
+use odibi_plan::plan::Grants;
+use odibi_story::failure::{Failure, FailureClass};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList};
 
+use super::meter::{monotonic_ns, real_time_ms};
 use super::{Guest, Logical, Stop};
 use crate::limits::exceeded;
 
@@ -35,6 +39,8 @@ const VERSION: &str = "0.2.12";
 
 /// What one write to stdout or stderr may hold, as `check-write` tells the guest.
 const WRITE_BYTES_MAX: u64 = 64 << 10;
+/// What a granted clock is rounded down to: finer time would help to measure what does not belong to the guest.
+const REAL_STEP_NS: u64 = 1_000_000;
 /// How far the monotonic clock moves on at each look.
 const CLOCK_STEP_NS: u64 = 1_000;
 
@@ -49,6 +55,9 @@ type Written = Result<(), StreamError>;
 pub(crate) struct Wasi {
     random: u64,
     monotonic_ns: u64,
+    /// Where the real monotonic clock begins, so that it does not tell how long the machine has been up.
+    start_ns: u64,
+    grants: Grants,
     /// Unfinished lines.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -59,8 +68,28 @@ impl Wasi {
         Self {
             random: logical.seed,
             monotonic_ns: 0,
+            start_ns: monotonic_ns(),
+            grants: logical.grants,
             stdout: Vec::new(),
             stderr: Vec::new(),
+        }
+    }
+
+    /// The monotonic clock: real, or moving on by a step.
+    fn look(&mut self) -> u64 {
+        if self.grants.clock {
+            return coarse(monotonic_ns().saturating_sub(self.start_ns));
+        }
+        self.monotonic_ns = self.monotonic_ns.saturating_add(CLOCK_STEP_NS);
+        self.monotonic_ns
+    }
+
+    /// Eight random bytes: real, or of the seeded stream.
+    fn word(&mut self) -> Result<u64, Stop> {
+        if self.grants.entropy {
+            getrandom::u64().map_err(|e| no_entropy(&e))
+        } else {
+            Ok(self.next_random())
         }
     }
 
@@ -348,7 +377,12 @@ fn add_terminals(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 fn add_clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut wall = linker.instance(&versioned("wasi:clocks/wall-clock"))?;
     wall.func_wrap("now", |cx: Cx<'_>, (): ()| {
-        let ms = cx.data().logical.run_time_ms;
+        let logical = cx.data().logical;
+        let ms = if logical.grants.clock {
+            real_time_ms()
+        } else {
+            logical.run_time_ms
+        };
         let nanoseconds = u32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000;
         Ok((Datetime {
             seconds: ms / 1_000,
@@ -364,12 +398,13 @@ fn add_clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
     let mut monotonic = linker.instance(&versioned("wasi:clocks/monotonic-clock"))?;
     monotonic.func_wrap("now", |mut cx: Cx<'_>, (): ()| {
-        let wasi = &mut cx.data_mut().wasi;
-        wasi.monotonic_ns = wasi.monotonic_ns.saturating_add(CLOCK_STEP_NS);
-        Ok((wasi.monotonic_ns,))
+        Ok((cx.data_mut().wasi.look(),))
     })?;
-    monotonic.func_wrap("resolution", |_: Cx<'_>, (): ()| Ok((CLOCK_STEP_NS,)))?;
-    // A sleep takes no time; the clock says that it did.
+    monotonic.func_wrap("resolution", |cx: Cx<'_>, (): ()| {
+        let real = cx.data().logical.grants.clock;
+        Ok((if real { REAL_STEP_NS } else { CLOCK_STEP_NS },))
+    })?;
+    // A sleep takes no time. The logical clock says that it did, the real one does not lie.
     monotonic.func_wrap("subscribe-instant", |mut cx: Cx<'_>, (when,): (u64,)| {
         let wasi = &mut cx.data_mut().wasi;
         wasi.monotonic_ns = wasi.monotonic_ns.max(when);
@@ -399,14 +434,14 @@ fn add_random(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((random_bytes(cx, len)?,))
         })?;
         random.func_wrap(word, |mut cx: Cx<'_>, (): ()| {
-            Ok((cx.data_mut().wasi.next_random(),))
+            Ok((cx.data_mut().wasi.word()?,))
         })?;
     }
     linker
         .instance(&versioned("wasi:random/insecure-seed"))?
         .func_wrap("insecure-seed", |mut cx: Cx<'_>, (): ()| {
             let wasi = &mut cx.data_mut().wasi;
-            Ok(((wasi.next_random(), wasi.next_random()),))
+            Ok(((wasi.word()?, wasi.word()?),))
         })
 }
 
@@ -417,8 +452,24 @@ fn random_bytes(mut cx: Cx<'_>, len: u64) -> Result<Vec<u8>, Stop> {
     }
     let len = usize::try_from(len).unwrap_or(0);
     let wasi = &mut cx.data_mut().wasi;
+    if wasi.grants.entropy {
+        let mut bytes = vec![0; len];
+        getrandom::fill(&mut bytes).map_err(|e| no_entropy(&e))?;
+        return Ok(bytes);
+    }
     let words = std::iter::repeat_with(|| wasi.next_random().to_le_bytes());
     Ok(words.flatten().take(len).collect())
+}
+
+fn coarse(ns: u64) -> u64 {
+    ns - ns % REAL_STEP_NS
+}
+
+fn no_entropy(why: &getrandom::Error) -> Stop {
+    let message = "this machine gives no random numbers";
+    Failure::new(FailureClass::Internal, "internal/sandbox", message)
+        .cause(why.to_string())
+        .into()
 }
 
 #[cfg(test)]
@@ -440,6 +491,7 @@ mod tests {
             Logical {
                 run_time_ms: 0,
                 seed: 7,
+                grants: Grants::default(),
             },
             Cancel::default(),
             odibi_run::MemoryBudget::default(),

@@ -124,6 +124,7 @@ fn load(bytes: &[u8], compiler: Compiler, store_dir: Option<&Path>) -> Loaded {
         project_dir: ".".into(),
         first_party: vec![source],
         plugins: BTreeMap::new(),
+        grants: std::collections::BTreeMap::default(),
         limits: Limits::default(),
         compiler,
         capture: None,

@@ -60,6 +60,7 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
         project_dir: scratch().to_owned(),
         first_party: vec![hostile],
         plugins,
+        grants: std::collections::BTreeMap::default(),
         limits: limits(call_cpu_ms_max),
         on_compile: None,
         capture: None,

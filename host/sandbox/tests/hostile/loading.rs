@@ -128,6 +128,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         project_dir: dir.path().to_owned(),
         first_party: vec![],
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
+        grants: std::collections::BTreeMap::default(),
         limits: limits(),
         compiler: Compiler::InProcess,
         on_compile: None,

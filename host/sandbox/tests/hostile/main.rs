@@ -7,6 +7,7 @@ mod attacks;
 mod canary;
 mod crafted;
 mod gate;
+mod grants;
 mod guest;
 mod honest;
 mod loading;
@@ -57,6 +58,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         project_dir: scratch().to_owned(),
         first_party: vec![source],
         plugins: BTreeMap::new(),
+        grants: std::collections::BTreeMap::default(),
         limits: limits(),
         compiler: Compiler::InProcess,
         on_compile: None,

@@ -118,7 +118,7 @@ built for the target `wasm32-wasip2`, which makes components."
     PLUGIN_DENIED_IMPORT "plugin/denied-import"
 "The component wants to import something that plugins are not given: files, network, processes or anything else outside \
 the world `odibi:node/transform`. A plugin computes over columns and reaches nothing else. Usually a dependency of the \
-plugin pulls the import in; the message names it."
+plugin pulls the import in; the message names it, and `odibi plugin inspect` lists all that it imports."
 
     PLUGIN_INTERFACE_VERSION "plugin/interface-version"
 "The component was built against a version of the plugin interface that this odibi does not speak. Build the plugin again \

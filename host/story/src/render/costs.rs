@@ -22,6 +22,12 @@ pub(super) fn origin(origin: ComponentOrigin) -> String {
     }
 }
 
+/// What a plugin was granted, and what that means for its results.
+pub(super) fn granted(fact: &OperationFact) -> Option<String> {
+    let grants = fact.grants.join(", ");
+    (!grants.is_empty()).then(|| format!("granted {grants}, so its result may differ each time"))
+}
+
 /// The costs of a step as lines: what it took, and what crossed the border. What did not happen is not told.
 pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
     let ledger = &fact.ledger;
@@ -71,5 +77,7 @@ pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
             words::count(ledger.log_lines_dropped, "log line")
         ));
     }
-    vec![took.join(", "), crossed.join("; ")]
+    let mut lines = vec![took.join(", "), crossed.join("; ")];
+    lines.extend(granted(fact));
+    lines
 }

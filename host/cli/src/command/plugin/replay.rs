@@ -80,6 +80,13 @@ fn page(capsule: &Capsule, replayed: &Replayed, verbose: u8) -> String {
         told(header.phase, &header.failure),
         capsule.batches(),
     );
+    if !header.grants.is_empty() {
+        let _ = writeln!(
+            page,
+            "grants     {}, so it may end otherwise each time",
+            plain(&header.grants.join(", "))
+        );
+    }
     for (name, value, default) in unusual_limits(capsule) {
         let _ = writeln!(page, "limit      {name}: {value} (default {default})");
     }
@@ -149,6 +156,7 @@ fn document(capsule: &Capsule, replayed: &Replayed) -> Value {
         "reproduced": replayed.same,
         "exit_code": if replayed.same { exit::DONE } else { exit::NOT_REPRODUCED },
         "operation": header.operation,
+        "grants": header.grants,
         "params": header.params,
         "session": header.session,
         "limits": header.limits,

@@ -44,7 +44,7 @@ fn a_plugin_sees_the_real_time_only_where_the_project_grants_it() {
     assert_eq!(facts.get("grants"), None, "{facts:#}");
     let granted = project(", grants: [clock]");
     let (say, facts) = look(&granted);
-    assert!(say("time") > AS_OF_MS.to_owned(), "{facts:#}");
+    assert!(say("time").as_str() > AS_OF_MS, "{facts:#}");
     assert_eq!(say("logical"), AS_OF_MS);
     assert_eq!(facts["grants"], json!(["clock"]));
 }

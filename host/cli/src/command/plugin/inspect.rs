@@ -49,9 +49,9 @@ pub(crate) fn inspect(args: &Inspect, around: &Surroundings, printer: &Printer) 
 /// what it says is known.
 fn look(args: &Inspect, around: &Surroundings, printer: &Printer) -> Result<Page, Failure> {
     let options = project::options(&around.current_dir, BTreeMap::new(), around, printer);
-    let known = options.first_party.iter();
-    let known = known.filter(|source| args.component == Path::new(&source.name));
-    let known = known.cloned().next();
+    let mut known = options.first_party.iter();
+    let known = known.find(|source| args.component == Path::new(&source.name));
+    let known = known.cloned();
     let first_party = known.is_some();
     let subject = args.component.display().to_string();
     let source = match known {

@@ -18,6 +18,7 @@ use crate::limits::{
     ISOLATION_NAMING_INSTANCES_MAX,
 };
 
+use crate::reason::Reason;
 /// A batch that a step failed on.
 pub(crate) struct Suspect {
     pub(crate) batch: RecordBatch,
@@ -32,7 +33,7 @@ pub(crate) struct Suspect {
 pub(crate) struct Blamed {
     /// Its place in the batch.
     pub(crate) at: usize,
-    pub(crate) failure: Failure,
+    pub(crate) reason: Reason,
 }
 
 /// What the search is for.
@@ -161,7 +162,7 @@ impl Search<'_> {
                 }
                 if let Err(failed) = self.attempt(start, rows)? {
                     if rows == 1 && failed.fresh {
-                        self.blame(start, failed.failure);
+                        self.blame(start, &failed.failure);
                     } else {
                         self.narrow(start, rows)?;
                     }
@@ -170,7 +171,7 @@ impl Search<'_> {
         } else {
             self.found.driven = None;
             if let Err(failed) = self.attempt(start, rows)? {
-                self.blame(start, failed.failure);
+                self.blame(start, &failed.failure);
             }
         }
         if self.found.blamed.len() == blamed && !self.found.enough {
@@ -179,8 +180,9 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn blame(&mut self, at: usize, failure: Failure) {
-        self.found.blamed.push(Blamed { at, failure });
+    fn blame(&mut self, at: usize, failure: &Failure) {
+        let reason = Reason::of(failure);
+        self.found.blamed.push(Blamed { at, reason });
     }
 
     /// Gives a range to the instance that is open, or to a fresh one.

@@ -9,16 +9,17 @@ use arrow_array::RecordBatch;
 use odibi_run::port::Appetite;
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::held::Held;
 use super::node_run::NodeRun;
 use super::session::Driven;
 use super::transform::StepSpec;
 use crate::failure::cancelled;
 use crate::limits::{
-    ISOLATION_BATCH_CPU_NS_MAX, ISOLATION_BATCH_INSTANCES_MAX, ISOLATION_NAMING_CPU_NS_MAX,
-    ISOLATION_NAMING_INSTANCES_MAX,
+    ISOLATION_BATCH_CPU_NS_MAX, ISOLATION_BATCH_INSTANCES_MAX, ISOLATION_BATCH_OUTPUT_BYTES_MAX,
+    ISOLATION_NAMING_CPU_NS_MAX, ISOLATION_NAMING_INSTANCES_MAX,
 };
-
 use crate::reason::Reason;
+
 /// A batch that a step failed on.
 pub(crate) struct Suspect {
     pub(crate) batch: RecordBatch,
@@ -126,6 +127,7 @@ pub(crate) fn search(
         instances_max,
         cpu_ns_max,
         cpu_ns: suspect.cpu_ns,
+        held: Held::beside(&suspect.batch),
         found: Found::default(),
     };
     let halt = search.narrow(0, suspect.batch.num_rows()).err();
@@ -141,6 +143,8 @@ struct Search<'a> {
     instances_max: usize,
     cpu_ns_max: u64,
     cpu_ns: u64,
+    /// Of what the rows gave.
+    held: Held,
     found: Found,
 }
 
@@ -190,7 +194,7 @@ impl Search<'_> {
         if self.run.stopped() || (self.gone)() {
             return Err(Halt::Failed(Box::new(cancelled())));
         }
-        if self.cpu_ns >= self.cpu_ns_max {
+        if self.cpu_ns >= self.cpu_ns_max || self.held.bytes() > ISOLATION_BATCH_OUTPUT_BYTES_MAX {
             return Err(Halt::Costly { start, rows });
         }
         let fresh = self.found.driven.is_none();
@@ -209,6 +213,7 @@ impl Search<'_> {
         match answer {
             Ok((out, appetite)) => {
                 if self.purpose == Purpose::SettingAside {
+                    out.iter().for_each(|batch| self.held.add(batch));
                     self.found.out.extend(out);
                 }
                 self.found.enough = appetite == Appetite::Enough;

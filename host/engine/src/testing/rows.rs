@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, Int64Array, RecordBatch};
 use odibi_run::port::{Appetite, Spread};
 use odibi_story::failure::{Failure, FailureClass};
 
@@ -433,6 +433,32 @@ fn the_search_is_bounded() {
     assert!(failure.causes[0].starts_with("at least "), "{failure:?}");
     assert!(failure.causes.contains(&REASON.to_owned()), "{failure:?}");
     assert_eq!(opened.load(Ordering::Relaxed), 8_193);
+    assert_eq!(house.entries(""), ["a.csv"]);
+}
+
+#[test]
+fn what_the_good_rows_give_is_bounded() {
+    // Never touched, so the memory is not there.
+    const BYTES: usize = 400 * 1024 * 1024;
+    let broad = Fake::map(Spread::PerBatch, |batch| {
+        if holds(batch, &[15]) {
+            return Err(crash());
+        }
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![0; BYTES / 8]));
+        let columns = vec![column.slice(0, batch.num_rows()); 2];
+        more(vec![RecordBatch::try_new(batch.schema(), columns).unwrap()])
+    });
+    let house = house(4_096, 1, broad);
+    house.put("a.csv", numbers(16));
+    let failure = house.run(&plain().quarantine("q")).unwrap_err();
+    assert_eq!(failure.code, "quarantine/too-many", "{failure:?}");
+    assert_eq!(
+        failure.causes,
+        [
+            "the search ended after 3 instances, before rows 15 to 16 of the node's input",
+            REASON
+        ]
+    );
     assert_eq!(house.entries(""), ["a.csv"]);
 }
 

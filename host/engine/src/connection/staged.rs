@@ -105,7 +105,7 @@ impl Staged {
         }
     }
 
-    /// Makes the file visible under its name.
+    /// Makes the file visible under its name. It may be visible even when this fails: see [`Self::is_published`].
     pub(crate) fn publish(&mut self) -> Result<FileFact, Failure> {
         let fact = self.sync()?;
         let name = split(&self.path).1;
@@ -120,7 +120,11 @@ impl Staged {
     }
 }
 
-impl Staged {
+    /// Is it visible?
+    pub(crate) fn is_published(&self) -> bool {
+        self.published
+    }
+
     /// Takes the file back, published or not. For files of which no older version was there.
     pub(crate) fn revoke(self) {
         if self.published {
@@ -297,6 +301,28 @@ mod tests {
         assert_eq!(entries(dir.path()).len(), 3, "{:?}", entries(dir.path()));
         alive.publish().unwrap();
         second.publish().unwrap();
+    #[test]
+    fn rejected_rows_stay_when_the_target_appears_and_its_publishing_fails_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &str, syncs: bool| {
+            let mut staged = Staged::create(root(dir.path()), path).unwrap();
+            if !syncs {
+                // Files in it can be renamed, and it cannot be synced.
+                let flags = OFlags::PATH | OFlags::DIRECTORY;
+                staged.dir = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
+            }
+            staged
+        };
+        let rejected = vec![open("q/1", true), open("q/2", true)];
+        crate::make_visible(rejected, Some(open("t", false))).unwrap_err();
+        assert_eq!(entries(dir.path()), ["q", "t"]);
+        assert_eq!(entries(&dir.path().join("q")), ["1", "2"]);
+
+        let rejected = vec![open("r", true), open("s", false)];
+        crate::make_visible(rejected, Some(open("u", true))).unwrap_err();
+        assert_eq!(entries(dir.path()), ["q", "t"]);
+    }
+
         assert_eq!(entries(dir.path()).len(), 2);
     }
 

@@ -553,6 +553,57 @@ fn rejected_rows_appear_with_the_target_or_not_at_all() {
 }
 
 #[test]
+fn steps_without_rejected_rows_leave_no_directory() {
+    for (first, second) in [(&[][..], &[][..]), (&[], &[5]), (&[2], &[]), (&[2], &[5])] {
+        let at = format!("{first:?} {second:?}");
+        let house = house(4, 2, crashing(Spread::PerBatch, first))
+            .operation("y", crashing(Spread::PerBatch, second));
+        house.put("a.csv", numbers(10));
+        let node = plain().step("y").quarantine("q/of/x");
+        let staged = house.stage(&node).unwrap();
+        house.discard(&staged);
+        assert_eq!(house.entries(""), ["a.csv"], "{at}");
+
+        let staged = house.stage(&node).unwrap();
+        house.put("o.csv/in-the-way", "");
+        house.publish(&staged).unwrap_err();
+        assert_eq!(house.entries(""), ["a.csv", "o.csv"], "{at}");
+        std::fs::remove_dir_all(house.path("o.csv")).unwrap();
+
+        house.run(&node).unwrap();
+        let names = [(first, "run-step-1.csv"), (second, "run-step-2.csv")];
+        let names: Vec<&str> = names
+            .iter()
+            .filter(|(bad, _)| !bad.is_empty())
+            .map(|(_, name)| *name)
+            .collect();
+        assert_eq!(house.entries("q/of/x"), names, "{at}");
+        assert_eq!(
+            house.entries("").contains(&"q".to_owned()),
+            !names.is_empty(),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn what_a_killed_run_has_left_goes_with_the_next_one() {
+    let house = house(4, 2, crashing(Spread::PerBatch, &[5]));
+    house.put("a.csv", numbers(10));
+    let node = plain().quarantine("q");
+    let killed = house.stage_in("one", &node).unwrap();
+    // A copy that nobody has locked, as the end of a process would leave it.
+    let hidden = house.entries("q").concat();
+    let left = hidden.replace(".tmp", "0.tmp");
+    std::fs::copy(house.path("q").join(&hidden), house.path("q").join(&left)).unwrap();
+    house.discard(&killed);
+    assert_eq!(house.entries("q"), [left]);
+    let staged = house.stage_in("two", &node).unwrap();
+    house.publish(&staged).unwrap();
+    assert_eq!(house.entries("q"), ["two-step-1.csv"]);
+}
+
+#[test]
 fn a_quarantine_that_cannot_be_written_fails_before_any_work() {
     let house = house(4, 2, identity(Spread::PerBatch));
     house.put("a.csv", numbers(10));

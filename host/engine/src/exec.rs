@@ -10,6 +10,7 @@
 
 pub(crate) mod blame;
 pub(crate) mod concat;
+pub(crate) mod held;
 pub(crate) mod isolate;
 pub(crate) mod node_run;
 pub(crate) mod ordinal;

@@ -288,20 +288,21 @@ impl Engine for DataEngine {
     }
 }
 
-/// Rejected rows first: when the target appears, what is missing in it has a place already. When anything fails, nothing
-/// has appeared.
+/// Rejected rows first: when the target appears, what is missing in it has a place already. They stay only with a target
+/// that has appeared, which it may have even when this fails.
 fn make_visible(
     mut quarantine: Vec<StagedFile>,
-    file: Option<StagedFile>,
+    mut file: Option<StagedFile>,
 ) -> Result<Option<FileFact>, Failure> {
-    let publish = || {
+    let mut publish = || {
         for rejected in &mut quarantine {
             rejected.publish()?;
         }
-        file.map(|mut file| file.publish()).transpose()
+        file.as_mut().map(StagedFile::publish).transpose()
     };
     let published = publish();
-    if published.is_err() {
+    let appeared = file.as_ref().is_some_and(StagedFile::is_published);
+    if published.is_err() && !appeared {
         quarantine.into_iter().for_each(StagedFile::revoke);
     }
     published

@@ -44,6 +44,8 @@ pub const ISOLATION_NAMING_CPU_NS_MAX: u64 = 10_000_000_000;
 pub const ISOLATION_BATCH_INSTANCES_MAX: usize = 8_192;
 /// Guest CPU time spent on finding the bad rows of one batch for the quarantine.
 pub const ISOLATION_BATCH_CPU_NS_MAX: u64 = 900_000_000_000;
+/// Arrow bytes that the good rows of such a batch give before the search ends: all are held until it is over.
+pub const ISOLATION_BATCH_OUTPUT_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// As [`ISOLATION_BATCH_INSTANCES_MAX`], for one step of a node.
 pub const ISOLATION_STEP_INSTANCES_MAX: u64 = 262_144;
 /// Rows that one step of a node sets aside.

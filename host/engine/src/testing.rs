@@ -296,9 +296,13 @@ impl House {
     }
 
     pub(crate) fn stage(&self, node: &PlannedNode) -> Result<Staged, Failure> {
+        self.stage_in("run", node)
+    }
+
+    pub(crate) fn stage_in(&self, run_id: &str, node: &PlannedNode) -> Result<Staged, Failure> {
         self.block(self.engine.stage(Attempt {
             node,
-            run_id: "run",
+            run_id,
             attempt: 1,
             logical_time: Timestamp::UNIX_EPOCH,
             sample_rows_max: 3,

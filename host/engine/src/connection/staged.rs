@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
@@ -24,19 +25,55 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 /// A file that is not visible yet. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    root: Root,
+    dirs: Arc<Dirs>,
     path: String,
     shown: String,
     dir: OwnedFd,
     hidden: String,
     file: Option<File>,
-    created: Vec<String>,
     published: bool,
+}
+
+/// Where files are staged. Those that share it share the directories made for them: with the last of them, the empty
+/// ones go.
+#[derive(Debug)]
+pub(crate) struct Dirs {
+    root: Root,
+    created: Mutex<Vec<String>>,
+}
+
+impl Dirs {
+    pub(crate) fn below(root: Root) -> Arc<Self> {
+        let created = Mutex::default();
+        Arc::new(Self { root, created })
+    }
+
+    fn make(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        make_dirs(&self.root, path, &mut created)
+    }
+}
+
+impl Drop for Dirs {
+    fn drop(&mut self) {
+        let created = self
+            .created
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        remove_dirs(&self.root, created);
+    }
 }
 
 impl Staged {
     /// Creates the hidden file, and the directories that lead to it.
     pub(crate) fn create(root: Root, path: &str) -> Result<Self, Failure> {
+        Self::create_in(Dirs::below(root), path, split(path).1)
+    }
+
+    /// As [`Self::create`], among other files. Leftovers of the same `sweep_key` in the directory are removed, for files
+    /// whose name is never the same again.
+    pub(crate) fn create_in(dirs: Arc<Dirs>, path: &str, sweep_key: &str) -> Result<Self, Failure> {
+        let root = &dirs.root;
         let shown = root.shown(path);
         if root.is_dir(path) {
             return Err(Failure::new(
@@ -46,36 +83,20 @@ impl Staged {
             )
             .hint("name a file in `path`"));
         }
-        let (dir_path, name) = split(path);
-        let mut created = Vec::new();
-        let dir = match make_dirs(&root, dir_path, &mut created) {
-            Ok(dir) => dir,
-            Err(errno) => {
-                remove_dirs(&root, &created);
-                return Err(root.fault(errno, &shown));
-            }
-        };
-        let stem = hidden_stem(name);
-        sweep(&root, &dir, dir_path, &stem);
-        match new_hidden(&dir, &stem) {
-            Ok((hidden, file)) => {
-                let path = path.to_owned();
-                Ok(Self {
-                    root,
-                    path,
-                    shown,
-                    dir,
-                    hidden,
-                    file: Some(file),
-                    created,
-                    published: false,
-                })
-            }
-            Err(errno) => {
-                remove_dirs(&root, &created);
-                Err(root.fault(errno, &shown))
-            }
-        }
+        let dir_path = split(path).0;
+        let dir = dirs.make(dir_path).map_err(|e| root.fault(e, &shown))?;
+        let stem = hidden_stem(sweep_key);
+        sweep(root, &dir, dir_path, &stem);
+        let (hidden, file) = new_hidden(&dir, &stem).map_err(|e| root.fault(e, &shown))?;
+        Ok(Self {
+            path: path.to_owned(),
+            shown,
+            dir,
+            hidden,
+            file: Some(file),
+            published: false,
+            dirs,
+        })
     }
 
     /// The target, as messages show it.
@@ -99,35 +120,37 @@ impl Staged {
             Some(file) => {
                 file.sync_all()
                     .map_err(|e| classify(&e, During::Write(&self.shown)))?;
-                self.root.fact(&self.path, file)
+                self.dirs.root.fact(&self.path, file)
             }
             None => Err(crate::failure::internal("the staged file is closed")),
         }
     }
 
-    /// Makes the file visible under its name.
+    /// Makes the file visible under its name. It may be visible even when this fails: see [`Self::is_published`].
     pub(crate) fn publish(&mut self) -> Result<FileFact, Failure> {
         let fact = self.sync()?;
         let name = split(&self.path).1;
         rustix::fs::renameat(&self.dir, &self.hidden, &self.dir, name)
-            .map_err(|e| self.root.fault(e, &self.shown))?;
+            .map_err(|e| self.dirs.root.fault(e, &self.shown))?;
         self.published = true;
         // The rename is done; a file system that cannot sync a directory does not undo it.
         match rustix::fs::fsync(&self.dir) {
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(fact),
-            Err(errno) => Err(self.root.fault(errno, &self.shown)),
+            Err(errno) => Err(self.dirs.root.fault(errno, &self.shown)),
         }
     }
-}
 
-impl Staged {
+    /// Is it visible?
+    pub(crate) fn is_published(&self) -> bool {
+        self.published
+    }
+
     /// Takes the file back, published or not. For files of which no older version was there.
     pub(crate) fn revoke(self) {
         if self.published {
             let name = split(&self.path).1;
             // What cannot be removed stays: it is a whole file, and the next attempt replaces it.
             let _ = rustix::fs::unlinkat(&self.dir, name, AtFlags::empty());
-            remove_dirs(&self.root, &self.created);
         }
     }
 }
@@ -137,13 +160,12 @@ impl Drop for Staged {
         if !self.published {
             // What cannot be removed is swept by the next writer of the target.
             let _ = rustix::fs::unlinkat(&self.dir, &self.hidden, AtFlags::empty());
-            remove_dirs(&self.root, &self.created);
         }
     }
 }
 
-fn hidden_stem(name: &str) -> String {
-    let digest = Sha256::digest(name.as_bytes());
+fn hidden_stem(sweep_key: &str) -> String {
+    let digest = Sha256::digest(sweep_key.as_bytes());
     let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
     format!(".odibi-{hex}-")
 }
@@ -177,7 +199,7 @@ fn new_hidden(dir: &OwnedFd, stem: &str) -> Result<(String, File), Errno> {
     Err(Errno::EXIST)
 }
 
-/// Removes hidden files of the same target whose writer is gone.
+/// Removes hidden files of the same sweep key whose writer is gone.
 fn sweep(root: &Root, dir: &OwnedFd, dir_path: &str, stem: &str) {
     for name in root.names(dir_path).unwrap_or_default() {
         if !name.starts_with(stem) {
@@ -277,6 +299,28 @@ mod tests {
             .publish()
             .unwrap();
         assert_eq!(entries(&dir.path().join("a/b")), ["t"]);
+    }
+
+    #[test]
+    fn rejected_rows_stay_when_the_target_appears_and_its_publishing_fails_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &str, syncs: bool| {
+            let mut staged = Staged::create(root(dir.path()), path).unwrap();
+            if !syncs {
+                // Files in it can be renamed, and it cannot be synced.
+                let flags = OFlags::PATH | OFlags::DIRECTORY;
+                staged.dir = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
+            }
+            staged
+        };
+        let rejected = vec![open("q/1", true), open("q/2", true)];
+        crate::make_visible(rejected, Some(open("t", false))).unwrap_err();
+        assert_eq!(entries(dir.path()), ["q", "t"]);
+        assert_eq!(entries(&dir.path().join("q")), ["1", "2"]);
+
+        let rejected = vec![open("r", true), open("s", false)];
+        crate::make_visible(rejected, Some(open("u", true))).unwrap_err();
+        assert_eq!(entries(dir.path()), ["q", "t"]);
     }
 
     #[test]

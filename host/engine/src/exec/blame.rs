@@ -59,12 +59,10 @@ pub(crate) fn too_many(
     failure
         .causes
         .extend(halt.map(|halt| ended(spec, suspect, found, halt)));
-    let reason = found
-        .blamed
-        .first()
-        .map_or(&suspect.failure, |blamed| &blamed.failure);
+    let first = found.blamed.first().map(|blamed| blamed.reason.clone());
+    let reason = first.unwrap_or_else(|| Reason::of(&suspect.failure));
     failure
-        .cause(Reason::of(reason).to_string())
+        .cause(reason.to_string())
         .hint("look at the first of them: a param or the plugin may be to blame, not the rows")
 }
 
@@ -122,8 +120,8 @@ fn rows(spec: &StepSpec, suspect: &Suspect, found: &Found, all: bool) -> String 
 fn other_reason(suspect: &Suspect, found: &Found) -> Option<String> {
     let first = found.blamed.first()?;
     let row = suspect.rows_before + first.at as u64 + 1;
-    let (alone, together) = (Reason::of(&first.failure), Reason::of(&suspect.failure));
-    (alone != together).then(|| format!("row {row} alone: {alone}"))
+    let (alone, together) = (&first.reason, Reason::of(&suspect.failure));
+    (*alone != together).then(|| format!("row {row} alone: {alone}"))
 }
 
 fn ended(spec: &StepSpec, suspect: &Suspect, found: &Found, halt: &Halt) -> String {

@@ -9,14 +9,16 @@ use arrow_array::RecordBatch;
 use odibi_run::port::Appetite;
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::held::Held;
 use super::node_run::NodeRun;
 use super::session::Driven;
 use super::transform::StepSpec;
 use crate::failure::cancelled;
 use crate::limits::{
-    ISOLATION_BATCH_CPU_NS_MAX, ISOLATION_BATCH_INSTANCES_MAX, ISOLATION_NAMING_CPU_NS_MAX,
-    ISOLATION_NAMING_INSTANCES_MAX,
+    ISOLATION_BATCH_CPU_NS_MAX, ISOLATION_BATCH_INSTANCES_MAX, ISOLATION_BATCH_OUTPUT_BYTES_MAX,
+    ISOLATION_NAMING_CPU_NS_MAX, ISOLATION_NAMING_INSTANCES_MAX,
 };
+use crate::reason::Reason;
 
 /// A batch that a step failed on.
 pub(crate) struct Suspect {
@@ -32,7 +34,7 @@ pub(crate) struct Suspect {
 pub(crate) struct Blamed {
     /// Its place in the batch.
     pub(crate) at: usize,
-    pub(crate) failure: Failure,
+    pub(crate) reason: Reason,
 }
 
 /// What the search is for.
@@ -125,6 +127,7 @@ pub(crate) fn search(
         instances_max,
         cpu_ns_max,
         cpu_ns: suspect.cpu_ns,
+        held: Held::beside(&suspect.batch),
         found: Found::default(),
     };
     let halt = search.narrow(0, suspect.batch.num_rows()).err();
@@ -140,6 +143,8 @@ struct Search<'a> {
     instances_max: usize,
     cpu_ns_max: u64,
     cpu_ns: u64,
+    /// Of what the rows gave.
+    held: Held,
     found: Found,
 }
 
@@ -161,7 +166,7 @@ impl Search<'_> {
                 }
                 if let Err(failed) = self.attempt(start, rows)? {
                     if rows == 1 && failed.fresh {
-                        self.blame(start, failed.failure);
+                        self.blame(start, &failed.failure);
                     } else {
                         self.narrow(start, rows)?;
                     }
@@ -170,7 +175,7 @@ impl Search<'_> {
         } else {
             self.found.driven = None;
             if let Err(failed) = self.attempt(start, rows)? {
-                self.blame(start, failed.failure);
+                self.blame(start, &failed.failure);
             }
         }
         if self.found.blamed.len() == blamed && !self.found.enough {
@@ -179,8 +184,9 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn blame(&mut self, at: usize, failure: Failure) {
-        self.found.blamed.push(Blamed { at, failure });
+    fn blame(&mut self, at: usize, failure: &Failure) {
+        let reason = Reason::of(failure);
+        self.found.blamed.push(Blamed { at, reason });
     }
 
     /// Gives a range to the instance that is open, or to a fresh one.
@@ -188,7 +194,7 @@ impl Search<'_> {
         if self.run.stopped() || (self.gone)() {
             return Err(Halt::Failed(Box::new(cancelled())));
         }
-        if self.cpu_ns >= self.cpu_ns_max {
+        if self.cpu_ns >= self.cpu_ns_max || self.held.bytes() > ISOLATION_BATCH_OUTPUT_BYTES_MAX {
             return Err(Halt::Costly { start, rows });
         }
         let fresh = self.found.driven.is_none();
@@ -207,6 +213,7 @@ impl Search<'_> {
         match answer {
             Ok((out, appetite)) => {
                 if self.purpose == Purpose::SettingAside {
+                    out.iter().for_each(|batch| self.held.add(batch));
                     self.found.out.extend(out);
                 }
                 self.found.enough = appetite == Appetite::Enough;

@@ -160,10 +160,10 @@ impl Reader {
         }
         let rejected: Vec<(u64, usize, Reason)> = found
             .blamed
-            .iter()
+            .into_iter()
             .map(|blamed| {
                 let number = suspect.rows_before + blamed.at as u64 + 1;
-                (number, blamed.at, Reason::of(&blamed.failure))
+                (number, blamed.at, blamed.reason)
             })
             .collect();
         self.run.reject(self.spec.index, &suspect.batch, &rejected)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, Int64Array, RecordBatch};
 use odibi_run::port::{Appetite, Spread};
 use odibi_story::failure::{Failure, FailureClass};
 
@@ -437,6 +437,32 @@ fn the_search_is_bounded() {
 }
 
 #[test]
+fn what_the_good_rows_give_is_bounded() {
+    // Never touched, so the memory is not there.
+    const BYTES: usize = 400 * 1024 * 1024;
+    let broad = Fake::map(Spread::PerBatch, |batch| {
+        if holds(batch, &[15]) {
+            return Err(crash());
+        }
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![0; BYTES / 8]));
+        let columns = vec![column.slice(0, batch.num_rows()); 2];
+        more(vec![RecordBatch::try_new(batch.schema(), columns).unwrap()])
+    });
+    let house = house(4_096, 1, broad);
+    house.put("a.csv", numbers(16));
+    let failure = house.run(&plain().quarantine("q")).unwrap_err();
+    assert_eq!(failure.code, "quarantine/too-many", "{failure:?}");
+    assert_eq!(
+        failure.causes,
+        [
+            "the search ended after 3 instances, before rows 15 to 16 of the node's input",
+            REASON
+        ]
+    );
+    assert_eq!(house.entries(""), ["a.csv"]);
+}
+
+#[test]
 fn a_failed_instance_is_gone_before_the_next_is_opened() {
     struct Alive(Arc<AtomicUsize>);
     impl Drop for Alive {
@@ -524,6 +550,57 @@ fn rejected_rows_appear_with_the_target_or_not_at_all() {
         "once for a run"
     );
     assert_eq!(house.text("q/of/x/run-step-1.csv"), rejected(&[5]));
+}
+
+#[test]
+fn steps_without_rejected_rows_leave_no_directory() {
+    for (first, second) in [(&[][..], &[][..]), (&[], &[5]), (&[2], &[]), (&[2], &[5])] {
+        let at = format!("{first:?} {second:?}");
+        let house = house(4, 2, crashing(Spread::PerBatch, first))
+            .operation("y", crashing(Spread::PerBatch, second));
+        house.put("a.csv", numbers(10));
+        let node = plain().step("y").quarantine("q/of/x");
+        let staged = house.stage(&node).unwrap();
+        house.discard(&staged);
+        assert_eq!(house.entries(""), ["a.csv"], "{at}");
+
+        let staged = house.stage(&node).unwrap();
+        house.put("o.csv/in-the-way", "");
+        house.publish(&staged).unwrap_err();
+        assert_eq!(house.entries(""), ["a.csv", "o.csv"], "{at}");
+        std::fs::remove_dir_all(house.path("o.csv")).unwrap();
+
+        house.run(&node).unwrap();
+        let names = [(first, "run-step-1.csv"), (second, "run-step-2.csv")];
+        let names: Vec<&str> = names
+            .iter()
+            .filter(|(bad, _)| !bad.is_empty())
+            .map(|(_, name)| *name)
+            .collect();
+        assert_eq!(house.entries("q/of/x"), names, "{at}");
+        assert_eq!(
+            house.entries("").contains(&"q".to_owned()),
+            !names.is_empty(),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn what_a_killed_run_has_left_goes_with_the_next_one() {
+    let house = house(4, 2, crashing(Spread::PerBatch, &[5]));
+    house.put("a.csv", numbers(10));
+    let node = plain().quarantine("q");
+    let killed = house.stage_in("one", &node).unwrap();
+    // A copy that nobody has locked, as the end of a process would leave it.
+    let hidden = house.entries("q").concat();
+    let left = hidden.replace(".tmp", "0.tmp");
+    std::fs::copy(house.path("q").join(&hidden), house.path("q").join(&left)).unwrap();
+    house.discard(&killed);
+    assert_eq!(house.entries("q"), [left]);
+    let staged = house.stage_in("two", &node).unwrap();
+    house.publish(&staged).unwrap();
+    assert_eq!(house.entries("q"), ["two-step-1.csv"]);
 }
 
 #[test]

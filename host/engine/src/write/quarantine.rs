@@ -18,7 +18,7 @@ use odibi_story::event::{QuarantineFact, RejectionFact};
 use odibi_story::failure::Failure;
 
 use super::WriteTable;
-use crate::connection::staged::Staged;
+use crate::connection::staged::{Dirs, Staged};
 use crate::connection::{Purpose, Root, normal};
 use crate::failure::{During, classify, internal};
 use crate::limits::{REASONS_MAX, ROWS_NAMED_MAX};
@@ -65,17 +65,17 @@ impl Quarantine {
         rejected_at: Timestamp,
         inputs: impl Iterator<Item = Option<SchemaRef>>,
     ) -> Result<Self, Failure> {
+        let dirs = Dirs::below(Root::open(&wanted.connection, project_dir, Purpose::Write)?);
         let file = |(step, schema): (usize, Option<SchemaRef>)| {
             let open = |schema: SchemaRef| {
-                let path = format!(
-                    "{}/{run_id}-step-{}.{}",
-                    wanted.path,
-                    step + 1,
-                    extension(&wanted.format)
-                );
+                let (dir, number) = (&wanted.path, step + 1);
+                let extension = extension(&wanted.format);
+                let path = format!("{dir}/{run_id}-step-{number}.{extension}");
                 let path = normal(&path, Purpose::Write)?;
-                let root = Root::open(&wanted.connection, project_dir, Purpose::Write)?;
-                Ok(StepFile::new(Staged::create(root, &path)?, &schema))
+                // Without the run, so that what a killed run has left goes with the next one.
+                let sweep_key = format!("{dir}-step-{number}");
+                let staged = Staged::create_in(Arc::clone(&dirs), &path, &sweep_key)?;
+                Ok(StepFile::new(staged, &schema))
             };
             schema.map(open).transpose()
         };

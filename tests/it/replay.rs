@@ -216,3 +216,50 @@ fn another_outcome_exits_with_one_and_says_what_happened_instead() {
         page.stdout
     );
 }
+
+/// Rewrites the header of a capsule and seals it again, as a stranger could.
+fn forge(project: &Project, file: &str, change: impl FnOnce(&mut Value)) {
+    use sha2::{Digest as _, Sha256};
+    let bytes = std::fs::read(project.path(file)).unwrap();
+    let prefix = b"odibi-replay\nH".len();
+    let json = prefix + 8;
+    let length = u64::from_le_bytes(bytes[prefix..json].try_into().unwrap());
+    let rest = json + usize::try_from(length).unwrap();
+    let mut header: Value = serde_json::from_slice(&bytes[json..rest]).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut forged = bytes[..prefix].to_vec();
+    forged.extend((header.len() as u64).to_le_bytes());
+    forged.extend(header);
+    forged.extend(&bytes[rest..bytes.len() - 41]);
+    let digest = Sha256::digest(&forged);
+    forged.extend(&bytes[bytes.len() - 41..bytes.len() - 32]);
+    forged.extend(digest);
+    std::fs::write(project.path(file), forged).unwrap();
+}
+
+#[test]
+fn what_a_stranger_wrote_into_a_capsule_neither_commands_the_terminal_nor_raises_limits() {
+    let project = project(&["panic"]);
+    let _ = project
+        .odibi(&["run", "--capture-failures", "caps"])
+        .exits(1);
+    let file = format!("caps/{}", capsules(&project)[0]);
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}";
+    forge(&project, &file, |header| {
+        header["limits"]["memory_bytes_max"] = (1_u64 << 40).into();
+        header["operation"]["plugin"] = evil.into();
+    });
+    let again = ["plugin", "replay", &file, "--output", "json"];
+    let again: Value = serde_json::from_str(&project.odibi(&again).exits(0).stdout).unwrap();
+    assert_eq!(again["limits"]["memory_bytes_max"], 256 << 20);
+    forge(&project, &file, |header| {
+        header["operation"]["digest"] = evil.into();
+        header["path"] = format!("{evil}.wasm").into();
+    });
+    let said = project.odibi(&["plugin", "replay", &file]).exits(3).stderr;
+    assert!(said.contains("replay/no-plugin"), "{said:?}");
+    assert!(said.contains("owned"), "{said:?}");
+    let raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!said.contains(raw), "{said:?}");
+}

@@ -14,6 +14,7 @@ use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
 };
 use odibi_story::failure::Failure;
+use odibi_story::render::plain;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -188,18 +189,22 @@ pub(crate) fn all_operations(
     }
 }
 
-/// A failure that kept the run from starting.
+/// A failure that kept the run from starting. It may quote what a plugin or a capsule says.
 pub(crate) fn print_failure(failure: &Failure, printer: &Printer) {
     let mut text = format!(
         "{} {}\n",
-        printer.styled("1;31", &format!("error[{}]:", failure.code)),
-        failure.message
+        printer.styled("1;31", &format!("error[{}]:", plain(&failure.code))),
+        plain(&failure.message)
     );
     for cause in &failure.causes {
-        text.push_str(&format!("  caused by: {cause}\n"));
+        text.push_str(&format!("  caused by: {}\n", plain(cause)));
     }
     for hint in &failure.hints {
-        text.push_str(&format!("{} {hint}\n", printer.styled("1;36", "hint:")));
+        text.push_str(&format!(
+            "{} {}\n",
+            printer.styled("1;36", "hint:"),
+            plain(hint)
+        ));
     }
     printer.problem(&text);
 }

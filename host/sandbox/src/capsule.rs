@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 
 pub use self::header::{Header, Phase};
 use crate::host_api::report::clean;
-use crate::limits::CAPSULE_FILE_BYTES_MAX;
+use crate::limits::{CAPSULE_FILE_BYTES_MAX, CAPSULE_PARTS_MAX};
 
 const MAGIC: &[u8] = b"odibi-replay\n";
 /// How names of capsules end.
@@ -108,6 +108,7 @@ impl Capsule {
         let mut parts = Parts {
             bytes: &bytes,
             at: MAGIC.len(),
+            taken: 0,
         };
         let Some((b'H', range)) = parts.next()? else {
             return Err(damaged("it has no header"));
@@ -203,6 +204,7 @@ fn port(bytes: &[u8], range: Range<usize>) -> Result<(u32, Range<usize>), Failur
 struct Parts<'a> {
     bytes: &'a [u8],
     at: usize,
+    taken: usize,
 }
 
 impl Parts<'_> {
@@ -210,6 +212,10 @@ impl Parts<'_> {
         let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return Ok(None);
+        }
+        self.taken += 1;
+        if self.taken > CAPSULE_PARTS_MAX {
+            return Err(damaged("it has more parts than any capsule"));
         }
         let cut = || damaged("it is cut short");
         let prefix = rest.first_chunk::<PART_PREFIX_BYTES>().ok_or_else(cut)?;

@@ -6,7 +6,7 @@ pub(crate) mod inspect;
 pub(crate) mod store;
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -227,6 +227,18 @@ pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Fail
         );
         Failure::new(class, code, message).cause(error.to_string())
     };
+    // A pipe would never end, a device never stop.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        let message = format!(
+            "plugin `{name}` cannot be loaded, it is no regular file: {}",
+            path.display()
+        );
+        return Err(Failure::new(
+            FailureClass::Missing,
+            "plugin/missing",
+            message,
+        ));
+    }
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(COMPONENT_BYTES_MAX + 1)

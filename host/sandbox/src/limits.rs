@@ -115,6 +115,45 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Of each limit the lower one.
+    pub(crate) fn least(&self, other: &Self) -> Self {
+        macro_rules! least {
+            ($($limit:ident)*) => { Self { $($limit: self.$limit.min(other.$limit)),* } };
+        }
+        least! {
+            memory_bytes_max
+            table_elements_max
+            instances_max
+            handles_max
+            call_cpu_ms_max
+            call_wall_ms_max
+            call_emits_max
+            call_output_bytes_max
+            call_rows_max
+            batch_output_bytes_max
+            batch_parts_max
+            batch_rows_max
+            batch_values_max
+            gathered_bytes_max
+            input_rows_max
+            input_bytes_max
+            metadata_bytes_max
+            messages_max
+            columns_max
+            column_depth_max
+            column_name_bytes_max
+            schema_bytes_max
+            state_bytes_max
+            document_bytes_max
+            message_bytes_max
+            line_bytes_max
+            lines_max
+            lines_bytes_max
+            metrics_max
+            random_bytes_max
+        }
+    }
+
     /// What wasmtime may copy from the guest in one host call. Above the largest batch, so that our own checks, which
     /// can name the limit, come first.
     pub(crate) fn hostcall_fuel_bytes(&self) -> usize {
@@ -194,6 +233,9 @@ pub(crate) const CAPSULE_BYTES_MAX: u64 = 256 << 20;
 pub(crate) const CAPSULES_PER_STEP_MAX: u32 = 8;
 /// Largest capsule that is read (512 MiB): the recording, and what is said of it.
 pub(crate) const CAPSULE_FILE_BYTES_MAX: u64 = 2 * CAPSULE_BYTES_MAX;
+
+/// Parts of one capsule (1 Mi): an empty one takes 9 bytes of the file and more than that of memory.
+pub(crate) const CAPSULE_PARTS_MAX: usize = 1 << 20;
 
 /// A limit failure. `which` names the limit; the code is `limit/` and its kind.
 pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
@@ -471,6 +513,23 @@ mod tests {
                 (10, 10)
             );
         }
+    }
+
+    #[test]
+    fn the_least_of_limits_is_the_lower_of_each() {
+        let default = Limits::default();
+        let mixed = Limits {
+            memory_bytes_max: u64::MAX,
+            random_bytes_max: u64::MAX,
+            call_cpu_ms_max: 5,
+            ..Limits::default()
+        };
+        let expected = Limits {
+            call_cpu_ms_max: 5,
+            ..Limits::default()
+        };
+        assert_eq!(mixed.least(&default), expected);
+        assert_eq!(default.least(&mixed), expected);
     }
 
     #[test]

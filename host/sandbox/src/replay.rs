@@ -1,20 +1,21 @@
 //! Replays a capsule: the same component, params, limits, time and batches, up to the call that failed.
 
+mod stand_in;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, StructArray, make_array,
-    new_null_array,
-};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_buffer::{Buffer, MutableBuffer};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
+use arrow_schema::{Fields, Schema, SchemaRef};
 use odibi_plan::plan::{Grants, OperationRef};
+use odibi_run::MemoryBudget;
 use odibi_run::port::{Operation as _, OperationPlan, Session};
 use odibi_story::event::{GuestNote, Ledger, OperationIdentity};
 use odibi_story::failure::{Failure, FailureClass};
 
+use self::stand_in::{stand_in, stand_in_bytes};
 use crate::capsule::{Call, Capsule, Phase};
 use crate::component::{ComponentSource, digest, read_file};
 use crate::exchange::decode::Decoder;
@@ -98,10 +99,10 @@ impl Capsule {
             .hint("replay with this one all the same with `--any-version`")
     }
 
-    /// Limits to replay under.
+    /// Limits to replay under: the recorded ones, but none above the default. A capsule may come from a stranger.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.header.limits.clone()
+        self.header.limits.least(&Limits::default())
     }
 }
 
@@ -139,6 +140,11 @@ impl Sandbox {
             ledger: stage.ledger,
         })
     }
+}
+
+/// Memory of a whole replay, whatever its guest does.
+fn memory(limits: &Limits) -> MemoryBudget {
+    MemoryBudget::new(limits.memory_bytes_max.saturating_mul(4))
 }
 
 /// Of a limit, what was asked for may differ: CPU time is never the same twice.
@@ -182,7 +188,8 @@ impl Stage {
         if found.identity().digest == header.operation.digest {
             plan.state = capsule.bytes[capsule.state.clone()].to_vec();
         }
-        let (plan, context) = (Arc::new(plan), header.session.context());
+        let context = header.session.context(memory(&capsule.limits()));
+        let plan = Arc::new(plan);
         let mut session = match found.open_seeded(&plan, &context, header.session.seed) {
             Ok(session) => session,
             Err(failure) => return Ok(Some((Phase::Open, failure))),
@@ -280,6 +287,17 @@ impl Input {
             columns[*at] = Some(Arc::clone(column));
         }
         let columns = columns.into_iter().zip(self.offered.fields());
+        let missing = columns.clone().filter(|(column, _)| column.is_none());
+        let bytes = missing.fold(0, |sum: u64, (_, field)| {
+            sum.saturating_add(stand_in_bytes(field.data_type(), rows as u64))
+        });
+        if bytes > wide.gathered_bytes_max {
+            let why = "the columns that are not recorded are too large";
+            return Err(unusable_because(why).cause(format!(
+                "a batch of {rows} rows needs more than {} bytes for them: {bytes}",
+                wide.gathered_bytes_max
+            )));
+        }
         let columns =
             columns.map(|(column, field)| column.map_or_else(|| stand_in(field, rows), Ok));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -292,58 +310,20 @@ impl Input {
     }
 }
 
-/// A column whose values do not matter: nulls, or where none may be, whatever is all zeros.
-fn stand_in(field: &Field, rows: usize) -> Result<ArrayRef, ArrowError> {
-    if field.is_nullable() {
-        return Ok(new_null_array(field.data_type(), rows));
-    }
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all other types hold no values that could be null"
-    )]
-    match field.data_type() {
-        DataType::Struct(fields) if !fields.is_empty() => {
-            let children = fields.iter().map(|f| stand_in(f, rows));
-            let children = children.collect::<Result<_, _>>()?;
-            Ok(Arc::new(StructArray::try_new(
-                fields.clone(),
-                children,
-                None,
-            )?))
-        }
-        DataType::FixedSizeList(child, size) => {
-            let values = stand_in(child, rows * usize::try_from(*size).unwrap_or(0))?;
-            let list = FixedSizeListArray::try_new(Arc::clone(child), *size, values, None)?;
-            Ok(Arc::new(list))
-        }
-        DataType::Dictionary(key, value) => {
-            let value = stand_in(&Field::new("", value.as_ref().clone(), false), 1)?;
-            let keys = stand_in(&Field::new("", key.as_ref().clone(), false), rows)?;
-            let data = keys.to_data().into_builder();
-            let data = data
-                .data_type(field.data_type().clone())
-                .child_data(vec![value.to_data()]);
-            Ok(make_array(data.build()?))
-        }
-        other => {
-            let nulls = new_null_array(other, rows).to_data();
-            Ok(make_array(nulls.into_builder().nulls(None).build()?))
-        }
-    }
-}
-
-/// What the host itself sent may be larger than what a guest may emit. The file bounds it.
+/// What the host itself sent may be larger than what a guest may emit. The file bounds it, but not its rows: without columns
+/// they take no bytes. No batch that is offered has more of them than one that is given.
 fn wide() -> Limits {
+    let limits = Limits::default();
     Limits {
         metadata_bytes_max: usize::MAX,
         messages_max: usize::MAX,
-        batch_rows_max: u64::from(u32::MAX),
+        batch_rows_max: limits.input_rows_max as u64,
         batch_values_max: u64::from(u32::MAX),
         columns_max: usize::MAX,
         column_depth_max: 64,
         column_name_bytes_max: usize::MAX,
         schema_bytes_max: usize::MAX,
-        ..Limits::default()
+        ..limits
     }
 }
 
@@ -360,4 +340,65 @@ fn unusable_because(why: &str) -> Failure {
         "replay/damaged",
         format!("the capsule cannot be used, {why}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use arrow_schema::{DataType, Field};
+    use odibi_run::memory::Holder;
+
+    use super::*;
+    use crate::exchange::encode::Encoder;
+
+    /// What becomes of a batch of so many rows, no column of which was recorded.
+    fn stood_in(data_type: DataType, nullable: bool, rows: usize) -> Result<RecordBatch, Failure> {
+        let nothing = RecordBatch::try_new_with_options(
+            Arc::new(Schema::empty()),
+            Vec::new(),
+            &RecordBatchOptions::new().with_row_count(Some(rows)),
+        );
+        let message = Encoder::new(Vec::new()).encode(&nothing.unwrap()).unwrap();
+        let mut input = Input {
+            offered: Arc::new(Schema::new(vec![Field::new("c", data_type, nullable)])),
+            need: Vec::new(),
+            decoder: Decoder::new(&Schema::empty()).unwrap(),
+        };
+        input.batch(&message, &wide())
+    }
+
+    #[test]
+    fn rows_without_columns_cannot_ask_for_more_memory_than_there_is() {
+        let item = |data_type| Arc::new(Field::new("item", data_type, false));
+        let list = |data_type| DataType::FixedSizeList(item(data_type), 1 << 20);
+        let wide = DataType::FixedSizeBinary(1 << 20);
+        let word = DataType::Dictionary(DataType::Int8.into(), wide.clone().into());
+        for (data_type, rows) in [
+            (DataType::Boolean, 4_000_000_000),
+            (DataType::Boolean, 65_537),
+            (wide.clone(), 65_536),
+            (list(DataType::Int8), 65_536),
+            (list(list(list(list(DataType::Null)))), 65_536),
+            (list(word), 65_536),
+            (DataType::Struct(vec![item(wide)].into()), 65_536),
+        ] {
+            for nullable in [true, false] {
+                let refused = stood_in(data_type.clone(), nullable, rows);
+                let failure = refused.err().map(|f| f.code);
+                let expected = Some("replay/damaged".to_owned());
+                assert_eq!(failure, expected, "{data_type} {rows}");
+            }
+        }
+        let sound = stood_in(DataType::FixedSizeBinary(16), false, 65_536).unwrap();
+        assert_eq!(sound.num_rows(), 65_536);
+    }
+
+    #[test]
+    fn the_memory_of_a_replay_has_an_end() {
+        let guest_bytes_max = Limits::default().memory_bytes_max;
+        let take = |bytes| memory(&Limits::default()).try_take(Holder::Guests, bytes);
+        assert!(take(guest_bytes_max).is_ok());
+        assert!(take(5 * guest_bytes_max).is_err());
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use odibi_run::MemoryBudget;
 use odibi_run::port::{Cancel, SessionContext};
 use odibi_story::event::OperationIdentity;
 use odibi_story::failure::Failure;
@@ -83,14 +84,15 @@ impl SessionOrigin {
         }
     }
 
-    pub(crate) fn context(&self) -> SessionContext {
+    /// The same session again, with this much memory.
+    pub(crate) fn context(&self, memory: MemoryBudget) -> SessionContext {
         SessionContext {
             run_id: self.run_id.clone(),
             pipeline: self.pipeline.clone(),
             node: self.node.clone(),
             step: self.step,
             searching: false,
-            memory: odibi_run::MemoryBudget::default(),
+            memory,
             partition: self.partition,
             partitions: self.partitions,
             attempt: self.attempt,

@@ -483,3 +483,58 @@ fn another_component_is_refused_unless_any_will_do() {
     std::fs::write(&file, component()).unwrap();
     assert_eq!(code(capsule.component(&[], Some(&file), false)), Ok(()));
 }
+
+#[test]
+fn a_capsule_cannot_raise_the_limits_it_is_replayed_under() {
+    let recording = Recording::new(limits(), |_| {});
+    recording.fail("panic", &[table(1)]);
+    let path = recording.only();
+    assert_eq!(Capsule::read(&path).unwrap().limits(), limits());
+    let raised = forged(
+        &path,
+        b"\"memory_bytes_max\": 100663296",
+        b"\"memory_bytes_max\": 999999999",
+    );
+    let expected = Limits {
+        memory_bytes_max: Limits::default().memory_bytes_max,
+        ..limits()
+    };
+    assert_eq!(raised.unwrap().limits(), expected);
+}
+
+#[test]
+fn a_capsule_of_very_many_parts_is_refused() {
+    use sha2::{Digest as _, Sha256};
+    let recording = Recording::new(limits(), |_| {});
+    recording.fail("panics_in_finish", &[table(1)]);
+    let path = recording.only();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() - 32 - 9);
+    for _ in 0..1 << 20 {
+        bytes.extend([b'F', 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let digest = Sha256::digest(&bytes);
+    bytes.extend([b'E', 32, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(digest);
+    let many = path.with_extension("many");
+    std::fs::write(&many, bytes).unwrap();
+    let failure = Capsule::read(&many).unwrap_err();
+    assert_eq!(failure.code, "replay/damaged");
+    assert!(failure.message.contains("more parts"), "{failure}");
+}
+
+#[test]
+fn a_component_that_is_no_regular_file_is_not_opened() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let recording = Recording::new(limits(), |_| {});
+    recording.fail("panic", &[table(1)]);
+    let capsule = Capsule::read(&recording.only()).unwrap();
+    let pipe = recording.dir.path().join("pipe.wasm");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    // The pipe last: who opens it waits for ever.
+    for path in [Path::new("/dev/null"), recording.dir.path(), &pipe] {
+        let failure = capsule.component(&[], Some(path), true).unwrap_err();
+        assert_eq!(failure.code, "plugin/missing");
+        assert!(failure.message.contains("no regular file"), "{failure}");
+    }
+}

@@ -107,7 +107,7 @@ value in a step before."
 "Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
 
     PLUGIN_MISSING "plugin/missing"
-"An operation or the component that should hold it is not there: the path under `plugins:` names no file, or the \
+"An operation or the component that should hold it is not there: the path under `plugins:` names no regular file, or the \
 component has no operation of that name. The path is relative to the directory of the project file. \
 `odibi list operations` prints every name that can be used."
 

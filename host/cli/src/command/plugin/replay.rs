@@ -123,14 +123,14 @@ fn page(capsule: &Capsule, replayed: &Replayed, verbose: u8) -> String {
     page
 }
 
-/// Limits other than the default, as the capsule has them: it is replayed under these.
+/// Limits below the default: it is replayed under these.
 fn unusual_limits(capsule: &Capsule) -> Vec<(String, Value, Value)> {
     let fields = |limits: &Limits| match serde_json::to_value(limits) {
         Ok(Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     let defaults = fields(&Limits::default());
-    fields(&capsule.header().limits)
+    fields(&capsule.limits())
         .into_iter()
         .filter_map(|(name, value)| {
             let default = defaults.get(&name).cloned().unwrap_or_default();
@@ -159,7 +159,7 @@ fn document(capsule: &Capsule, replayed: &Replayed) -> Value {
         "grants": header.grants,
         "params": header.params,
         "session": header.session,
-        "limits": header.limits,
+        "limits": capsule.limits(),
         "batches": capsule.batches(),
         "recorded": failed(header.phase, &header.failure),
         "replayed": replayed.ended.as_ref().map(|(phase, failure)| failed(*phase, failure)),

@@ -448,6 +448,7 @@ impl Build for PlannedNode {
                 places: BTreeMap::new(),
             },
             further_inputs: further.to_vec(),
+            limits: odibi_plan::GuestLimits::default(),
             span: NOWHERE,
         });
         self

@@ -79,6 +79,7 @@ pub(crate) fn sandbox() -> Sandbox {
         plugins: std::collections::BTreeMap::default(),
         grants: std::collections::BTreeMap::default(),
         limits: Limits::default(),
+        plugin_limits: std::collections::BTreeMap::new(),
         on_compile: None,
         capture: None,
         compiler: Compiler::InProcess,
@@ -105,7 +106,9 @@ pub(crate) fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         plugin: None,
         name: name(kernel).to_owned(),
     };
-    let operation = runtime.block_on(sandbox.resolve(&reference)).unwrap();
+    let operation = runtime
+        .block_on(sandbox.resolve(&reference, &odibi_plan::GuestLimits::default()))
+        .unwrap();
     let plan = operation
         .plan(&serde_json::json!({}), &[kernels::table()])
         .unwrap();

@@ -18,6 +18,7 @@ mod full_flights;
 mod grants;
 mod hostile;
 mod inspect;
+mod limits;
 mod metered;
 mod replay;
 mod rows;

@@ -207,6 +207,7 @@ fn run_impatiently(directory: &Path) -> Result<NodeFacts, Failure> {
             call_cpu_ms_max: 60,
             ..Limits::default()
         },
+        plugin_limits: BTreeMap::new(),
         on_compile: None,
         capture: None,
         compiler: Compiler::InProcess,

@@ -117,10 +117,12 @@ pub(crate) struct Replay {
     pub any_version: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listed {
     /// Operations that can stand after `operation:`.
     Operations,
+    /// Limits that can stand under `limits:`.
+    Limits,
 }
 
 #[derive(Debug, Args)]

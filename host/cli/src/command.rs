@@ -2,6 +2,7 @@
 
 pub(crate) mod compile;
 pub(crate) mod explain;
+pub(crate) mod limits;
 pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod plugin;

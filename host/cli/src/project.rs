@@ -9,7 +9,7 @@ use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
 use odibi_plan::plan::Grants;
-use odibi_plan::{Manifest, Operations, Plan};
+use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
 };
@@ -68,6 +68,8 @@ pub(crate) fn load_for(
     let options = Options {
         capture,
         grants: project_grants(&project),
+        limits: Limits::default().with(&project.limits),
+        plugin_limits: plugin_limits(&project),
         ..options(&directory, project_plugins(&project), around, printer)
     };
     let sandbox = if metered {
@@ -171,7 +173,11 @@ pub(crate) fn all_operations(
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let options = options(&directory, project_plugins(&project), around, printer);
+    let options = Options {
+        limits: Limits::default().with(&project.limits),
+        plugin_limits: plugin_limits(&project),
+        ..options(&directory, project_plugins(&project), around, printer)
+    };
     let sandbox = sandbox(options, printer)?;
     let mut diagnostics = Vec::new();
     let operations = operations(&project, &sandbox, &mut diagnostics);
@@ -284,6 +290,13 @@ fn project_grants(project: &Project) -> BTreeMap<String, Grants> {
         .collect()
 }
 
+fn plugin_limits(project: &Project) -> BTreeMap<String, GuestLimits> {
+    let plugins = project.plugins.iter();
+    plugins
+        .map(|(name, source)| (name.clone(), source.limits.clone()))
+        .collect()
+}
+
 /// A sandbox, or the exit code when there can be none.
 pub(crate) fn sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
     started(Sandbox::new(options), printer)
@@ -343,6 +356,7 @@ pub(crate) fn options(
         plugins,
         grants: BTreeMap::new(),
         limits: Limits::default(),
+        plugin_limits: BTreeMap::new(),
         compiler: compiler(around),
         on_compile: Some(Arc::new(notify)),
         capture: None,

@@ -192,7 +192,8 @@ impl DataEngine {
         let node = attempt.node;
         let mut operations = Vec::with_capacity(node.steps.len());
         for (index, step) in node.steps.iter().enumerate() {
-            let resolved = attempt.transforms.resolve(&step.operation).await;
+            let transforms = &attempt.transforms;
+            let resolved = transforms.resolve(&step.operation, &step.limits).await;
             operations.push(resolved.map_err(|f| {
                 if f.step.is_some() {
                     f

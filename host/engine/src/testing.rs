@@ -17,6 +17,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use jiff::Timestamp;
+use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
     Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
@@ -196,7 +197,11 @@ struct Fakes(Mutex<BTreeMap<String, Arc<Fake>>>);
 
 #[async_trait]
 impl Transforms for Fakes {
-    async fn resolve(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
+    async fn resolve(
+        &self,
+        reference: &OperationRef,
+        _: &GuestLimits,
+    ) -> Result<Arc<dyn Operation>, Failure> {
         match self.0.lock().unwrap().get(&reference.name) {
             Some(fake) => Ok(Arc::clone(fake) as Arc<dyn Operation>),
             None => Err(Failure::new(
@@ -452,6 +457,7 @@ impl Build for PlannedNode {
                 places: BTreeMap::new(),
             },
             further_inputs: further.to_vec(),
+            limits: GuestLimits::default(),
             span: NOWHERE,
         });
         self

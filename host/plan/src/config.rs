@@ -5,6 +5,7 @@
 //! the file.
 
 mod connection;
+mod limits;
 mod node;
 mod params;
 mod path;

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod diagnostic;
 pub mod graph;
+pub mod guest_limits;
 pub mod limits;
 pub mod operation;
 pub mod plan;
@@ -16,5 +17,6 @@ pub mod yaml;
 pub use config::{Project, load};
 pub use diagnostic::{Code, Diagnostic, FileId, Label, Severity, Sources, Span};
 pub use graph::Selection;
+pub use guest_limits::{GuestLimit, GuestLimits};
 pub use operation::{Manifest, Operations};
 pub use plan::Plan;

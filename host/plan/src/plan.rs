@@ -11,6 +11,7 @@ pub use build::plan;
 pub use grants::Grants;
 
 use crate::diagnostic::Span;
+use crate::guest_limits::GuestLimits;
 
 /// Index of a node in [`Plan::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,6 +173,8 @@ pub struct Step {
     pub params: Params,
     /// Tables for the ports after the first, in port order: indices into [`PlannedNode::inputs`].
     pub further_inputs: Vec<usize>,
+    /// Limits that the node, the plugin or the project sets; the nearest of each.
+    pub limits: GuestLimits,
     /// Where the operation is named.
     pub span: Span,
 }
@@ -311,6 +314,8 @@ pub struct PluginSource {
     pub path: String,
     /// What it is granted.
     pub grants: Grants,
+    /// `limits` of its operations, where a node sets none.
+    pub limits: GuestLimits,
     /// Where the path is written.
     pub span: Span,
 }

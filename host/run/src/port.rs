@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use jiff::Timestamp;
+use odibi_plan::GuestLimits;
 use odibi_plan::plan::{Grants, OperationRef, PlannedNode};
 use odibi_story::event::{
     ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity,
@@ -139,11 +140,16 @@ pub trait Engine: Send + Sync {
 /// The sandbox side of a run.
 #[async_trait]
 pub trait Transforms: Send + Sync {
-    /// Finds an operation, loading and compiling its component if need be.
+    /// Finds an operation, loading and compiling its component if need be. Whatever is done with it is done under these
+    /// limits.
     ///
     /// # Errors
     /// `Missing`, `Contract`, `Denied`, `Limit`.
-    async fn resolve(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure>;
+    async fn resolve(
+        &self,
+        reference: &OperationRef,
+        limits: &GuestLimits,
+    ) -> Result<Arc<dyn Operation>, Failure>;
 }
 
 /// One operation of one component. Calls block the thread: use a blocking one.

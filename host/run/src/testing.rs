@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use odibi_plan::GuestLimits;
 use odibi_plan::Plan;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{NodeId, OperationRef, PlannedNode, PlannedPipeline};
@@ -52,7 +53,11 @@ pub struct NoTransforms;
 
 #[async_trait]
 impl Transforms for NoTransforms {
-    async fn resolve(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
+    async fn resolve(
+        &self,
+        reference: &OperationRef,
+        _: &GuestLimits,
+    ) -> Result<Arc<dyn Operation>, Failure> {
         Err(Failure::new(
             FailureClass::Missing,
             "plugin/missing",

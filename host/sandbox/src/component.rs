@@ -101,7 +101,6 @@ pub(crate) struct Loader {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
     pub(crate) store: Option<ArtifactStore>,
-    pub(crate) limits: Arc<Limits>,
     pub(crate) compiler: Compiler,
     pub(crate) on_compile: Option<OnCompile>,
 }
@@ -123,14 +122,18 @@ impl Loader {
 
     /// # Errors
     /// `plugin/…`; whatever `describe` does wrong.
-    pub(crate) fn load(&self, source: ComponentSource) -> Result<Loaded, Failure> {
+    pub(crate) fn load(
+        &self,
+        source: ComponentSource,
+        limits: Arc<Limits>,
+    ) -> Result<Loaded, Failure> {
         let digest = digest(&source);
         if let Some((component, json)) = self
             .store
             .as_ref()
             .and_then(|store| store.fetch(&self.engine, &digest))
         {
-            let ready = self.link(&source.name, &component)?;
+            let ready = self.link(&source.name, &component, limits)?;
             return Ok(Loaded {
                 digest,
                 manifest: manifest(&source.name, &json)?,
@@ -149,7 +152,7 @@ impl Loader {
         let start_ns = monotonic_ns();
         let (component, artifact) = self.compile(&source.name, &Arc::new(source.bytes))?;
         let compile_ms = (monotonic_ns() - start_ns) / 1_000_000;
-        let ready = self.link(&source.name, &component)?;
+        let ready = self.link(&source.name, &component, limits)?;
         let json = describe(&ready).map_err(|f| named(f, &source.name))?;
         let manifest = manifest(&source.name, &json)?;
         if let Some(store) = &self.store {
@@ -184,7 +187,12 @@ impl Loader {
         Ok((component, artifact))
     }
 
-    fn link(&self, name: &str, component: &Component) -> Result<Ready, Failure> {
+    fn link(
+        &self,
+        name: &str,
+        component: &Component,
+        limits: Arc<Limits>,
+    ) -> Result<Ready, Failure> {
         let pre = self.linker.instantiate_pre(component).map_err(|e| {
             let message = format!("plugin `{name}` imports something that is not given to plugins");
             Failure::new(FailureClass::Denied, "plugin/denied-import", message)
@@ -198,7 +206,7 @@ impl Loader {
         Ok(Ready {
             pre,
             exports,
-            limits: Arc::clone(&self.limits),
+            limits,
         })
     }
 }

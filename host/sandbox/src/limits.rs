@@ -1,9 +1,15 @@
 //! Every limit a guest runs under, in one place, and the limiter that wasmtime asks before a guest grows.
 
-use odibi_run::memory::{Holder, MemoryBudget, Refused};
-use odibi_story::failure::{Failure, FailureClass};
+use odibi_run::memory::{Holder, MemoryBudget};
+use odibi_story::failure::Failure;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
+
+use self::exceeded::out_of_budget;
+pub(crate) use self::exceeded::{compile_exceeded, exceeded};
+
+mod exceeded;
+mod set;
 
 /// What one instance may use. The default suits one node of a local run.
 ///
@@ -207,23 +213,6 @@ impl CompileLimits {
 /// What a failed compiler may say on stderr (16 KiB); the rest is dropped.
 pub(crate) const COMPILE_STDERR_BYTES_MAX: usize = 16 << 10;
 
-/// A limit of the compiler. `which` is the code behind `limit/`.
-pub(crate) fn compile_exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
-    let (what, unit) = match which {
-        "compile-cpu" => ("CPU time", "s"),
-        "compile-wall" => ("time", "ms"),
-        "compile-memory" => ("memory", "bytes"),
-        _ => ("machine code", "bytes"),
-    };
-    Failure::new(
-        FailureClass::Limit,
-        format!("limit/{which}"),
-        format!("compiling it went over the limit for {what}: {limit} {unit}"),
-    )
-    .of_limit(which, limit, asked)
-    .hint("build it in release mode; if it is already, report it to the author of the plugin")
-}
-
 /// Largest component that is compiled (64 MiB).
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
@@ -236,91 +225,6 @@ pub(crate) const CAPSULE_FILE_BYTES_MAX: u64 = 2 * CAPSULE_BYTES_MAX;
 
 /// Parts of one capsule (1 Mi): an empty one takes 9 bytes of the file and more than that of memory.
 pub(crate) const CAPSULE_PARTS_MAX: usize = 1 << 20;
-
-/// A limit failure. `which` names the limit; the code is `limit/` and its kind.
-pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
-    let (what, unit, hint) = match which {
-        "guest-memory" => (
-            "memory",
-            "bytes",
-            "give the step fewer or smaller rows to hold at a time",
-        ),
-        "guest-cpu" => (
-            "CPU time of one call",
-            "ms",
-            "look for a loop in the plugin, or give it smaller batches",
-        ),
-        "guest-wall" => (
-            "time of one call",
-            "ms",
-            "run fewer nodes at once, or look for a loop in the plugin",
-        ),
-        "guest-table" => (
-            "elements of a function table",
-            "",
-            "report it to the author of the plugin",
-        ),
-        "guest-handles" => (
-            "resource handles held at once",
-            "",
-            "report it to the author of the plugin",
-        ),
-        "batch-output" => ("one emitted batch", "bytes", "emit smaller batches"),
-        "batch-rows" => ("rows of one emitted batch", "", "emit smaller batches"),
-        "batch-expanded" => (
-            "one emitted batch with repeated values written out",
-            "bytes",
-            "emit smaller batches",
-        ),
-        "dictionaries" => (
-            "dictionaries of one session",
-            "bytes",
-            "emit smaller dictionaries",
-        ),
-        "output" => (
-            "output of one call",
-            "bytes",
-            "check whether a join multiplies rows",
-        ),
-        "output-rows" => (
-            "rows emitted in one call",
-            "",
-            "check whether a join multiplies rows",
-        ),
-        "emits" => ("batches emitted in one call", "", "emit larger batches"),
-        "plan-size" => (
-            "a plan or manifest",
-            "bytes",
-            "keep the state small and select fewer columns",
-        ),
-        "plan-columns" => ("columns of an output", "", "select fewer columns"),
-        _ => (
-            "data crossing the sandbox",
-            "bytes",
-            "report it to the author of the plugin",
-        ),
-    };
-    let unit = if unit.is_empty() {
-        String::new()
-    } else {
-        format!(" {unit}")
-    };
-    // Two limits of one kind share a code, and so its explanation.
-    let code = match which {
-        "batch-rows" | "batch-expanded" | "dictionaries" => "batch-output",
-        "output-rows" => "output",
-        "plan-columns" => "plan-size",
-        "guest-table" | "guest-handles" => "guest-memory",
-        other => other,
-    };
-    Failure::new(
-        FailureClass::Limit,
-        format!("limit/{code}"),
-        format!("the plugin went over its limit for {what}: {limit}{unit}, asked for {asked}"),
-    )
-    .of_limit(which, limit, asked)
-    .hint(hint)
-}
 
 /// Decides growth, and remembers what it refused and how high it went.
 #[derive(Debug)]
@@ -376,21 +280,6 @@ impl Drop for Limiter {
     fn drop(&mut self) {
         self.budget.give_back(Holder::Guests, self.memory_bytes);
     }
-}
-
-/// The run has no memory left for a guest.
-fn out_of_budget(refused: Refused) -> Failure {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let message = format!(
-        "the plugin needs more memory than the run has left: {} MiB of {} MiB are held by plugins, {} MiB by the data engine, asked for {} MiB more",
-        mib(refused.guests),
-        mib(refused.bytes_max),
-        mib(refused.engine),
-        mib(refused.asked),
-    );
-    Failure::new(FailureClass::Limit, "limit/run-memory", message)
-        .of_limit("run-memory", refused.bytes_max, refused.asked)
-        .hint("give the run more with `--memory`; fewer nodes at once, with `--workers`, need less")
 }
 
 impl ResourceLimiter for Limiter {

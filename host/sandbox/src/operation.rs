@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
+use odibi_plan::GuestLimits;
 use odibi_plan::plan::Grants;
 use odibi_run::MemoryBudget;
 use odibi_run::port::{
@@ -19,13 +20,15 @@ use crate::exchange::{broken, schema};
 use crate::failure::of_guest;
 use crate::host_api::Logical;
 use crate::host_api::output::Outlet;
-use crate::instance::Running;
+use crate::instance::{Ready, Running};
 use crate::limits::{Limits, exceeded};
 use crate::session::Open;
 
 /// An operation that was found.
 pub(crate) struct Found {
     pub(crate) loaded: Arc<Loaded>,
+    /// Its instances, with the limits of the step.
+    pub(crate) ready: Ready,
     /// As the YAML names it.
     reference: String,
     /// Inside the component.
@@ -39,11 +42,18 @@ impl Found {
     pub(crate) fn new(loaded: Arc<Loaded>, reference: String, name: String) -> Self {
         Self {
             origin: loaded.charge(),
+            ready: loaded.ready.clone(),
             loaded,
             reference,
             name,
             grants: Grants::default(),
         }
+    }
+
+    /// The same, with these limits over those that its component has.
+    pub(crate) fn under(mut self, limits: &GuestLimits) -> Self {
+        self.ready.limits = Arc::new(self.ready.limits.with(limits));
+        self
     }
 }
 
@@ -97,14 +107,14 @@ impl Found {
         memory: MemoryBudget,
     ) -> Result<OperationPlan, Failure> {
         // No time and no seed: the same question must get the same answer.
-        let mut running = Running::start(&self.loaded.ready, Logical::default(), cancel, memory)?;
+        let mut running = Running::start(&self.ready, Logical::default(), cancel, memory)?;
         let offered = inputs
             .iter()
             .map(|s| schema::write(s))
             .collect::<Result<Vec<_>, _>>()?;
         let answer = running.plan((self.name.clone(), params.to_string(), offered))?;
         let plan = answer.map_err(|failure| of_guest(failure, running.guest()))?;
-        checked(plan, params, inputs, &self.loaded.ready.limits)
+        checked(plan, params, inputs, &self.ready.limits)
     }
 
     /// Opens a session whose guest gets this seed.
@@ -121,7 +131,7 @@ impl Found {
             grants: self.grants,
         };
         let mut running = Running::start(
-            &self.loaded.ready,
+            &self.ready,
             logical,
             context.cancel.clone(),
             context.memory.clone(),
@@ -197,7 +207,7 @@ fn checked(
     };
     if plan.state.len() > limits.state_bytes_max {
         return Err(exceeded(
-            "plan-size",
+            "plan-state",
             limits.state_bytes_max as u64,
             plan.state.len() as u64,
         ));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use odibi_plan::Manifest;
 use odibi_plan::plan::{Grants, OperationRef};
+use odibi_plan::{GuestLimits, Manifest};
 use odibi_run::port::{Operation, Transforms};
 use odibi_story::failure::{Failure, FailureClass};
 use wasmtime::Engine;
@@ -31,8 +31,10 @@ pub struct Options {
     pub plugins: BTreeMap<String, PathBuf>,
     /// What the project grants them, by the same key. Who is not in it gets nothing.
     pub grants: BTreeMap<String, Grants>,
-    /// What each instance may use.
+    /// What each instance may use, unless a step says otherwise.
     pub limits: Limits,
+    /// What the components of the project may use instead, by their key in `plugins:`.
+    pub plugin_limits: BTreeMap<String, GuestLimits>,
     /// Where components are compiled.
     pub compiler: Compiler,
     /// Hears of compilations.
@@ -53,6 +55,8 @@ struct Inner {
     first_party: Vec<ComponentSource>,
     plugins: BTreeMap<String, PathBuf>,
     grants: BTreeMap<String, Grants>,
+    limits: Arc<Limits>,
+    plugin_limits: BTreeMap<String, GuestLimits>,
     recorder: Option<Arc<Recorder>>,
     /// One for each component that was asked for. A component is loaded under its own lock, so that two load at once.
     slots: Mutex<HashMap<Key, Slot>>,
@@ -97,14 +101,12 @@ impl Sandbox {
         let store = options
             .store_dir
             .and_then(|dir| ArtifactStore::open(&dir, &engine).ok());
-        let limits = Arc::new(options.limits);
         Ok(Self {
             inner: Arc::new(Inner {
                 loader: Loader {
                     engine,
                     linker,
                     store,
-                    limits,
                     compiler: options.compiler,
                     on_compile: options.on_compile,
                 },
@@ -112,6 +114,8 @@ impl Sandbox {
                 first_party: options.first_party,
                 plugins: options.plugins,
                 grants: options.grants,
+                limits: Arc::new(options.limits),
+                plugin_limits: options.plugin_limits,
                 recorder: options.capture.map(Recorder::new).map(Arc::new),
                 slots: Mutex::default(),
             }),
@@ -144,10 +148,15 @@ impl Sandbox {
 
 #[async_trait]
 impl Transforms for Sandbox {
-    async fn resolve(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
+    async fn resolve(
+        &self,
+        reference: &OperationRef,
+        limits: &GuestLimits,
+    ) -> Result<Arc<dyn Operation>, Failure> {
         let (inner, reference) = (Arc::clone(&self.inner), reference.clone());
+        let limits = limits.clone();
         // Compiling takes seconds, and even `describe` is guest code.
-        let found = tokio::task::spawn_blocking(move || inner.operation(&reference)).await;
+        let found = tokio::task::spawn_blocking(move || inner.operation(&reference, &limits)).await;
         found.unwrap_or_else(|e| {
             let message = "loading a component panicked";
             Err(Failure::new(FailureClass::Internal, "run/panic", message).cause(e.to_string()))
@@ -156,8 +165,12 @@ impl Transforms for Sandbox {
 }
 
 impl Inner {
-    fn operation(&self, reference: &OperationRef) -> Result<Arc<dyn Operation>, Failure> {
-        let found = self.find(reference)?;
+    fn operation(
+        &self,
+        reference: &OperationRef,
+        limits: &GuestLimits,
+    ) -> Result<Arc<dyn Operation>, Failure> {
+        let found = self.find(reference)?.under(limits);
         let Some(recorder) = &self.recorder else {
             return Ok(Arc::new(found));
         };
@@ -237,6 +250,17 @@ impl Inner {
         }
     }
 
+    fn limits_of(&self, key: &Key) -> Arc<Limits> {
+        let set = match key {
+            Key::First(_) => None,
+            Key::Plugin(name) => self.plugin_limits.get(name),
+        };
+        set.map_or_else(
+            || Arc::clone(&self.limits),
+            |set| Arc::new(self.limits.with(set)),
+        )
+    }
+
     fn slot(&self, key: &Key) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(key.clone()).or_default())
@@ -256,7 +280,8 @@ impl Inner {
         if let Some(loaded) = slot.as_ref() {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = Arc::new(self.loader.load(self.source(key)?)?);
+        let limits = self.limits_of(key);
+        let loaded = Arc::new(self.loader.load(self.source(key)?, limits)?);
         *slot = Some(Arc::clone(&loaded));
         Ok(loaded)
     }

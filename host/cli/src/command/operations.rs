@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Listed, Output};
 use crate::printer::Printer;
-use crate::{Surroundings, exit, project};
+use crate::{Surroundings, command::limits, exit, project};
 
 pub(crate) fn list(
     what: Listed,
@@ -17,7 +17,9 @@ pub(crate) fn list(
     around: &Surroundings,
     printer: &Printer,
 ) -> u8 {
-    let Listed::Operations = what;
+    if what == Listed::Limits {
+        return limits::list(printer);
+    }
     let operations = match project::all_operations(config, around, printer) {
         Ok(operations) => operations,
         Err(code) => return code,

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use odibi_plan::Plan;
-use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, ReadFormat, WriteFormat};
+use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, ReadFormat, Step, WriteFormat};
+use odibi_plan::{GuestLimits, Plan};
 use serde_json::{Value, json};
 
 use crate::args::{Output, Selected};
@@ -34,12 +34,12 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
             "project": loaded.plan.project,
             "nodes": loaded.plan.nodes.iter().map(|n| node_json(&loaded.plan, n)).collect::<Vec<_>>(),
         })),
-        Output::Text => printer.result(&text(&loaded.plan)),
+        Output::Text => printer.result(&text(&loaded.plan, printer.verbose > 0)),
     }
     exit::DONE
 }
 
-fn text(plan: &Plan) -> String {
+fn text(plan: &Plan, verbose: bool) -> String {
     let mut text = String::new();
     for pipeline in &plan.pipelines {
         let _ = writeln!(text, "pipeline {}", pipeline.name);
@@ -77,6 +77,10 @@ fn text(plan: &Plan) -> String {
                         "    grants  {}, so the result may differ each time",
                         granted.join(", ")
                     );
+                }
+                let limits = limits(&step.limits);
+                if verbose && !limits.is_empty() {
+                    let _ = writeln!(text, "    limits  {limits}");
                 }
             }
             if let Some(write) = &node.write {
@@ -148,10 +152,35 @@ fn node_json(plan: &Plan, node: &PlannedNode) -> Value {
         "name": node.name,
         "depends_on": node.depends_on.iter().map(|d| format!("{}.{}", plan.nodes[d.0].pipeline, plan.nodes[d.0].name)).collect::<Vec<_>>(),
         "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
-        "steps": node.steps.iter().map(|s| json!({ "operation": s.operation.to_string(), "params": s.params.value, "grants": plan.grants(&s.operation).words() })).collect::<Vec<_>>(),
+        "steps": node.steps.iter().map(|s| step_json(plan, s)).collect::<Vec<_>>(),
         "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
         "rejects": rejects_json(&node.on_row_error),
     })
+}
+
+fn step_json(plan: &Plan, step: &Step) -> Value {
+    json!({
+        "operation": step.operation.to_string(),
+        "params": step.params.value,
+        "grants": plan.grants(&step.operation).words(),
+        "limits": limits_json(&step.limits),
+    })
+}
+
+/// Those that differ from their defaults, as YAML has them.
+fn limits(limits: &GuestLimits) -> String {
+    let changed = limits.changed().map(|(limit, value)| {
+        let spec = limit.spec();
+        format!("{}: {}", spec.key, spec.unit.written(value))
+    });
+    changed.collect::<Vec<_>>().join(", ")
+}
+
+/// Those that differ from their defaults, as numbers in the units of `odibi list limits`.
+fn limits_json(limits: &GuestLimits) -> Value {
+    let changed = limits.changed();
+    let changed = changed.map(|(limit, value)| (limit.spec().key.to_owned(), json!(value)));
+    Value::Object(changed.collect())
 }
 
 fn rejects_json(on_row_error: &OnRowError) -> Option<Value> {

@@ -7,6 +7,7 @@
 //!   write: {connection: lake, format: parquet, path: clean.parquet}
 //! ```
 
+use super::limits;
 use super::pipeline::unique;
 use super::quarantine::{self, OnRowError};
 use super::read::{self, Read};
@@ -15,6 +16,7 @@ use super::transform::{self, Step};
 use super::write::{self, Write};
 use super::{Text, reader};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
+use crate::guest_limits::GuestLimits;
 use crate::yaml::{self, Entry, Value};
 
 /// Name of the main input when the file does not name it.
@@ -39,6 +41,8 @@ pub struct Node {
     pub input_names: Vec<String>,
     /// `transformer` and `transform.steps`, in this order.
     pub steps: Vec<Step>,
+    /// `limits` of its steps.
+    pub limits: GuestLimits,
     /// `write`
     pub write: Option<Write>,
     /// `on_row_error`, with `quarantine`
@@ -99,6 +103,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let input_names = input_names(&mut reader);
     let inputs = inputs(&mut reader, &depends_on);
     let steps = transform::read(&mut reader);
+    let limits = limits::read(&mut reader);
     let write = reader
         .optional("write")
         .and_then(|entry| write::read(&reader, entry));
@@ -126,6 +131,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         inputs,
         input_names,
         steps,
+        limits,
         write,
         on_row_error,
     })

@@ -2,12 +2,13 @@
 //!
 //! ```yaml
 //! plugins:
-//!   geo: {path: plugins/geo.wasm, grants: [clock, entropy]}
+//!   geo: {path: plugins/geo.wasm, grants: [clock, entropy], limits: {memory: 512MiB}}
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::key_name;
+use super::limits;
 use super::reader::Reader;
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{Grants, PluginSource};
@@ -44,6 +45,7 @@ fn source(mut reader: Reader<'_>) -> Option<PluginSource> {
     let path = reader.required_text("path");
     let path = reader.filled(path, "path");
     let grants = grants(&mut reader);
+    let limits = limits::read(&mut reader);
     let subject = reader.subject().to_owned();
     let context = reader.context();
     reader.finish_with(&[("file", "path"), ("url", "path")]);
@@ -59,6 +61,7 @@ fn source(mut reader: Reader<'_>) -> Option<PluginSource> {
     Some(PluginSource {
         path: path.value,
         grants,
+        limits,
         span: path.span,
     })
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{self, Connection};
+use super::limits;
 use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
 use super::story::{self, Story};
 use super::{Node, Text};
 use crate::diagnostic::{Diagnostic, codes};
+use crate::guest_limits::GuestLimits;
 use crate::plan::PluginSource;
 use crate::yaml::Tree;
 
@@ -31,6 +33,8 @@ pub struct Project {
     pub plugins: BTreeMap<String, PluginSource>,
     /// Names of plugins that were refused and reported: what they export is not complained of.
     pub refused_plugins: BTreeSet<String>,
+    /// `limits` of every step.
+    pub limits: GuestLimits,
     /// `pipelines`, in the order of the file.
     pub pipelines: Vec<Pipeline>,
     /// `story`; `None` when absent or switched off with `auto_generate: false`.
@@ -84,6 +88,7 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     reader.ignored(&["engine"], "odibi runs its own engine");
     project.connections = connection::read_all(&mut reader);
     (project.plugins, project.refused_plugins) = plugins::read_all(&mut reader);
+    project.limits = limits::read(&mut reader);
     project.pipelines = pipeline::read_all(&mut reader);
     project.story = story::read(&mut reader);
     reader.ignored(&["system"], "odibi keeps no system catalog");

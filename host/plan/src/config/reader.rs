@@ -47,7 +47,7 @@ impl Context {
         self.faults.into_inner().finish()
     }
 
-    fn wrong_type(&self, node: &Node, subject: &str, wanted: &str) -> Diagnostic {
+    pub(super) fn wrong_type(&self, node: &Node, subject: &str, wanted: &str) -> Diagnostic {
         let message = format!("{subject} takes {wanted}, not {}", node.describe());
         Diagnostic::error(&codes::WRONG_TYPE, node.span, message)
     }
@@ -486,6 +486,11 @@ impl<'a> Reader<'a> {
     /// Reports the keys that nobody read. `others` are words that people write here, each with the key they mean, or
     /// with a whole hint.
     pub(super) fn finish_with(self, others: &[(&str, &'static str)]) {
+        self.finish_or(others, None);
+    }
+
+    /// As [`Reader::finish_with`]; a key that resembles no other gets the hint `otherwise`.
+    pub(super) fn finish_or(self, others: &[(&str, &'static str)], otherwise: Option<&str>) {
         for (entry, _) in self
             .mapping
             .entries
@@ -505,7 +510,13 @@ impl<'a> Reader<'a> {
                 }
                 let made =
                     made.suggest(&entry.key, self.known.iter().chain(&self.unlisted).copied());
-                if !made.hints.is_empty() || self.known.len() > LISTED_MAX {
+                if !made.hints.is_empty() {
+                    return made;
+                }
+                if let Some(otherwise) = otherwise {
+                    return made.hint(otherwise);
+                }
+                if self.known.len() > LISTED_MAX {
                     return made;
                 }
                 let listed = self

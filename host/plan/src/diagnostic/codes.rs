@@ -127,6 +127,10 @@ catalogue! {
     UNKNOWN_TABLE = "config/unknown-table",
         "A param of the operation names a table that the node does not have. A node can use its `inputs` by their names, \
          and the nodes in its `depends_on` by theirs.";
+    BAD_LIMIT = "config/bad-limit",
+        "A limit takes a size such as `256MiB` or `64KB`, a time such as `500ms`, `30s` or `5m`, or a whole number, within a \
+         range that the message names. `limits` may stand at the top of the project, beside the `path` of a plugin, and on a \
+         node; the nearest wins, key by key. `odibi list limits` shows every limit with its default and its range.";
     UNKNOWN_SELECTION = "config/unknown-selection",
         "The command line selects a pipeline, node or tag that the project does not have, so nothing would run for it. \
          A node that occurs in several pipelines can be selected as `pipeline.node`.";

@@ -112,6 +112,7 @@ impl Builder<'_> {
                 .collect(),
             siblings: pipeline,
             project: self.project,
+            limits: &node.limits,
         };
         let mut steps: Vec<Step> = Vec::new();
         for step in &node.steps {
@@ -405,6 +406,46 @@ mod tests {
         ));
         let flags: Vec<bool> = plan.nodes.iter().map(|node| node.has_dependents).collect();
         assert_eq!(flags, [false, true, false]);
+    }
+
+    #[test]
+    fn limits_of_a_step_are_the_nearest_of_each() {
+        let text = "project: x
+connections: {c: {type: local}}
+limits: {memory: 1MiB, cpu: 1s, wall: 1s}
+plugins: {q: {path: q.wasm, limits: {memory: 2MiB, cpu: 2s}}}
+pipelines:
+  - pipeline: p
+    nodes:
+      - {name: a, READ, transformer: noop}
+      - {name: b, READ, transformer: q/noop}
+      - {name: c, READ, limits: {memory: 3MiB}, transform: {steps: [{operation: q/noop}, {operation: noop}]}}
+"
+        .replace("READ", READ);
+        let mut sources = Sources::default();
+        let (project, found) = config::load("x.yaml", &text, &|_| None, &mut sources);
+        let mut operations = operations();
+        let noop = operations.first_party[0].clone();
+        operations.plugins.insert("q".into(), noop);
+        let (plan, more) = plan(&project, &Selection::all(), &operations);
+        assert_eq!((found, more), (Vec::new(), Vec::new()));
+        let steps = plan.nodes.iter().flat_map(|node| &node.steps);
+        let shown = steps.map(|step| {
+            let limits = step.limits.iter().map(|(limit, value)| {
+                let spec = limit.spec();
+                format!("{}={}", spec.key, spec.unit.written(value))
+            });
+            limits.collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "memory=1MiB cpu=1s wall=1s",
+                "memory=2MiB cpu=2s wall=1s",
+                "memory=3MiB cpu=2s wall=1s",
+                "memory=3MiB cpu=1s wall=1s",
+            ]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Input, InputSource, NodeId, OperationRef, Step};
 use crate::config::{self, StepParams};
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
+use crate::guest_limits::GuestLimits;
 use crate::operation::schema::{self, Kind, Problem, Violation};
 use crate::operation::{FurtherInputs, OperationSpec, Operations};
 
@@ -30,6 +31,8 @@ pub(super) struct Tables<'a> {
     pub(super) siblings: &'a config::Pipeline,
     /// Those the project names; one that is not loaded was reported as such.
     pub(super) project: &'a config::Project,
+    /// `limits` of the node.
+    pub(super) limits: &'a GuestLimits,
 }
 
 /// `None` when the operation is unknown.
@@ -66,12 +69,25 @@ pub(super) fn step(
     let mut made = step.params.clone();
     check(&mut made, spec, &step.operation, faults);
     let further_inputs = further_inputs(&made, spec, span, tables, inputs, faults);
+    let limits = limits(&reference, tables);
     Some(Step {
+        limits,
         operation: reference,
         params: made.params,
         further_inputs,
         span,
     })
+}
+
+/// The nearest limit of each kind.
+fn limits(reference: &OperationRef, tables: &Tables<'_>) -> GuestLimits {
+    let plugins = &tables.project.plugins;
+    let plugin = reference.plugin.as_ref().and_then(|key| plugins.get(key));
+    let wider = match plugin {
+        Some(plugin) => &plugin.limits.within(&tables.project.limits),
+        None => &tables.project.limits,
+    };
+    tables.limits.within(wider)
 }
 
 fn unknown(

@@ -61,7 +61,7 @@ impl Captured {
             path: self.path.clone(),
             grants: words.into_iter().map(str::to_owned).collect(),
             params: params.clone(),
-            limits: self.found.loaded.ready.limits.as_ref().clone(),
+            limits: self.found.ready.limits.as_ref().clone(),
             session: SessionOrigin::new(context, seed(context)),
             need: Vec::new(),
             phase,

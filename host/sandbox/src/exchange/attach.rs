@@ -108,7 +108,7 @@ pub(crate) fn attach(
                     gathered_bytes += gather.bytes(column);
                     if gathered_bytes > limits.gathered_bytes_max {
                         return Err(exceeded(
-                            "output",
+                            "gathered",
                             limits.gathered_bytes_max,
                             gathered_bytes,
                         ));

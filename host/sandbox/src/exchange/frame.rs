@@ -60,7 +60,7 @@ pub(crate) fn schema<'a>(
 ) -> Result<arrow_ipc::Schema<'a>, Failure> {
     if bytes.len() > limits.schema_bytes_max {
         return Err(exceeded(
-            "plan-size",
+            "plan-schema",
             limits.schema_bytes_max as u64,
             bytes.len() as u64,
         ));

@@ -50,14 +50,14 @@ fn ends_have_names() {
     check(
         "echo memory allocation of 9 bytes failed >&2; kill -ABRT $$",
         "limit/compile-memory",
-        "4294967296",
+        "4 GiB",
     );
     check(
         "echo The global thread pool has not been initialized >&2; exit 101",
         "limit/compile-memory",
         "memory",
     );
-    check("cat /dev/zero", "limit/compile-output", "1048576");
+    check("cat /dev/zero", "limit/compile-output", "1 MiB");
     check("kill -SEGV $$", "plugin/compiler-crashed", "SIGSEGV");
     check(
         "echo stack overflow >&2; kill -ABRT $$",

@@ -126,6 +126,7 @@ fn load(bytes: &[u8], compiler: Compiler, store_dir: Option<&Path>) -> Loaded {
         plugins: BTreeMap::new(),
         grants: std::collections::BTreeMap::default(),
         limits: Limits::default(),
+        plugin_limits: BTreeMap::new(),
         compiler,
         capture: None,
         on_compile: Some(Arc::new(move |notice| {

@@ -49,7 +49,7 @@ const ATTACKS: &[(&str, Expect, Expect)] = &[
     ("spin_cancelled", CPU, WALLED),
     ("stderr_flood", CPU, WALLED),
     ("random_flood", CPU, WALLED),
-    ("random_huge", Code("limit/random", "1099511627776"), WALLED),
+    ("random_huge", Code("limit/random", "1 TiB"), WALLED),
     ("panic", Code("trap/unreachable", "with [31mcolour"), WALLED),
     (
         "unreachable",
@@ -175,7 +175,7 @@ const OPERATIONS: &[(&str, Expect)] = &[
     ("list_flood", Code("limit/batch-output", "data")),
     ("output_flood", Code("contract/ipc", "marker")),
     ("copy_forever", Code("limit/emits", "emitted")),
-    ("null_rows", Code("limit/batch-output", "1000000000")),
+    ("null_rows", Code("limit/batch-output", "1,000,000,000")),
     ("null_rows_forever", Code("limit/output", "rows")),
     ("retry_now", Code("guest/transient", "come again")),
     ("retry_late", Code("guest/transient", "come again")),

@@ -62,6 +62,7 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
         plugins,
         grants: std::collections::BTreeMap::default(),
         limits: limits(call_cpu_ms_max),
+        plugin_limits: BTreeMap::new(),
         on_compile: None,
         capture: None,
         compiler: Compiler::InProcess,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use odibi_plan::GuestLimits;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Operation, SessionContext, Transforms as _};
 use odibi_sandbox::Sandbox;
@@ -76,6 +77,15 @@ pub(crate) fn resolve(
     plugin: Option<&str>,
     name: &str,
 ) -> Result<Arc<dyn Operation>, Failure> {
+    resolve_under(sandbox, plugin, name, &GuestLimits::default())
+}
+
+pub(crate) fn resolve_under(
+    sandbox: &Sandbox,
+    plugin: Option<&str>,
+    name: &str,
+    limits: &GuestLimits,
+) -> Result<Arc<dyn Operation>, Failure> {
     let reference = OperationRef {
         plugin: plugin.map(str::to_owned),
         name: name.to_owned(),
@@ -83,7 +93,7 @@ pub(crate) fn resolve(
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-        .block_on(sandbox.resolve(&reference))
+        .block_on(sandbox.resolve(&reference, limits))
 }
 
 /// `id` without nulls, `name` with one.

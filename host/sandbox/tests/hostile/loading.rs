@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use odibi_plan::GuestLimits;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::Transforms as _;
 use odibi_sandbox::{CompileNotice, Compiler, Options, Sandbox};
@@ -130,6 +131,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
         plugins: BTreeMap::from([("evil".to_owned(), PathBuf::from("evil.wasm"))]),
         grants: std::collections::BTreeMap::default(),
         limits: limits(),
+        plugin_limits: BTreeMap::new(),
         compiler: Compiler::InProcess,
         on_compile: None,
         capture: None,
@@ -143,7 +145,7 @@ fn plugins_of_the_project_are_found_by_their_key() {
     let found = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-        .block_on(sandbox.resolve(&reference));
+        .block_on(sandbox.resolve(&reference, &GuestLimits::default()));
     let identity = found.map(|o| o.identity()).map_err(|f| f.message).unwrap();
     assert_eq!(
         (identity.reference.as_str(), identity.plugin.as_str()),

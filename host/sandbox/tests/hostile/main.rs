@@ -13,6 +13,7 @@ mod honest;
 mod loading;
 mod metered;
 mod replay;
+mod set_limits;
 
 #[path = "../streams/message.rs"]
 mod message;
@@ -29,13 +30,14 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use odibi_plan::GuestLimits;
 use odibi_run::port::{Cancel, OperationPlan, Session};
 use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::event::{GuestNote, Ledger};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 
-use guest::{component, context, resolve, scratch, table};
+use guest::{component, context, resolve, resolve_under, scratch, table};
 
 /// Tight enough for quick tests, wide enough for honest work.
 fn limits() -> Limits {
@@ -60,6 +62,7 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
         plugins: BTreeMap::new(),
         grants: std::collections::BTreeMap::default(),
         limits: limits(),
+        plugin_limits: BTreeMap::new(),
         compiler: Compiler::InProcess,
         on_compile: None,
         capture: None,
@@ -111,6 +114,17 @@ fn run(sandbox: &Sandbox, operation: &str, batches: &[RecordBatch]) -> Done {
 }
 
 fn run_with(sandbox: &Sandbox, operation: &str, params: &Value, batches: &[RecordBatch]) -> Done {
+    run_under(sandbox, &GuestLimits::default(), operation, params, batches)
+}
+
+/// As `run_with`, for a step with limits of its own.
+fn run_under(
+    sandbox: &Sandbox,
+    limits: &GuestLimits,
+    operation: &str,
+    params: &Value,
+    batches: &[RecordBatch],
+) -> Done {
     let mut done = Done {
         result: Ok((Vec::new(), None)),
         plan: None,
@@ -118,7 +132,7 @@ fn run_with(sandbox: &Sandbox, operation: &str, params: &Value, batches: &[Recor
         notes: Vec::new(),
     };
     done.result = (|| {
-        let operation = resolve(sandbox, None, operation)?;
+        let operation = resolve_under(sandbox, None, operation, limits)?;
         let inputs: [SchemaRef; 1] = [batches[0].schema()];
         let plan = Arc::new(operation.plan(params, &inputs)?);
         done.plan = Some(Arc::clone(&plan));

@@ -1,5 +1,7 @@
 //! One node of a story as Markdown.
 
+use odibi_plan::guest_limits::GuestLimit;
+
 use super::{Align, Document, Table, data};
 use crate::event::NodeRef;
 use crate::failure::Failure;
@@ -142,13 +144,18 @@ fn failure_text(failure: &Failure, operations: &[String]) -> String {
         text.push_str(&entry("param: ", param));
     }
     if let Some(limit) = &failure.limit {
-        // A limit names its unit only in its documentation; memory is the one that is in bytes for certain.
-        let number = if limit.which.ends_with("memory") {
-            words::bytes
-        } else {
-            words::thousands
+        // Other limits name their unit only in their documentation; memory is in bytes for certain.
+        let (most, asked) = match GuestLimit::of_failure(&limit.which) {
+            Some(set) => {
+                let unit = set.spec().unit;
+                let asked = unit.shown_over(limit.limit, limit.asked);
+                (unit.shown(limit.limit), asked)
+            }
+            None if limit.which.ends_with("memory") => {
+                (words::bytes(limit.limit), words::bytes(limit.asked))
+            }
+            None => (words::thousands(limit.limit), words::thousands(limit.asked)),
         };
-        let (most, asked) = (number(limit.limit), number(limit.asked));
         text.push_str(&entry(
             "limit: ",
             &format!("{} {most}, asked {asked}", limit.which),

@@ -184,7 +184,7 @@ other nodes and the target are unharmed. The author of the plugin acts."
 
     LIMIT_GUEST_MEMORY "limit/guest-memory"
 "One instance of the plugin asked for more memory than it may have. The limit stands in the message and in the story \
-beside the peak. Give the step fewer or smaller rows to hold at a time."
+beside the peak. Give the step fewer or smaller rows to hold at a time, or more memory with `limits: {memory: …}`."
 
     LIMIT_RUN_MEMORY "limit/run-memory"
 "The run has no memory left for the plugin: `--memory` bounds what the plugins of all nodes hold together with what the data \
@@ -192,7 +192,7 @@ engine reserves for sorts and repartitions. Give it more, or run fewer nodes at 
 
     LIMIT_GUEST_CPU "limit/guest-cpu"
 "One call into the plugin computed for longer than it may. An endless loop ends this way. If the work is honest but heavy, \
-give the step less to do for each row, or split it."
+give the step less to do for each row, split it, or set `limits: {cpu: …}` on the node or its plugin."
 
     LIMIT_GUEST_WALL "limit/guest-wall"
 "One call into the plugin did not return in time, counted on the wall clock. An endless loop ends this way, and so does \

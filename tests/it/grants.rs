@@ -87,6 +87,27 @@ fn plan_and_story_name_the_grants() {
 }
 
 #[test]
+fn a_replay_grants_what_the_run_did_and_says_so() {
+    let project = project(", grants: [clock]");
+    let yaml = project
+        .text("odibi.yaml")
+        .replace("evil/environment", "evil/panic");
+    let project = project.file("odibi.yaml", yaml);
+    let run = project
+        .odibi(&["run", "--capture-failures", "caps"])
+        .exits(1);
+    let mut capsules = std::fs::read_dir(project.path("caps")).unwrap();
+    let capsule = capsules.next().unwrap_or_else(|| panic!("{}", run.stderr));
+    let capsule = capsule.unwrap().path().display().to_string();
+    let page = project.odibi(&["plugin", "replay", &capsule]).exits(0);
+    let line = "grants     clock, so it may end otherwise each time\n";
+    assert!(page.stdout.contains(line), "{}", page.stdout);
+    let args = ["plugin", "replay", &capsule, "--output", "json"];
+    let told: Value = serde_json::from_str(&project.odibi(&args).exits(0).stdout).unwrap();
+    assert_eq!(told["grants"], json!(["clock"]));
+}
+
+#[test]
 fn what_no_plugin_gets_makes_the_project_invalid() {
     let project = project(", grants: [network]");
     let run = project.odibi(&["run"]).exits(78);

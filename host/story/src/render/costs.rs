@@ -1,6 +1,6 @@
 //! What a step cost, in words: memory, time, the border of the sandbox.
 
-use super::words;
+use super::{plain, words};
 use crate::event::{ComponentOrigin, Ledger, OperationFact};
 
 /// `41 MiB of 256`
@@ -24,7 +24,7 @@ pub(super) fn origin(origin: ComponentOrigin) -> String {
 
 /// What a plugin was granted, and what that means for its results.
 pub(super) fn granted(fact: &OperationFact) -> Option<String> {
-    let grants = fact.grants.join(", ");
+    let grants = plain(&fact.grants.join(", "));
     (!grants.is_empty()).then(|| format!("granted {grants}, so its result may differ each time"))
 }
 

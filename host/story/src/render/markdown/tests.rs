@@ -134,6 +134,19 @@ fn with_texts(story: &Value, pointers: &[String], text: impl Fn(usize) -> String
 }
 
 #[test]
+fn a_step_with_grants_says_that_it_is_not_deterministic() {
+    let line =
+        "The plugin of step 1 was granted clock, entropy, so its result may differ each time.";
+    let mut story = example::story();
+    assert!(!render(&story).contains("granted"));
+    let mut facts = story.nodes.iter_mut().flat_map(|node| &mut node.facts);
+    let operation = facts.find_map(|facts| facts.operations.first_mut());
+    operation.unwrap().grants = vec!["clock".to_owned(), "entropy".to_owned()];
+    let text = render(&story);
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn quarantine_lists_reasons_and_the_file() {
     let mut document = Document::default();
     quarantine::tell(&example::quarantining(), &mut document);

@@ -79,13 +79,17 @@ pub(crate) fn meet(plan: Plan, input: InputPlan, keys: &[usize], schema: &Schema
 }
 
 /// All columns of a batch, as one comparable byte string for each row.
-struct Keys {
+pub(crate) struct Keys {
     converter: RowConverter,
     rows: Rows,
 }
 
 impl Keys {
-    fn new(schema: &Schema) -> Result<Self> {
+    /// Every column of the schema belongs to the key.
+    ///
+    /// # Errors
+    /// A type that cannot be compared.
+    pub(crate) fn new(schema: &Schema) -> Result<Self> {
         let fields = schema
             .fields()
             .iter()
@@ -95,7 +99,11 @@ impl Keys {
         Ok(Self { converter, rows })
     }
 
-    fn of(&mut self, batch: &RecordBatch) -> Result<&Rows> {
+    /// One key for each row.
+    ///
+    /// # Errors
+    /// Arrow refuses.
+    pub(crate) fn of(&mut self, batch: &RecordBatch) -> Result<&Rows> {
         let columns: Vec<ArrayRef> = batch.columns().iter().map(canonical).collect();
         self.rows.clear();
         self.converter.append(&mut self.rows, &columns)?;

@@ -1,10 +1,18 @@
-//! First-party operations on rows: keep some, put tables behind each other. One module for each operation.
+//! First-party operations on rows: keep some, order and number them, make several of one, put tables behind
+//! each other. One module for each operation.
 
 mod deduplicate;
 mod distinct;
+mod explode_list_column;
 mod keys;
 mod limit;
 mod order;
+mod row_number;
+mod sample;
+mod sessionize;
+mod sort;
+mod split_events_by_period;
+mod ticks;
 mod union;
 
 #[cfg(test)]
@@ -16,7 +24,13 @@ odibi_sdk::export!(
         deduplicate::Deduplicate,
         distinct::Distinct,
         limit::Limit,
-        union::Union
+        union::Union,
+        sort::Sort,
+        row_number::RowNumber,
+        sample::Sample,
+        sessionize::Sessionize,
+        explode_list_column::ExplodeListColumn,
+        split_events_by_period::SplitEventsByPeriod,
     ],
 );
 

@@ -3,6 +3,7 @@
 //! Column names keep their case; one with blanks or commas stands in double quotes, a double quote within is written
 //! twice. Nulls come last in both directions unless it says otherwise, so that a row with a value wins.
 
+use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
 
 /// Reads an order; the pointer is that of the param.
@@ -10,6 +11,58 @@ use odibi_sdk::prelude::*;
 /// # Errors
 /// `invalid-param`, `unknown-column`.
 pub(crate) fn parse(pointer: &str, text: &str, schema: &Schema) -> Result<Vec<SortKey>> {
+    parse_or(pointer, text, schema, false)
+}
+
+/// One or several orders, behind each other. In a list, and as the whole text, a column's name stands for itself whatever
+/// characters it has. Columns whose order does not say `ASC` or `DESC` are `descending` or not.
+///
+/// # Errors
+/// As `parse`, or `unfit-schema` for a type that has no order.
+pub(crate) fn of(
+    pointer: &str,
+    orders: &Orders,
+    schema: &Schema,
+    descending: bool,
+) -> Result<Vec<SortKey>> {
+    let texts: Vec<(String, &String)> = match orders {
+        Orders::One(text) => vec![(pointer.to_owned(), text)],
+        Orders::Many(texts) => {
+            let pointers = (0..texts.len()).map(|i| child(pointer, i));
+            pointers.zip(texts).collect()
+        }
+    };
+    let mut keys: Vec<SortKey> = Vec::new();
+    for (pointer, text) in texts {
+        let found = match schema.index_of(text) {
+            Ok(column) => vec![SortKey {
+                descending,
+                ..SortKey::ascending(column)
+            }],
+            Err(_) => parse_or(&pointer, text, schema, descending)?,
+        };
+        for key in found {
+            crate::keys::must_compare(schema.field(key.column))
+                .map_err(|f| f.at_param(&pointer))?;
+            if keys.iter().all(|k| k.column != key.column) {
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// One order or a list of them, each like `updated_at DESC NULLS FIRST`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a column, or a list of columns")]
+pub(crate) enum Orders {
+    /// One column, or several separated by commas.
+    One(String),
+    /// One column each.
+    Many(Vec<String>),
+}
+
+fn parse_or(pointer: &str, text: &str, schema: &Schema, descending: bool) -> Result<Vec<SortKey>> {
     let mut tokens = tokens(text)
         .ok_or_else(|| wrong(pointer, "a quoted name does not end"))?
         .into_iter()
@@ -20,7 +73,10 @@ pub(crate) fn parse(pointer: &str, text: &str, schema: &Schema) -> Result<Vec<So
             Some(Token::Quoted(name) | Token::Word(name)) => name,
             Some(Token::Comma) | None => return Err(wrong(pointer, "a column name is missing")),
         };
-        let mut key = SortKey::ascending(find(pointer, &name, schema)?);
+        let mut key = SortKey {
+            descending,
+            ..SortKey::ascending(find(pointer, &name, schema)?)
+        };
         if let Some(direction) = tokens.next_if(|t| t.is("asc") || t.is("desc")) {
             key.descending = direction.is("desc");
         }

@@ -41,3 +41,35 @@ pub(crate) fn int_column(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
         .unwrap_or_else(|| panic!("no column `{name}`"));
     column.as_primitive::<Int64Type>().iter().collect()
 }
+
+#[track_caller]
+pub(crate) fn check_csv(operation: &str, params: Value, input: &str, expect: &str) {
+    match odibi_sdk::harness::run_csv(&crate::plugin(), operation, params, &[input]) {
+        Ok(output) => assert_eq!(output, expect),
+        Err(failure) => panic!("`{operation}` fails: {failure}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn check_failure(
+    operation: &str,
+    params: Value,
+    input: &str,
+    code: &str,
+    param: &str,
+    message: &str,
+) {
+    let output = odibi_sdk::harness::run_csv(&crate::plugin(), operation, params, &[input]);
+    let failure = match output {
+        Ok(output) => panic!("`{operation}` should fail, gives: {output}"),
+        Err(failure) => failure,
+    };
+    assert_eq!(
+        (
+            failure.code.as_str(),
+            failure.param.as_deref(),
+            failure.message.as_str()
+        ),
+        (code, Some(param), message)
+    );
+}

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::plan::Spread;
 use crate::plugin::Plugin;
 
-pub use tables::{csv, table};
+pub use tables::{csv, json_lines, table};
 
 /// One row for each batch is tried up to this many rows of input.
 const SINGLE_ROW_BATCHES_MAX: usize = 4096;
@@ -176,7 +176,12 @@ pub fn check_examples(plugin: &Plugin) {
             let inputs: Vec<RecordBatch> = example.inputs.iter().map(|text| table(text)).collect();
             let planned = host::Planned::new(plugin, name, &example.params, &inputs);
             let ordered = planned.map(|p| p.spread() != Spread::PerPartition);
-            let output = run(plugin, name, example.params, &inputs).map(|batch| csv(&batch));
+            let write = if tables::is_json(&example.output) {
+                json_lines
+            } else {
+                csv
+            };
+            let output = run(plugin, name, example.params, &inputs).map(|batch| write(&batch));
             match (output, ordered) {
                 (Ok(output), Ok(ordered)) => {
                     tables::assert_same_text(&example.output, &output, ordered, &what)

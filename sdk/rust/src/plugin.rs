@@ -49,16 +49,17 @@ pub enum FurtherInputs {
     Many(&'static str),
 }
 
-/// A worked example. Tables are CSV text with a header; the column types are inferred, an empty value is null.
+/// A worked example. Tables are CSV text with a header (column types are inferred, an empty value is null) or, where a
+/// column is a list or a struct, JSON lines: a text that begins with a brace. All tables of an example are of one format.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// What it shows.
     pub summary: String,
     /// Params.
     pub params: Value,
-    /// One CSV text for each port.
+    /// One text for each port.
     pub inputs: Vec<String>,
-    /// CSV text of the result.
+    /// Text of the result.
     pub output: String,
 }
 

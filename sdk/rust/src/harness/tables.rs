@@ -1,4 +1,4 @@
-//! Tables as CSV text, for examples and tests.
+//! Tables as text, for examples and tests: CSV, or JSON lines where a column is a list or a struct.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -8,15 +8,18 @@ use arrow_csv::reader::Format;
 use arrow_csv::{ReaderBuilder, WriterBuilder};
 use arrow_select::concat::concat_batches;
 
-/// Reads CSV text with a header. Types are inferred (integers, floats, booleans, dates, timestamps, else text), an
-/// empty value is null. Lines may be indented.
+/// Reads CSV text with a header, or JSON lines when it begins with a brace. Types are inferred (of CSV: integers, floats,
+/// booleans, dates, timestamps, else text), an empty value is null. Lines may be indented.
 ///
 /// # Panics
-/// When the text is not CSV.
+/// When the text is neither.
 #[must_use]
 #[track_caller]
 pub fn table(text: &str) -> RecordBatch {
     let text = trimmed_lines(text).join("\n") + "\n";
+    if is_json(&text) {
+        return json_table(&text);
+    }
     let format = Format::default().with_header(true);
     let inferred = format.infer_schema(Cursor::new(&text), None);
     let (schema, _rows) = inferred.unwrap_or_else(|e| panic!("not a CSV table: {e}\n{text}"));
@@ -27,6 +30,38 @@ pub fn table(text: &str) -> RecordBatch {
     let batches = reader.and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let whole = batches.and_then(|b| concat_batches(&schema, &b));
     whole.unwrap_or_else(|e| panic!("not a CSV table: {e}\n{text}"))
+}
+
+/// Is this table written as JSON lines?
+#[must_use]
+pub(super) fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+#[track_caller]
+fn json_table(text: &str) -> RecordBatch {
+    let inferred = arrow_json::reader::infer_json_schema(Cursor::new(text), None);
+    let (schema, _rows) = inferred.unwrap_or_else(|e| panic!("not JSON lines: {e}\n{text}"));
+    let schema = Arc::new(schema);
+    let reader = arrow_json::ReaderBuilder::new(Arc::clone(&schema)).build(Cursor::new(text));
+    let batches = reader.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let whole = batches.and_then(|b| concat_batches(&schema, &b));
+    whole.unwrap_or_else(|e| panic!("not JSON lines: {e}\n{text}"))
+}
+
+/// Writes a table as JSON lines; null is written out.
+///
+/// # Panics
+/// When a column's type cannot be written as JSON.
+#[must_use]
+#[track_caller]
+pub fn json_lines(batch: &RecordBatch) -> String {
+    let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = builder.build::<_, arrow_json::writer::LineDelimited>(Vec::new());
+    let written = writer.write(batch).and_then(|()| writer.finish());
+    written.unwrap_or_else(|e| panic!("cannot be written as JSON: {e}"));
+    let text = String::from_utf8(writer.into_inner());
+    text.unwrap_or_else(|e| panic!("arrow wrote JSON that is not UTF-8: {e}"))
 }
 
 /// Writes a table as CSV text with a header; null is an empty value.
@@ -51,7 +86,8 @@ pub(super) fn assert_same_text(expect: &str, got: &str, ordered: bool, what: &st
     let lines = |text: &str| {
         let mut lines: Vec<String> = trimmed_lines(text).into_iter().map(str::to_owned).collect();
         if !ordered && lines.len() > 1 {
-            lines[1..].sort();
+            // JSON lines have no header.
+            lines[usize::from(!is_json(text))..].sort();
         }
         lines
     };
@@ -90,6 +126,12 @@ mod tests {
         ];
         assert_eq!(types, expect);
         assert_eq!(csv(&batch), text);
+    }
+
+    #[test]
+    fn json_lines_come_back_as_they_were_written() {
+        let text = "{\"a\":1,\"l\":[\"ä\"],\"s\":{\"x\":null,\"y\":1.5}}\n{\"a\":null,\"l\":[],\"s\":{\"x\":true,\"y\":null}}\n";
+        assert_eq!(json_lines(&table(text)), text);
     }
 
     #[test]

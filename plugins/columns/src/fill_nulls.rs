@@ -1,7 +1,7 @@
 //! `fill_nulls`: puts fixed values where nulls are.
 
-mod kernel;
-mod value;
+pub(crate) mod kernel;
+pub(crate) mod value;
 
 use std::collections::BTreeMap;
 

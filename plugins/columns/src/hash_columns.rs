@@ -6,7 +6,7 @@
 //! Dates, times, timestamps: ISO 8601, the fraction of a second without trailing zeros; timestamps with a zone in UTC with
 //! `Z`. Binary: its bytes.
 
-mod digests;
+pub(crate) mod digests;
 
 use arrow_array::new_empty_array;
 use odibi_sdk::params::child;

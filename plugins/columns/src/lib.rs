@@ -1,17 +1,26 @@
-//! First-party operations on columns: choose, rename, clean, fill, hash. One module for each operation.
+//! First-party operations on columns: choose, rename, clean, fill, map, hash, convert. One module for each operation.
 
 mod add_affix;
 mod clean_text;
+mod dict_based_mapping;
 mod drop_columns;
 mod fill_nulls;
+mod generate_numeric_key;
+mod generate_surrogate_key;
 mod hash_columns;
 mod iso;
+mod joined;
+mod lookup;
 mod named;
+mod normalize_column_names;
+mod normalize_schema;
 mod passing;
 mod rename_columns;
+mod replace_values;
 mod select_columns;
 mod text;
 mod trim_whitespace;
+mod unit_convert;
 
 odibi_sdk::export!(
     name = "columns",
@@ -22,11 +31,18 @@ odibi_sdk::export!(
         trim_whitespace::TrimWhitespace,
         fill_nulls::FillNulls,
         hash_columns::HashColumns,
+        replace_values::ReplaceValues,
+        dict_based_mapping::DictBasedMapping,
+        generate_surrogate_key::GenerateSurrogateKey,
+        generate_numeric_key::GenerateNumericKey,
+        unit_convert::UnitConvert,
     ],
     operations = [
         rename_columns::RenameColumns,
         add_affix::AddPrefix,
-        add_affix::AddSuffix
+        add_affix::AddSuffix,
+        normalize_column_names::NormalizeColumnNames,
+        normalize_schema::NormalizeSchema,
     ],
 );
 

@@ -232,7 +232,12 @@ mod tests {
         let floats = Float64Array::from(vec![0.0, f64::NAN, -0.0, -f64::NAN, 1.0, 0.0]);
         let table = batch(vec![("k", Arc::new(floats)), testing::ids(6)]);
         let run = |params| {
-            let output = harness::run(&crate::plugin(), "row_number", params, &[table.clone()]);
+            let output = harness::run(
+                &crate::plugin(),
+                "row_number",
+                params,
+                std::slice::from_ref(&table),
+            );
             let numbers = int_column(&output.unwrap(), "row_num");
             numbers.into_iter().flatten().collect::<Vec<_>>()
         };

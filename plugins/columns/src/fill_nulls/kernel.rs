@@ -23,7 +23,7 @@ const DAY_MILLIS: i64 = 86_400_000;
 
 /// Why a column cannot be filled with a value.
 #[derive(Debug)]
-pub(super) enum Misfit {
+pub(crate) enum Misfit {
     /// It takes other values: these.
     Takes(String),
     /// No value fits its type.
@@ -49,7 +49,7 @@ type Filled = Result<ArrayRef, Misfit>;
     clippy::wildcard_enum_match_arm,
     reason = "the other types have no such values"
 )]
-pub(super) fn filled(column: &ArrayRef, value: &FillValue) -> Filled {
+pub(crate) fn filled(column: &ArrayRef, value: &FillValue) -> Filled {
     match column.data_type() {
         DataType::Null => constant(column.len(), value),
         DataType::Boolean => boolean(column, value),

@@ -14,7 +14,7 @@ const DECIMAL_DIGITS_MAX: usize = 128;
 
 /// Text, a number, true or false.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum FillValue {
+pub(crate) enum FillValue {
     Bool(bool),
     Int(i128),
     Float(f64),
@@ -194,7 +194,7 @@ impl FillValue {
     }
 
     /// What to write instead, when it is only a matter of quotes.
-    pub(super) fn hint(&self, data_type: &DataType) -> Option<String> {
+    pub(crate) fn hint(&self, data_type: &DataType) -> Option<String> {
         let wants_text = crate::text::is_text(data_type);
         match self {
             Self::Text(text)

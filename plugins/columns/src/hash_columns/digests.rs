@@ -37,11 +37,37 @@ impl Algorithm {
 ///
 /// # Errors
 /// More rows than the digests of which fit one array.
+pub(super) fn of(column: &ArrayRef, algorithm: Algorithm) -> Result<Option<StringArray>> {
+    written(column, Some(algorithm))
+}
+
+/// What `of` hashes. None for types whose values have no text, and for binary values.
+///
+/// # Errors
+/// The texts outgrow one array.
+pub(crate) fn texts(column: &ArrayRef) -> Result<Option<StringArray>> {
+    if has_bytes(column.data_type()) {
+        return Ok(None);
+    }
+    written(column, None)
+}
+
+fn has_bytes(data_type: &DataType) -> bool {
+    if let DataType::Dictionary(_, values) = data_type {
+        return has_bytes(values);
+    }
+    matches!(
+        data_type,
+        DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_)
+    )
+}
+
+/// Digests, or without an algorithm the texts themselves.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the other types are nested or intervals"
 )]
-pub(super) fn of(column: &ArrayRef, algorithm: Algorithm) -> Result<Option<StringArray>> {
+fn written(column: &ArrayRef, algorithm: Option<Algorithm>) -> Result<Option<StringArray>> {
     let hex = Hex::new(column, algorithm)?;
     let digests = match column.data_type() {
         DataType::Null => StringArray::new_null(column.len()),
@@ -108,10 +134,10 @@ pub(super) fn of(column: &ArrayRef, algorithm: Algorithm) -> Result<Option<Strin
 fn of_dictionary(
     mut hex: Hex,
     column: &ArrayRef,
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
 ) -> Result<Option<StringArray>> {
     let dictionary = column.as_any_dictionary();
-    let Some(values) = of(dictionary.values(), algorithm)? else {
+    let Some(values) = written(dictionary.values(), algorithm)? else {
         return Ok(None);
     };
     if values.is_empty() {
@@ -128,16 +154,16 @@ fn of_dictionary(
 
 /// Collects digests.
 struct Hex {
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
     digits: Vec<u8>,
     offsets: Vec<i32>,
     nulls: Option<NullBuffer>,
 }
 
 impl Hex {
-    /// Room for every row, or a failure; so that no offset can overflow later.
-    fn new(column: &ArrayRef, algorithm: Algorithm) -> Result<Self> {
-        let digits_max = column.len().saturating_mul(algorithm.hex_digits());
+    /// Room for the digests of every row, or a failure at once.
+    fn new(column: &ArrayRef, algorithm: Option<Algorithm>) -> Result<Self> {
+        let digits_max = algorithm.map_or(0, |a| column.len().saturating_mul(a.hex_digits()));
         if i32::try_from(digits_max).is_err() {
             return Err(crate::text::too_large());
         }
@@ -225,8 +251,9 @@ impl Hex {
 
     fn push(&mut self, bytes: &[u8]) {
         match self.algorithm {
-            Algorithm::Sha256 => push_hex(&mut self.digits, &Sha256::digest(bytes)),
-            Algorithm::Md5 => push_hex(&mut self.digits, &Md5::digest(bytes)),
+            Some(Algorithm::Sha256) => push_hex(&mut self.digits, &Sha256::digest(bytes)),
+            Some(Algorithm::Md5) => push_hex(&mut self.digits, &Md5::digest(bytes)),
+            None => self.digits.extend_from_slice(bytes),
         }
     }
 
@@ -234,12 +261,15 @@ impl Hex {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_possible_wrap,
-            reason = "`new` has compared the whole"
+            reason = "`finish` compares the whole"
         )]
         self.offsets.push(self.digits.len() as i32);
     }
 
     fn finish(self) -> Result<StringArray> {
+        if i32::try_from(self.digits.len()).is_err() {
+            return Err(crate::text::too_large());
+        }
         let offsets = OffsetBuffer::new(self.offsets.into());
         Ok(StringArray::try_new(
             offsets,
@@ -249,7 +279,8 @@ impl Hex {
     }
 }
 
-fn push_hex(digits: &mut Vec<u8>, bytes: &[u8]) {
+/// In lowercase hexadecimal digits.
+pub(crate) fn push_hex(digits: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         digits.push(HEX_DIGITS[usize::from(byte >> 4)]);
         digits.push(HEX_DIGITS[usize::from(byte & 15)]);

@@ -12,8 +12,8 @@ use crate::joined;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GenerateNumericKey {
-    /// Columns that make the key, in this order. Their texts are those that `hash_columns` hashes; null is a value of its
-    /// own, so that the key is never null.
+    /// Columns that make the key, in this order. Their texts are those that `hash_columns` hashes; null is the empty text,
+    /// so that the key is never null.
     columns: Vec<String>,
     /// What stands between the texts.
     #[serde(default = "bar")]
@@ -142,9 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn given_numbers_win_and_null_is_a_value() {
-        let null = "_dbt_utils_surrogate_key_null_";
-        let second = number(&format!("{null}~{null}"));
+    fn given_numbers_win_and_null_is_the_empty_text() {
+        let second = number("~");
         check_csv(
             OPERATION,
             json!({ "columns": ["t", "n"], "separator": "~", "coalesce_with": "n", "output_col": "k" }),
@@ -202,8 +201,8 @@ mod tests {
             let array: ArrayRef = Arc::new(cells.iter().cloned().collect::<StringArray>());
             let params = json!({ "columns": ["c"] });
             let output = harness::run(&crate::plugin(), OPERATION, params, &[column(&array)]).unwrap();
-            let mut seen: BTreeMap<i64, &Option<String>> = BTreeMap::new();
-            for (cell, key) in cells.iter().zip(output.column(1).as_primitive::<Int64Type>().values()) {
+            let mut seen: BTreeMap<i64, &str> = BTreeMap::new();
+            for (cell, key) in cells.iter().map(|c| c.as_deref().unwrap_or_default()).zip(output.column(1).as_primitive::<Int64Type>().values()) {
                 prop_assert!(*key > 0);
                 prop_assert_eq!(*seen.entry(*key).or_insert(cell), cell);
             }

@@ -7,10 +7,6 @@ use odibi_sdk::prelude::*;
 use crate::hash_columns::digests;
 use crate::named;
 
-/// What stands in a key for null, so that null, the empty text and a missing column differ. That of dbt's
-/// `generate_surrogate_key`.
-const NULL: &str = "_dbt_utils_surrogate_key_null_";
-
 /// Reads these columns, whose values must have a text.
 ///
 /// # Errors
@@ -55,11 +51,10 @@ pub(crate) fn for_each(
             if i > 0 {
                 key.push_str(separator);
             }
-            key.push_str(if column.is_null(row) {
-                NULL
-            } else {
-                column.value(row)
-            });
+            // Null has no text, and is thus like the empty one.
+            if column.is_valid(row) {
+                key.push_str(column.value(row));
+            }
         }
         call(&key);
     }

@@ -17,7 +17,7 @@ pub(crate) struct NormalizeColumnNames {
     /// Writes names in lowercase.
     #[serde(default = "yes")]
     lowercase: bool,
-    /// Leaves out whatever is not a letter, a digit or an underscore. Letters are those of any script.
+    /// Leaves out whatever is not a letter, a digit or an underscore between them. Letters are those of any script.
     #[serde(default = "yes")]
     remove_special: bool,
 }
@@ -97,7 +97,15 @@ impl NormalizeColumnNames {
                 .filter(|c| !self.remove_special || !special(c))
                 .collect()
         };
-        let new = match self.style {
+        // Underscores at the ends, and several behind each other, are as good as special characters.
+        let tidy = |name: String| -> String {
+            if !self.remove_special {
+                return name;
+            }
+            let words: Vec<&str> = name.split('_').filter(|w| !w.is_empty()).collect();
+            words.join("_")
+        };
+        let new = tidy(match self.style {
             Style::None => kept(name),
             Style::SnakeCase => {
                 let separates = |c: char| c.is_whitespace() || matches!(c, '-' | '.' | '/');
@@ -105,7 +113,7 @@ impl NormalizeColumnNames {
                 let words: Vec<String> = words.map(|w| humps(&w)).collect();
                 words.join("_")
             }
-        };
+        });
         if self.lowercase {
             new.to_lowercase()
         } else {
@@ -168,8 +176,8 @@ mod tests {
             ("HTTPServer2Name", "http_server2_name"),
             (" a  b ", "a_b"),
             ("a-b.c/d", "a_b_c_d"),
-            ("_id", "_id"),
-            ("a__b", "a__b"),
+            ("_id", "id"),
+            ("a__b_", "a_b"),
             ("Größe (m²)", "größe_m²"),
             ("ÄrzteListe", "ärzte_liste"),
             ("e\u{301}te\u{301}", "e\u{301}te\u{301}"),

@@ -1,0 +1,149 @@
+//! The engine against itself: every query in pieces and whole, and against DataFusion as it comes.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod queries;
+mod tables;
+
+use odibi_sdk::harness;
+use odibi_sdk::prelude::*;
+
+#[test]
+fn every_example_gives_what_it_shows() {
+    harness::check_examples(&crate::plugin());
+}
+
+/// Params of `sql` over `df` and these tables.
+pub(crate) fn params(sql: &str, tables: &[&str]) -> Value {
+    json!({ "sql": sql, "tables": tables })
+}
+
+#[track_caller]
+fn check(sql: &str, table: &str, expect: &str) {
+    let got = harness::run_csv(&crate::plugin(), "sql", params(sql, &[]), &[table]);
+    assert_eq!(got.unwrap(), expect, "{sql}");
+}
+
+#[track_caller]
+fn check_fault(sql: &str, code: &str, message: &str) {
+    let got = harness::run_csv(
+        &crate::plugin(),
+        "sql",
+        params(sql, &[]),
+        &["id,Grösse,ts\n1,2,3\n"],
+    );
+    let failure = got.unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        (code, message),
+        "{sql}"
+    );
+    assert_eq!(failure.param.as_deref(), Some("/sql"), "{sql}");
+}
+
+#[test]
+fn faults_say_what_and_where() {
+    check_fault(
+        "SELECT",
+        "sql-syntax",
+        "expected: an expression, found: EOF",
+    );
+    check_fault(
+        "SELECT nme FROM df",
+        "unknown-column",
+        "column `nme` does not exist (line 1, column 8 of the SQL)",
+    );
+    check_fault(
+        "SELECT id\nFROM df\nWHERE größe > 1 AND x = 2",
+        "unknown-column",
+        "column `größe` does not exist (line 3, column 7 of the SQL)",
+    );
+    check_fault(
+        "SELECT 1 FROM nowhere",
+        "unknown-table",
+        "table `nowhere` does not exist (line 1, column 15 of the SQL)",
+    );
+    check_fault(
+        "DROP TABLE df",
+        "not-a-query",
+        "a step takes a query, not a statement that begins with `DROP` (line 1, column 1 of the SQL)",
+    );
+    check_fault(
+        "COPY df TO 'x.csv'",
+        "not-a-query",
+        "a step takes a query, not a statement that begins with `COPY` (line 1, column 1 of the SQL)",
+    );
+    check_fault(
+        "SELECT id INTO t FROM df",
+        "not-a-query",
+        "`SELECT … INTO` would make a table; a step only answers a query",
+    );
+    check_fault(
+        "SELECT 1; SELECT 2",
+        "sql-syntax",
+        "a step takes one query; found after its end: `SELECT` (line 1, column 11 of the SQL)",
+    );
+    check_fault("  ", "empty-sql", "the SQL text is empty");
+    check_fault(
+        "SELECT id, id FROM df",
+        "duplicate-column",
+        "two columns are called `id`",
+    );
+    check_fault(
+        "SELECT upperr(id) FROM df",
+        "unknown-function",
+        "function `upperr` does not exist (line 1, column 8 of the SQL)",
+    );
+    check_fault(
+        "SELECT * FROM 'secret.csv'",
+        "unknown-table",
+        "table `secret.csv` does not exist (line 1, column 16 of the SQL)",
+    );
+    check_fault(
+        "SELECT * FROM read_csv('secret.csv')",
+        "invalid-sql",
+        "table function 'read_csv' not found (line 1, column 15 of the SQL)",
+    );
+    check_fault(
+        "SELECT id + 'x' || ts * true FROM df",
+        "invalid-sql",
+        "cannot coerce arithmetic expression Utf8 * Boolean to valid types",
+    );
+    check_fault(
+        "SELECT id FROM df WHERE",
+        "sql-syntax",
+        "expected: an expression, found: EOF",
+    );
+    check_fault(
+        "SELECT FROM df WHERE id = = 2",
+        "sql-syntax",
+        "expected: an expression, found: = (line 1, column 27 of the SQL)",
+    );
+}
+
+#[test]
+fn names_and_literals() {
+    let table = "id,Name,größe\n1,df,2\n2,x,3\n";
+    check("SELECT id FROM df WHERE Name = 'df'", table, "id\n1\n");
+    check(
+        "SELECT NAME, ID FROM DF WHERE \"größe\" > 2",
+        table,
+        "Name,id\nx,2\n",
+    );
+    check("SELECT größe AS Größe FROM df", table, "größe\n2\n3\n");
+    check(
+        "SELECT d.* FROM df AS d WHERE d.name = 'x'",
+        table,
+        "id,Name,größe\n2,x,3\n",
+    );
+    check(
+        "SELECT upper(\"Name\") AS name FROM df",
+        table,
+        "name\nDF\nX\n",
+    );
+    check(
+        "-- first\nSELECT /* df */ 'df' AS df, id FROM df;",
+        table,
+        "df,id\ndf,1\ndf,2\n",
+    );
+}

@@ -207,7 +207,7 @@ fn component_without_our_exports_has_no_interface_version() {
 fn component_of_another_interface_version_is_refused_by_both_numbers() {
     // Same length, so that every name in the binary stays well-formed.
     let bytes = std::fs::read(support::hostile()).unwrap();
-    let other = replace_all(&bytes, b"@0.1.0", b"@0.9.0");
+    let other = replace_all(&bytes, b"@0.2.0", b"@0.9.0");
     assert_ne!(bytes, other);
     check_plugin(Some(&other), "plugin/interface-version");
 }

@@ -115,6 +115,8 @@ fn lies_end_as_breaches_of_contract() {
         ("wrong_schema", "contract/ipc"),
         ("wrong_rows", "contract/rows"),
         ("picked_outside", "contract/rows"),
+        ("kept_long", "contract/rows"),
+        ("kept_rows", "contract/rows"),
         ("unknown_port", "contract/port"),
     ]);
 }

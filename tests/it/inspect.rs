@@ -62,11 +62,11 @@ fn a_file_says_by_its_own_words_what_it_offers() {
     for expect in [
         "plugin     odibi-hostile ",
         "file       evil.wasm\n",
-        "interface  odibi:node/planning@0.1.0, odibi:node/execution@0.1.0\n",
+        "interface  odibi:node/planning@0.2.0, odibi:node/execution@0.2.0\n",
         "operations by the component's own words",
         "  given a stand-in that reaches nothing\n",
         "    wasi:clocks/wall-clock@0.2.",
-        "    odibi:node/output@0.1.0\n",
+        "    odibi:node/output@0.2.0\n",
         NOTHING,
         "a project can grant it clock and entropy",
     ] {
@@ -115,7 +115,7 @@ fn a_component_that_asks_for_more_is_named_and_never_compiled() {
 #[test]
 fn whatever_cannot_be_used_is_named() {
     let module = b"\0asm\x01\0\0\0".to_vec();
-    let later = planted("odibi:node/planning@0.1.0", "odibi:node/planning@0.9.0");
+    let later = planted("odibi:node/planning@0.2.0", "odibi:node/planning@0.9.0");
     let project = Project::new()
         .file("text.wasm", "not wasm")
         .file("module.wasm", module)

@@ -5,7 +5,7 @@
 use wasmtime::component::{ComponentType, Lift, Lower, WasmList};
 
 /// The version this host serves; components built against a semver-compatible one run.
-pub(crate) const VERSION: (u64, u64, u64) = (0, 1, 0);
+pub(crate) const VERSION: (u64, u64, u64) = (0, 2, 0);
 pub(crate) const PLANNING: &str = "odibi:node/planning";
 pub(crate) const EXECUTION: &str = "odibi:node/execution";
 
@@ -52,6 +52,13 @@ pub(crate) struct Location {
     pub(crate) column: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct TextSpan {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(record)]
 pub(crate) struct GuestFailure {
@@ -60,6 +67,7 @@ pub(crate) struct GuestFailure {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) param: Option<String>,
+    pub(crate) span: Option<TextSpan>,
     pub(crate) at: Option<Location>,
 }
 
@@ -101,6 +109,9 @@ pub(crate) enum RowOrigin {
     #[component(name = "picked")]
     /// Still in the guest's memory: it is copied when its length is known to be in bounds.
     Picked(WasmList<u32>),
+    #[component(name = "kept")]
+    /// Likewise.
+    Kept(WasmList<u8>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use odibi_story::failure::{Failure, FailureClass};
+use odibi_story::failure::{Failure, FailureClass, TextSpan};
+use serde_json::Value;
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::contract::{FailureKind, GuestFailure, Retry};
+use crate::contract::{self, FailureKind, GuestFailure, Retry};
 use crate::exchange::broken;
 use crate::host_api::report::clean;
 use crate::host_api::{Guest, Stop};
@@ -133,8 +134,8 @@ fn with_frames(mut failure: Failure, error: &wasmtime::Error) -> Failure {
     failure
 }
 
-/// What the plugin itself reported.
-pub(crate) fn of_guest(failure: GuestFailure, guest: &Guest) -> Failure {
+/// What the plugin itself reported of these params.
+pub(crate) fn of_guest(failure: GuestFailure, params: &Value, guest: &Guest) -> Failure {
     let bytes_max = guest.limits.message_bytes_max;
     let word = match failure.kind {
         FailureKind::Params => "params",
@@ -175,6 +176,10 @@ pub(crate) fn of_guest(failure: GuestFailure, guest: &Guest) -> Failure {
         out.causes
             .push(format!("at input {}{row}{column}", at.port));
     }
+    out.span = failure
+        .span
+        .zip(failure.param.as_deref())
+        .and_then(|(span, pointer)| span_in(params.pointer(pointer)?.as_str()?, span));
     out.param = failure.param.map(|pointer| clean(&pointer, 512));
     out.retry_after_ms = match failure.retry {
         Retry::Never => None,
@@ -184,9 +189,21 @@ pub(crate) fn of_guest(failure: GuestFailure, guest: &Guest) -> Failure {
     out
 }
 
+/// The span in this text: cut at its end, and widened to whole characters. None of what lies past the end, or is reversed.
+fn span_in(text: &str, span: contract::TextSpan) -> Option<TextSpan> {
+    let start = usize::try_from(span.start).ok()?;
+    let end = usize::try_from(span.end).ok()?;
+    (start <= end && start <= text.len()).then(|| TextSpan {
+        start: text.floor_char_boundary(start),
+        end: text.ceil_char_boundary(end),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use serde_json::json;
 
     use odibi_run::port::Cancel;
 
@@ -212,13 +229,15 @@ mod tests {
             code: "unknown-column".to_owned(),
             message: "no such column: \u{1b}[31m`x`".to_owned(),
             param: Some("/columns/0".to_owned()),
+            span: Some(contract::TextSpan { start: 1, end: 2 }),
             at: Some(Location {
                 port: 1,
                 row: Some(3),
                 column: Some("x".to_owned()),
             }),
         };
-        let got = of_guest(failure, &guest());
+        let got = of_guest(failure, &json!({"columns": ["xyz"]}), &guest());
+        assert_eq!(got.span, Some(TextSpan { start: 1, end: 2 }));
         assert_eq!(
             (got.class, got.code.as_str()),
             (FailureClass::Guest, "guest/params")
@@ -245,11 +264,51 @@ mod tests {
             code: String::new(),
             message: "no column `x`\nhint: did you mean `y`?\nhint: look again".into(),
             param: None,
+            span: Some(contract::TextSpan { start: 0, end: 1 }),
             at: None,
         };
-        let got = of_guest(failure, &guest());
+        let got = of_guest(failure, &json!("x"), &guest());
+        // Without a param there is no text.
+        assert_eq!(got.span, None);
         assert_eq!(got.message, "no column `x`");
         assert_eq!(got.hints, ["did you mean `y`?", "look again"]);
+    }
+
+    #[track_caller]
+    fn check_span(value: &Value, (start, end): (u32, u32), expect: Option<(usize, usize)>) {
+        let failure = GuestFailure {
+            kind: FailureKind::Params,
+            retry: Retry::Never,
+            code: String::new(),
+            message: "bad".to_owned(),
+            param: Some("/sql".to_owned()),
+            span: Some(contract::TextSpan { start, end }),
+            at: None,
+        };
+        let got = of_guest(failure, &json!({ "sql": value }), &guest());
+        let expect = expect.map(|(start, end)| TextSpan { start, end });
+        assert_eq!((got.span, got.param.as_deref()), (expect, Some("/sql")));
+    }
+
+    #[test]
+    fn spans_lie_in_the_text_and_between_characters() {
+        let text = json!("aé€b"); // 1, 2, 3 and 1 bytes
+        check_span(&text, (0, 7), Some((0, 7)));
+        check_span(&text, (1, 3), Some((1, 3)));
+        check_span(&text, (7, 7), Some((7, 7)));
+        // Cut at the end.
+        check_span(&text, (6, u32::MAX), Some((6, 7)));
+        // Widened to whole characters.
+        check_span(&text, (2, 4), Some((1, 6)));
+        check_span(&text, (4, 5), Some((3, 6)));
+        check_span(&text, (5, 5), Some((3, 6)));
+        // Dropped.
+        check_span(&text, (8, 9), None);
+        check_span(&text, (u32::MAX, u32::MAX), None);
+        check_span(&text, (3, 1), None);
+        check_span(&json!(""), (0, 9), Some((0, 0)));
+        check_span(&json!(["text"]), (0, 1), None);
+        check_span(&json!(null), (0, 1), None);
     }
 
     #[test]

@@ -88,6 +88,15 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A stretch of a text, in bytes; both ends lie between characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextSpan {
+    /// First byte.
+    pub start: usize,
+    /// Behind the last byte; equal to `start` for a place between two characters.
+    pub end: usize,
+}
+
 /// Something that went wrong in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -106,6 +115,9 @@ pub struct Failure {
     /// JSON Pointer into the params of the step, when a param is to blame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
+    /// What is to blame inside the text of that param.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<TextSpan>,
     /// Index of the step, when one is to blame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
@@ -131,6 +143,7 @@ impl Failure {
             causes: Vec::new(),
             hints: Vec::new(),
             param: None,
+            span: None,
             step: None,
             place: None,
             limit: None,
@@ -166,6 +179,13 @@ impl Failure {
         self
     }
 
+    /// Names the part of the param's text that is to blame.
+    #[must_use]
+    pub fn at_text(mut self, span: TextSpan) -> Self {
+        self.span = Some(span);
+        self
+    }
+
     /// Names the limit.
     #[must_use]
     pub fn of_limit(mut self, which: impl Into<String>, limit: u64, asked: u64) -> Self {
@@ -185,3 +205,24 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A failure as it was written before there were spans.
+    const WITHOUT_SPAN: &str =
+        r#"{"class":"guest","code":"guest/params","message":"bad","param":"/sql"}"#;
+
+    #[test]
+    fn failures_are_read_with_a_span_and_without() -> serde_json::Result<()> {
+        let plain = Failure::new(FailureClass::Guest, "guest/params", "bad").at_param("/sql");
+        assert_eq!(serde_json::from_str::<Failure>(WITHOUT_SPAN)?, plain);
+        assert_eq!(serde_json::to_string(&plain)?, WITHOUT_SPAN);
+        let pointed = plain.at_text(TextSpan { start: 7, end: 11 });
+        let text = serde_json::to_string(&pointed)?;
+        assert!(text.contains(r#""span":{"start":7,"end":11}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Failure>(&text)?, pointed);
+        Ok(())
+    }
+}

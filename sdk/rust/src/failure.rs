@@ -1,6 +1,7 @@
 //! What an operation says when it cannot go on: who has to act, a stable code, a message, and the place.
 
 use std::fmt;
+use std::ops::Range;
 
 use arrow_schema::{ArrowError, Schema};
 
@@ -25,6 +26,8 @@ pub struct Failure {
     pub hints: Vec<String>,
     /// JSON Pointer (RFC 6901) into params; the host shows its line of the YAML.
     pub param: Option<String>,
+    /// Which bytes of the text at `param` are to blame.
+    pub span: Option<Range<usize>>,
     /// Where in the data, as far as known.
     pub at: Option<Location>,
 }
@@ -79,6 +82,7 @@ impl Failure {
             message: message.into(),
             hints: Vec::new(),
             param: None,
+            span: None,
             at: None,
         }
     }
@@ -148,6 +152,13 @@ impl Failure {
         self
     }
 
+    /// Names what is to blame inside the text at `param`, in bytes: a word of an SQL text, say. The host marks it in the YAML.
+    #[must_use]
+    pub fn at_text(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
     /// The message with its hints, as it crosses the boundary.
     #[must_use]
     pub fn wire_message(&self) -> String {
@@ -165,6 +176,9 @@ impl fmt::Display for Failure {
         write!(f, "[{}] {}", self.code, self.wire_message())?;
         if let Some(param) = &self.param {
             write!(f, "\n  param: {param}")?;
+            if let Some(span) = &self.span {
+                write!(f, ", bytes {} to {}", span.start, span.end)?;
+            }
         }
         if let Some(at) = &self.at {
             write!(f, "\n  at: port {}", at.port)?;
@@ -276,6 +290,10 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "[invalid-param] wrong\nhint: do this\nhint: or that\n  param: /a"
+        );
+        assert_eq!(
+            Failure::param("/sql", "wrong").at_text(7..11).to_string(),
+            "[invalid-param] wrong\n  param: /sql, bytes 7 to 11"
         );
     }
 

@@ -137,6 +137,7 @@ impl Sink for Host {
             Origin::Fresh => output::Origin::Fresh,
             Origin::SameRows => output::Origin::SameRows,
             Origin::Picked(rows) => output::Origin::Picked(rows),
+            Origin::Kept(bitmap) => output::Origin::Kept(bitmap),
         };
         output::emit(port, parts, origin).map_err(|refusal| match refusal {
             output::Refusal::Stop => Refusal::Stop,
@@ -165,6 +166,10 @@ fn failure(failure: Failure) -> types::Failure {
         code: failure.code,
         message,
         param: failure.param,
+        span: failure.span.map(|span| types::TextSpan {
+            start: index(span.start),
+            end: index(span.end),
+        }),
         at: failure.at.map(|at| types::Location {
             port: at.port,
             row: at.row,

@@ -1,8 +1,10 @@
-//! Where results go: three ways for rows to relate to the batch being processed.
+//! Where results go: four ways for rows to relate to the batch being processed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::failure::{Failure, Result};
@@ -18,6 +20,8 @@ pub(crate) enum Origin<'a> {
     SameRows,
     /// Row i is row `picked[i]` of the input batch.
     Picked(&'a [u32]),
+    /// The rows of the input batch whose bit is set: ⌈rows / 8⌉ bytes, zeros past the last row.
+    Kept(&'a [u8]),
 }
 
 /// Why the host would not take a batch.
@@ -146,6 +150,27 @@ impl Output<'_> {
         self.computed(columns, rows.len(), Origin::Picked(rows))
     }
 
+    /// The rows of the batch being processed whose bit is set, in order: the computed columns, in output order, with as many
+    /// rows. One bit for each row of the batch; for a filter this is cheaper than [`Output::picked`]. Nothing is sent when
+    /// no row is kept.
+    ///
+    /// # Errors
+    /// As [`Output::same_rows`], or there are not as many bits as rows.
+    pub fn kept(&mut self, columns: Vec<ArrayRef>, rows: &BooleanBuffer) -> Result<Appetite> {
+        let input_rows = self.input_rows.ok_or_else(no_input)?;
+        if rows.len() != input_rows {
+            return Err(Failure::internal(format!(
+                "kept rows need a bit for each of the {input_rows} rows of the batch, given: {}",
+                rows.len()
+            )));
+        }
+        match rows.count_set_bits() {
+            0 => Ok(Appetite::More),
+            count if count == input_rows => self.computed(columns, count, Origin::SameRows),
+            count => self.computed(columns, count, Origin::Kept(&bitmap(rows))),
+        }
+    }
+
     /// Schema of the columns that the operation makes, in output order.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
@@ -184,6 +209,27 @@ impl Output<'_> {
             }
         }
     }
+}
+
+/// The bits as they cross: from the first bit of the first byte, with zeros past the last.
+fn bitmap(bits: &BooleanBuffer) -> Cow<'_, [u8]> {
+    let length = bits.len().div_ceil(8);
+    let past_last = match bits.len() % 8 {
+        0 => 0,
+        used => u8::MAX << used,
+    };
+    if bits.offset() == 0
+        && let Some(bytes) = bits.values().get(..length)
+        && bytes.last().is_none_or(|last| last & past_last == 0)
+    {
+        return Cow::Borrowed(bytes);
+    }
+    let mut bytes = bits.sliced().as_slice().to_vec();
+    bytes.truncate(length);
+    if let Some(last) = bytes.last_mut() {
+        *last &= !past_last;
+    }
+    Cow::Owned(bytes)
 }
 
 fn no_input() -> Failure {
@@ -274,6 +320,52 @@ mod tests {
         assert_eq!(answer, Ok(Appetite::Enough));
         let answer = with_output(Ok(()), |out| out.picked(numbers(vec![1, 2, 3]), &[1, 1, 0]));
         assert_eq!(answer, Ok(Appetite::More));
+    }
+
+    /// What crosses for these bits, which stand at every offset of a buffer full of ones.
+    #[track_caller]
+    fn check_bitmap(rows: &[bool], expect: &[u8]) {
+        for offset in 0..17 {
+            let ones = std::iter::repeat_n(true, offset);
+            let padded: BooleanBuffer = (ones.clone().chain(rows.iter().copied()))
+                .chain(std::iter::repeat_n(true, 70))
+                .collect();
+            let bits = padded.slice(offset, rows.len());
+            assert_eq!(bitmap(&bits).as_ref(), expect, "offset {offset}");
+        }
+        let exact: BooleanBuffer = rows.iter().copied().collect();
+        assert!(matches!(bitmap(&exact), Cow::Borrowed(bytes) if bytes == expect));
+    }
+
+    #[test]
+    fn bitmaps_begin_at_their_first_bit_and_end_with_zeros() {
+        check_bitmap(&[], &[]);
+        check_bitmap(&[true], &[1]);
+        check_bitmap(&[false, true, true], &[0b110]);
+        check_bitmap(&[true; 8], &[0xff]);
+        check_bitmap(&[true; 9], &[0xff, 1]);
+        check_bitmap(&[false; 16], &[0, 0]);
+        check_bitmap(&[true; 64], &[0xff; 8]);
+    }
+
+    #[test]
+    fn kept_rows_say_how_many_they_are() {
+        let kept = |columns: Vec<ArrayRef>, bits: &[bool]| {
+            let bits = bits.iter().copied().collect();
+            with_output(Ok(()), |out| out.kept(columns, &bits))
+        };
+        assert_eq!(kept(numbers(vec![1]), &[false, true]), Ok(Appetite::More));
+        assert_eq!(kept(numbers(vec![1, 2]), &[true; 2]), Ok(Appetite::More));
+        // Nothing is sent, so nothing is wrong.
+        assert_eq!(kept(Vec::new(), &[false; 2]), Ok(Appetite::More));
+        check_failure(
+            kept(numbers(vec![1, 2]), &[false, true]),
+            "column `n` must have 1 rows, has: 2",
+        );
+        check_failure(
+            kept(numbers(vec![1]), &[true; 3]),
+            "kept rows need a bit for each of the 2 rows of the batch, given: 3",
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::simple::{self, Columns, Rows};
 
 /// Version of the contract in `wit/odibi-node.wit`.
-pub const INTERFACE: &str = "0.1.0";
+pub const INTERFACE: &str = "0.2.0";
 
 /// What [`export!`](crate::export) builds.
 #[derive(Debug)]

@@ -110,10 +110,7 @@ pub(crate) fn plan_rows<T: Rows>(params: &T, inputs: &[SchemaRef]) -> Result<Pla
 }
 
 pub(crate) fn open_rows<T: Rows>(params: T) -> Box<dyn Session> {
-    Box::new(RowsSession {
-        params,
-        picked: Vec::new(),
-    })
+    Box::new(RowsSession { params })
 }
 
 fn first(inputs: &[SchemaRef]) -> Result<&Schema> {
@@ -156,8 +153,6 @@ impl<T: Columns> Session for ColumnsSession<T> {
 
 struct RowsSession<T> {
     params: T,
-    /// Kept for its memory.
-    picked: Vec<u32>,
 }
 
 impl<T: Rows> Session for RowsSession<T> {
@@ -176,21 +171,9 @@ impl<T: Rows> Session for RowsSession<T> {
             );
             return Err(Failure::internal(message));
         }
-        if u32::try_from(mask.len()).is_err() {
-            return Err(Failure::internal("batch has more than 2^32 rows"));
-        }
-        self.picked.clear();
-        // By words, not by rows: a branch for each row costs more than many a filter.
         match mask.nulls().filter(|n| n.null_count() > 0) {
-            None => self.picked.extend(mask.values().set_indices_u32()),
-            Some(nulls) => {
-                let kept = mask.values() & nulls.inner();
-                self.picked.extend(kept.set_indices_u32());
-            }
+            None => out.kept(Vec::new(), mask.values()),
+            Some(nulls) => out.kept(Vec::new(), &(mask.values() & nulls.inner())),
         }
-        if self.picked.len() == mask.len() {
-            return out.same_rows(Vec::new());
-        }
-        out.picked(Vec::new(), &self.picked)
     }
 }

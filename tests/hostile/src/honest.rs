@@ -9,17 +9,19 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::{
     Appetite, Columns, Failure, FailureKind, Feed, InputPlan, NodePlan, Origin, OutputPlan,
-    PassedColumn, Retry, Spread, State, failure, report, send, wire,
+    PassedColumn, Retry, Spread, State, TextSpan, failure, report, send, wire,
 };
 
 /// `identity` passes all through, `copy` sends all back, `alternating` too, every other batch as `same-rows`; `picked` keeps
-/// every other row (backwards when the number of rows is odd), `same_rows` adds a column `doubled` from the first, `count`
+/// every other row (backwards when the number of rows is odd), `kept` those between with a bitmap, and a column `doubled`
+/// of them, `same_rows` adds a column `doubled` from the first, `count`
 /// emits one row at the end, `copy_forever` never stops sending, `refuses` reports a failure of its params, `environment`
 /// logs what it sees of the world.
 pub const OPERATIONS: &[&str] = &[
     "identity",
     "copy",
     "picked",
+    "kept",
     "same_rows",
     "count",
     "copy_forever",
@@ -36,7 +38,7 @@ pub fn plan(operation: &str, params: &str, inputs: &[SchemaRef]) -> Result<NodeP
             Columns::Only(vec![]),
             inputs[0].fields().len(),
         )),
-        "same_rows" => {
+        "same_rows" | "kept" => {
             let mut fields: Vec<Field> = inputs[0]
                 .fields()
                 .iter()
@@ -59,6 +61,7 @@ pub fn plan(operation: &str, params: &str, inputs: &[SchemaRef]) -> Result<NodeP
         "refuses" => Err(Failure {
             retry: Retry::After(1_500),
             param: Some("/column".into()),
+            span: Some(TextSpan { start: 0, end: 99 }),
             code: "no-such-column".into(),
             ..failure(
                 FailureKind::Params,
@@ -122,18 +125,14 @@ pub fn process(
             send(&[], Origin::Picked(&picked))?;
         }
         "same_rows" => {
-            let doubled: Int64Array = batch
-                .column(0)
-                .as_primitive::<Int64Type>()
-                .unary(|v| v.wrapping_mul(2));
-            let schema = Arc::new(Schema::new(vec![Field::new(
-                "doubled",
-                DataType::Int64,
-                true,
-            )]));
-            let computed = RecordBatch::try_new(schema, vec![Arc::new(doubled) as ArrayRef])
-                .expect("one column");
-            send_batch(state, &computed, Origin::SameRows)?;
+            let doubled = doubled(batch.column(0).as_primitive());
+            send_batch(state, &doubled, Origin::SameRows)?;
+        }
+        "kept" => {
+            let numbers = batch.column(0).as_primitive::<Int64Type>();
+            let kept: Int64Array = numbers.iter().skip(1).step_by(2).collect();
+            let bitmap = every_other(rows);
+            send_batch(state, &doubled(&kept), Origin::Kept(&bitmap))?;
         }
         "alternating" if state.batches % 2 == 0 => send_batch(state, &batch, Origin::SameRows)?,
         "count" => {}
@@ -147,6 +146,22 @@ pub fn process(
         _ => send_batch(state, &batch, Origin::Fresh)?,
     }
     Ok(Appetite::More)
+}
+
+fn doubled(numbers: &Int64Array) -> RecordBatch {
+    let doubled: Int64Array = numbers.unary(|v| v.wrapping_mul(2));
+    let field = Field::new("doubled", DataType::Int64, true);
+    let schema = Arc::new(Schema::new(vec![field]));
+    RecordBatch::try_new(schema, vec![Arc::new(doubled) as ArrayRef]).expect("one column")
+}
+
+/// A bitmap of rows 1, 3, 5, …
+pub fn every_other(rows: usize) -> Vec<u8> {
+    let mut bitmap = vec![0b1010_1010; rows.div_ceil(8)];
+    if let (Some(last), used @ 1..) = (bitmap.last_mut(), rows % 8) {
+        *last &= (1 << used) - 1;
+    }
+    bitmap
 }
 
 pub fn finish(state: &mut State) -> Result<Option<String>, Failure> {

@@ -41,6 +41,8 @@ use odibi::node::output::{Origin, emit};
 #[cfg(feature = "arrow")]
 use odibi::node::report;
 
+#[cfg(feature = "arrow")]
+use odibi::node::types::TextSpan;
 use odibi::node::types::{Failure, FailureKind, Retry};
 
 struct Hostile;
@@ -132,6 +134,7 @@ fn failure(kind: FailureKind, message: &str) -> Failure {
         code: "hostile".into(),
         message: message.into(),
         param: None,
+        span: None,
         at: None,
     }
 }

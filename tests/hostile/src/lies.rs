@@ -11,7 +11,7 @@ use arrow_ipc::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use flatbuffers::FlatBufferBuilder;
 
-use crate::honest::whole_plan;
+use crate::honest::{self, whole_plan};
 use crate::{
     Appetite, Columns, Failure, FailureKind, NodePlan, Origin, PassedColumn, State, emit, failure,
     greed, wire,
@@ -46,9 +46,15 @@ pub const OPERATIONS: &[&str] = &[
     "wrong_rows",
     "picked_outside",
     "picked_long",
+    "kept_short",
+    "kept_long",
+    "kept_endless",
+    "kept_stray",
+    "kept_rows",
     "unknown_port",
     "emit_in_open",
     "late_same_rows",
+    "late_kept",
     "ignores_refusal",
     "summary_nonsense",
     "fails_after_emit",
@@ -128,8 +134,10 @@ pub fn plan(operation: &str, inputs: &[SchemaRef]) -> Option<Result<NodePlan, Fa
             plan.outputs[0].schema = wire::write_schema(&Schema::new(vec![list]));
         }
         "null_rows" | "null_rows_forever" => plan = greed::null_plan(input),
-        // Whole output, but only the first column is sent.
-        "picked_outside" | "picked_long" | "wrong_rows" | "late_same_rows" => {
+        "kept_rows" => return Some(honest::plan("kept", "", inputs)),
+        // Whole output, but no column is sent.
+        "picked_outside" | "picked_long" | "kept_short" | "kept_long" | "kept_endless"
+        | "kept_stray" | "wrong_rows" | "late_same_rows" | "late_kept" => {
             plan = whole_plan(input, input, Columns::Only(vec![]), input.fields().len());
         }
         _ => return None,
@@ -185,8 +193,38 @@ pub fn open(operation: &str) {
     }
 }
 
-pub fn process(operation: &str, state: &mut State) -> Option<Result<Appetite, Failure>> {
+pub fn process(
+    operation: &str,
+    state: &mut State,
+    batch: &[u8],
+) -> Option<Result<Appetite, Failure>> {
+    let bitmap = |rows: u32| vec![0xff_u8; rows.div_ceil(8) as usize];
     match operation {
+        // As many bytes as the batch needs, and one less, one more, or very many more.
+        "kept_short" => {
+            let bitmap = bitmap(wire::rows(batch));
+            let _ = emit(0, &[], Origin::Kept(&bitmap[1..]));
+        }
+        "kept_long" => drop(emit(0, &[], Origin::Kept(&bitmap(wire::rows(batch) + 8)))),
+        "kept_endless" => drop(emit(0, &[], Origin::Kept(&vec![0xff; 60 << 20]))),
+        // No row of the batch, but one behind the last. A batch whose bits fill their bytes leaves no room for it.
+        "kept_stray" => {
+            let rows = wire::rows(batch);
+            let mut bitmap = vec![0; rows.div_ceil(8) as usize];
+            assert!(rows % 8 != 0, "send another number of rows");
+            *bitmap.last_mut()? = 0x80;
+            let _ = emit(0, &[], Origin::Kept(&bitmap));
+        }
+        // Rows 1, 3, 5 …, but a computed column with one row more.
+        "kept_rows" => {
+            let field = Field::new("doubled", DataType::Int64, true);
+            let rows = wire::rows(batch) as usize;
+            let column = Arc::new(Int64Array::from(vec![1; rows / 2 + 1])) as ArrayRef;
+            let schema = Arc::new(Schema::new(vec![field]));
+            let more = RecordBatch::try_new(schema, vec![column]).expect("one column");
+            let bitmap = honest::every_other(rows);
+            let _ = emit(0, &[&wire::encode(&more)], Origin::Kept(&bitmap));
+        }
         "wrong_schema" => {
             let other = Schema::new(vec![Field::new("other", DataType::Int64, true)]);
             let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
@@ -203,7 +241,7 @@ pub fn process(operation: &str, state: &mut State) -> Option<Result<Appetite, Fa
         "picked_outside" => drop(emit(0, &[], Origin::Picked(&[0, 1 << 30]))),
         "picked_long" => drop(emit(0, &[], Origin::Picked(&vec![0; 2 << 20]))),
         "unknown_port" => drop(emit(9, &[], Origin::SameRows)),
-        "late_same_rows" => {}
+        "late_same_rows" | "late_kept" => {}
         "ignores_refusal" => {
             for _ in 0..10 {
                 let _ = emit(0, &[b"rubbish"], Origin::Fresh);
@@ -221,7 +259,9 @@ pub fn process(operation: &str, state: &mut State) -> Option<Result<Appetite, Fa
 }
 
 pub fn finish(operation: &str) {
-    if operation == "late_same_rows" {
-        let _ = emit(0, &[], Origin::SameRows);
+    match operation {
+        "late_same_rows" => drop(emit(0, &[], Origin::SameRows)),
+        "late_kept" => drop(emit(0, &[], Origin::Kept(&[0xff]))),
+        _ => {}
     }
 }

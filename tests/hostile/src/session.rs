@@ -122,7 +122,7 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
         if let Some(result) = crafted::process(&operation, state, &batch) {
             return result;
         }
-        if let Some(result) = lies::process(&operation, state) {
+        if let Some(result) = lies::process(&operation, state, &batch) {
             return result;
         }
         if let Some(result) = rows::process(&operation, state, &batch) {

@@ -327,11 +327,12 @@ mod tests {
 
     #[test]
     fn imports_are_an_allow_list() {
-        import("odibi:node/report@0.1.0", Ok(()));
-        import("odibi:node/output@0.1.7", Ok(()));
-        import("odibi:node/report@0.2.0", Err("plugin/interface-version"));
+        import("odibi:node/report@0.2.0", Ok(()));
+        import("odibi:node/output@0.2.7", Ok(()));
+        import("odibi:node/report@0.1.0", Err("plugin/interface-version"));
+        import("odibi:node/report@0.3.0", Err("plugin/interface-version"));
         import("odibi:node/report", Err("plugin/interface-version"));
-        import("odibi:node/files@0.1.0", Err("plugin/denied-import"));
+        import("odibi:node/files@0.2.0", Err("plugin/denied-import"));
         import("wasi:io/streams@0.2.6", Ok(()));
         import("wasi:random/random@0.2.0", Ok(()));
         import("wasi:io/streams@0.3.0", Err("plugin/denied-import"));
@@ -350,7 +351,7 @@ mod tests {
     fn each_import_is_told_what_it_reaches() {
         use Reach::{Clock, Entropy, Environment, Files, Network, Unknown};
         let cases = [
-            ("odibi:node/output@0.1.0", Answer::Own),
+            ("odibi:node/output@0.2.0", Answer::Own),
             ("odibi:node/output@0.9.0", Answer::OtherVersion),
             ("wasi:io/streams@0.2.3", Answer::StandIn(None)),
             ("wasi:cli/environment@0.2.3", Answer::StandIn(None)),
@@ -367,7 +368,7 @@ mod tests {
             ("wasi:filesystem/preopens@0.2.3", Answer::Refused(Files)),
             ("wasi:sockets/tcp@0.2.3", Answer::Refused(Network)),
             ("wasi:http/outgoing-handler@0.2.3", Answer::Refused(Network)),
-            ("odibi:node/files@0.1.0", Answer::Refused(Unknown)),
+            ("odibi:node/files@0.2.0", Answer::Refused(Unknown)),
             ("url=<https://a.example>", Answer::Refused(Unknown)),
             ("", Answer::Refused(Unknown)),
         ];
@@ -388,7 +389,7 @@ mod tests {
         let failure = check_export(contract::PLANNING, &exports).err();
         let message = failure.map(|f| f.message).unwrap_or_default();
         assert!(
-            message.contains("0.9.0") && message.contains("odibi:node@0.1.0"),
+            message.contains("0.9.0") && message.contains("odibi:node@0.2.0"),
             "{message}"
         );
     }

@@ -25,8 +25,8 @@ pub(crate) enum Rows {
     Same,
     /// A stretch of rows: offset and length.
     Stretch(usize, usize),
-    /// Ascending rows without repetition.
-    Ascending(Vec<u32>),
+    /// Those whose bit is set, and how many.
+    Kept(BooleanBuffer, usize),
     /// Any rows in any order.
     Any(Vec<u32>),
 }
@@ -61,9 +61,33 @@ impl Rows {
                     Self::Stretch(*first as usize, picked.len())
                 }
             }
-            (true, Some(_), Some(_)) => Self::Ascending(picked),
+            (true, Some(_), Some(_)) => Self::Kept(mask(&picked, rows), picked.len()),
             (true, _, _) => Self::Stretch(0, 0),
             (false, _, _) => Self::Any(picked),
+        })
+    }
+
+    /// Classifies the `kept` rows of a batch of `rows` rows.
+    ///
+    /// # Errors
+    /// `contract/rows`.
+    pub(crate) fn kept(bitmap: Buffer, rows: usize) -> Result<Self, Failure> {
+        check_bitmap_bytes(bitmap.len(), rows)?;
+        let stray = bitmap.last().filter(|_| !rows.is_multiple_of(8));
+        if stray.is_some_and(|last| last >> (rows % 8) != 0) {
+            return Err(broken(
+                "rows",
+                format!("a bitmap of kept rows has bits set past the last of {rows} rows"),
+            ));
+        }
+        let bits = BooleanBuffer::new(bitmap, 0, rows);
+        let count = bits.count_set_bits();
+        let first = bits.set_slices().next();
+        Ok(match first {
+            _ if count == rows => Self::Same,
+            None => Self::Stretch(0, 0),
+            Some((start, end)) if end - start == count => Self::Stretch(start, count),
+            Some(_) => Self::Kept(bits, count),
         })
     }
 
@@ -72,9 +96,23 @@ impl Rows {
         match self {
             Self::Same => input_rows,
             Self::Stretch(_, length) => *length,
-            Self::Ascending(rows) | Self::Any(rows) => rows.len(),
+            Self::Kept(_, count) => *count,
+            Self::Any(rows) => rows.len(),
         }
     }
+}
+
+/// Whether a bitmap has the length that these rows need.
+///
+/// # Errors
+/// `contract/rows`.
+pub(crate) fn check_bitmap_bytes(bytes: usize, rows: usize) -> Result<(), Failure> {
+    let expected = rows.div_ceil(8);
+    if bytes == expected {
+        return Ok(());
+    }
+    let why = format!("a bitmap of kept rows must have {expected} bytes for {rows} rows: {bytes}");
+    Err(broken("rows", why))
 }
 
 /// Builds a whole output batch from the emitted columns and the passed ones. Says as well how many bytes of the host's own
@@ -90,7 +128,7 @@ pub(crate) fn attach(
     input: &RecordBatch,
     limits: &Limits,
 ) -> Result<(RecordBatch, u64), Failure> {
-    let gather = Gather::new(rows, input.num_rows());
+    let gather = Gather::new(rows);
     let mut emitted = emitted.map_or(&[][..], RecordBatch::columns).iter();
     let (mut gathered_bytes, mut written_out_bytes) = (0, 0);
     let mut columns = Vec::with_capacity(plan.pass_through.len());
@@ -196,12 +234,12 @@ enum Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    fn new(rows: &'a Rows, input_rows: usize) -> Self {
+    fn new(rows: &'a Rows) -> Self {
         match rows {
             Rows::Same => Self::Same,
             Rows::Stretch(offset, length) => Self::Stretch(*offset, *length),
-            Rows::Ascending(picked) => {
-                let mask = BooleanArray::new(mask(picked, input_rows), None);
+            Rows::Kept(bits, _) => {
+                let mask = BooleanArray::new(bits.clone(), None);
                 Self::Mask(Box::new(FilterBuilder::new(&mask).optimize().build()))
             }
             Rows::Any(picked) => Self::Take(picked, UInt32Array::from(picked.clone())),
@@ -334,12 +372,56 @@ mod tests {
         check(&[], 3, Ok(Rows::Stretch(0, 0)));
         check(&[0, 1, 2], 3, Ok(Rows::Same));
         check(&[1, 2], 3, Ok(Rows::Stretch(1, 2)));
-        check(&[0, 2], 3, Ok(Rows::Ascending(vec![0, 2])));
+        check(
+            &[0, 2],
+            3,
+            Ok(Rows::Kept([true, false, true].into_iter().collect(), 2)),
+        );
         check(&[2, 0], 3, Ok(Rows::Any(vec![2, 0])));
         check(&[1, 1], 3, Ok(Rows::Any(vec![1, 1])));
         check(&[0, 3], 3, Err("contract/rows"));
         check(&[u32::MAX], 3, Err("contract/rows"));
         check(&[0], 0, Err("contract/rows"));
+    }
+
+    #[track_caller]
+    fn check_kept(bitmap: &[u8], rows: usize, expect: Result<Rows, &str>) {
+        let got = Rows::kept(Buffer::from(bitmap), rows).map_err(|f| f.code);
+        assert_eq!(got, expect.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn kept_rows_are_classified_and_counted() {
+        let bits = |bits: &[bool]| bits.iter().copied().collect::<BooleanBuffer>();
+        check_kept(&[], 0, Ok(Rows::Same));
+        check_kept(&[0b111], 3, Ok(Rows::Same));
+        check_kept(&[0xff, 0xff], 16, Ok(Rows::Same));
+        check_kept(&[0], 3, Ok(Rows::Stretch(0, 0)));
+        check_kept(&[0b110], 3, Ok(Rows::Stretch(1, 2)));
+        check_kept(&[0b1000_0000, 0b11], 10, Ok(Rows::Stretch(7, 3)));
+        check_kept(&[0b101], 3, Ok(Rows::Kept(bits(&[true, false, true]), 2)));
+    }
+
+    #[test]
+    fn bitmaps_of_other_lengths_are_refused() {
+        for (bytes, rows) in [
+            (0, 1),
+            (1, 0),
+            (1, 9),
+            (2, 8),
+            (3, 16),
+            (9, 64),
+            (1 << 20, 8),
+        ] {
+            check_kept(&vec![0; bytes], rows, Err("contract/rows"));
+        }
+    }
+
+    #[test]
+    fn bits_past_the_last_row_are_refused() {
+        check_kept(&[0b1000], 3, Err("contract/rows"));
+        check_kept(&[0xff], 7, Err("contract/rows"));
+        check_kept(&[0, 0b1000_0000], 15, Err("contract/rows"));
     }
 
     fn input() -> RecordBatch {
@@ -384,6 +466,13 @@ mod tests {
         ] {
             let rows = Rows::picked(picked.clone(), 4).unwrap();
             let (got, _) = attach(&plan, None, &rows, 0, &input, &Limits::default()).unwrap();
+            let mut bitmap = vec![0; input.num_rows().div_ceil(8)];
+            picked
+                .iter()
+                .for_each(|row| bitmap[*row as usize / 8] |= 1_u8 << (row % 8));
+            if picked.is_sorted() {
+                assert_eq!(Rows::kept(bitmap.into(), 4).unwrap(), rows);
+            }
             let indices = UInt32Array::from(picked);
             let expect: Vec<ArrayRef> = input
                 .columns()

@@ -13,7 +13,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 use super::meter::thread_cpu_ns;
 use super::{Guest, Stop};
 use crate::contract::{self, Refusal, RowOrigin};
-use crate::exchange::attach::{Rows, attach, whole};
+use crate::exchange::attach::{Rows, attach, check_bitmap_bytes, whole};
 use crate::exchange::broken;
 use crate::exchange::decode::Decoder;
 use crate::limits::{Limits, exceeded};
@@ -130,13 +130,14 @@ impl Outlet {
                 let columns = decoded.columns().to_vec();
                 (whole(&self.plan, columns, decoded.num_rows())?, 0)
             }
-            (Phase::Ending, Origin::SameRows | Origin::Picked(_)) => {
+            (Phase::Ending, Origin::SameRows | Origin::Picked(_) | Origin::Kept(_)) => {
                 let why = "the plugin emitted rows of an input batch when none was being processed";
                 return Err(Taken::Misuse(broken("rows", why)));
             }
             (Phase::Processing(port, input), origin) => {
                 let rows = match origin {
                     Origin::Picked(picked) => Rows::picked(picked, input.num_rows())?,
+                    Origin::Kept(bitmap) => Rows::kept(bitmap, input.num_rows())?,
                     Origin::SameRows | Origin::Fresh => Rows::Same,
                 };
                 let expected = rows.len(input.num_rows());
@@ -257,9 +258,10 @@ enum Origin {
     Fresh,
     SameRows,
     Picked(Vec<u32>),
+    Kept(Buffer),
 }
 
-/// Copies the picked rows, unless they are more than a batch may have.
+/// Copies the picked rows, unless they are more than a batch may have, and the bitmap of kept ones, if its length is right.
 fn owned(cx: &mut StoreContextMut<'_, Guest>, origin: RowOrigin) -> wasmtime::Result<Origin> {
     Ok(match origin {
         RowOrigin::Fresh => Origin::Fresh,
@@ -271,6 +273,17 @@ fn owned(cx: &mut StoreContextMut<'_, Guest>, origin: RowOrigin) -> wasmtime::Re
             }
             let picked = picked.as_le_slice(&*cx).iter();
             Origin::Picked(picked.map(|row| u32::from_le(*row)).collect())
+        }
+        RowOrigin::Kept(bitmap) => {
+            let outlet = cx.data().outlet.as_deref();
+            match outlet.map(|outlet| &outlet.phase) {
+                Some(Phase::Processing(_, input)) => {
+                    check_bitmap_bytes(bitmap.len(), input.num_rows()).map_err(Stop::from)?;
+                    Origin::Kept(Buffer::from(bitmap.as_le_slice(&*cx)))
+                }
+                // Refused for its moment, whatever is in it.
+                Some(Phase::Closed | Phase::Ending) | None => Origin::Kept(Buffer::default()),
+            }
         }
     })
 }

@@ -136,7 +136,7 @@ fn finish(mut component: Component) -> Vec<u8> {
     instances.export_items::<&str, [(&str, ComponentExportKind, u32); 0]>([]);
     component.section(&instances);
     let mut exports = ComponentExportSection::new();
-    for name in ["odibi:node/planning@0.1.0", "odibi:node/execution@0.1.0"] {
+    for name in ["odibi:node/planning@0.2.0", "odibi:node/execution@0.2.0"] {
         exports.export(name, ComponentExportKind::Instance, 0, None);
     }
     component.section(&exports);

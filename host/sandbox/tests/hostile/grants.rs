@@ -149,7 +149,7 @@ fn a_component_that_asks_for_nothing_is_told_so() {
     assert_eq!(found.digest.len(), 64);
     assert_eq!(
         found.exports,
-        ["odibi:node/planning@0.1.0", "odibi:node/execution@0.1.0"]
+        ["odibi:node/planning@0.2.0", "odibi:node/execution@0.2.0"]
     );
     let answers: Vec<Answer> = found.imports.iter().map(|i| i.answer).collect();
     assert!(answers.contains(&Answer::Own) && answers.contains(&Answer::StandIn(None)));
@@ -217,7 +217,7 @@ fn a_component_that_asks_for_more_is_told_and_never_compiled() {
 fn another_interface_version_is_told_with_everything_else() {
     let bytes = overwritten(
         component(),
-        b"odibi:node/planning@0.1.0",
+        b"odibi:node/planning@0.2.0",
         b"odibi:node/planning@0.9.0",
     );
     let found = Inspection::of(&source(bytes)).unwrap();

@@ -13,6 +13,7 @@ use arrow_schema::{Field, Schema};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use odibi_sandbox::{Limits, Sandbox};
+use odibi_story::failure::TextSpan;
 use serde_json::json;
 
 use crate::{component, options, run, sandbox, scratch, table};
@@ -73,6 +74,20 @@ fn picked_rows_are_taken_from_the_hosts_columns() {
         let done = run(sandbox(), "picked", std::slice::from_ref(&input));
         let expect = take_record_batch(&input, &UInt32Array::from(picked)).unwrap();
         assert_eq!(done.batches(), [expect]);
+    }
+}
+
+#[test]
+fn kept_rows_are_filtered_from_the_hosts_columns() {
+    for rows in [0, 1, 2, 3, 8, 9, 64, 65, 70_001] {
+        let input = table(rows);
+        let done = run(sandbox(), "kept", std::slice::from_ref(&input));
+        let kept: UInt32Array = (1..u32::try_from(rows).unwrap()).step_by(2).collect();
+        let kept = take_record_batch(&input, &kept).unwrap();
+        let output = concat_batches(&done.plan.as_ref().unwrap().output, done.batches()).unwrap();
+        assert_eq!(output.columns()[..2], *kept.columns(), "{rows}");
+        let doubled: Int64Array = kept.column(0).as_primitive::<Int64Type>().unary(|n| n * 2);
+        assert_eq!(output.column(2).as_primitive(), &doubled, "{rows}");
     }
 }
 
@@ -296,5 +311,7 @@ fn what_a_plugin_reports_reaches_the_person() {
         (failure.param.as_deref(), failure.retry_after_ms),
         (Some("/column"), Some(1_500))
     );
+    // `x`, of which the plugin says that 99 bytes are to blame.
+    assert_eq!(failure.span, Some(TextSpan { start: 0, end: 1 }));
     assert_eq!(failure.causes, ["the plugin's code: no-such-column"]);
 }

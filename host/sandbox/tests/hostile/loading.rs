@@ -73,7 +73,7 @@ fn components_that_must_not_run_are_refused_before_they_are_compiled() {
         "plugin/denied-import",
         "wasi:sneaky/wall-clock",
     );
-    let later = patched("odibi:node/planning@0.1.0", "odibi:node/planning@0.9.0");
+    let later = patched("odibi:node/planning@0.2.0", "odibi:node/planning@0.9.0");
     refused(
         later,
         FailureClass::Contract,

@@ -29,7 +29,7 @@ fn work(sandbox: &Sandbox, operation: &str, batches: &[RecordBatch]) -> u64 {
 #[test]
 fn work_is_equal_in_every_run_and_the_rows_are_those_of_the_fast_engine() {
     let batches = [table(1_000), table(1), table(70_000)];
-    for operation in ["identity", "copy", "same_rows", "picked", "count"] {
+    for operation in ["identity", "copy", "same_rows", "picked", "kept", "count"] {
         let (fast, counted) = (
             run(sandbox(), operation, &batches),
             run(metered(), operation, &batches),

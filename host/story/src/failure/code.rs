@@ -274,7 +274,8 @@ nulls. The author of the plugin acts."
 
     CONTRACT_ROWS "contract/rows"
 "The plugin emitted rows that do not fit the way it says they relate to the input: `same-rows` with another number of \
-rows, or `picked` with an index past the end. The author of the plugin acts."
+rows, `picked` with an index past the end, or `kept` with a bitmap that is not that of the batch: too short, too long, or \
+with bits past the last row. The author of the plugin acts."
 
     CONTRACT_PORT "contract/port"
 "The plugin emitted to an output that it does not have, or at a moment when it must not emit. The author of the plugin \

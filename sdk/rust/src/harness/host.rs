@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_buffer::BooleanBuffer;
 use arrow_row::{RowConverter, SortField};
 use arrow_schema::{Schema, SchemaRef, SortOptions};
 use arrow_select::concat::concat_batches;
@@ -299,6 +300,12 @@ impl Sink for HostSink<'_> {
             Origin::Fresh => self.gate.whole.decode(parts.concat()).unwrap_or_else(wrong),
             Origin::SameRows => self.attach(parts, None),
             Origin::Picked(rows) => self.attach(parts, Some(&UInt32Array::from(rows.to_vec()))),
+            Origin::Kept(bitmap) => {
+                let rows = self.input.map_or(0, |(_, input)| input.num_rows());
+                let kept = kept_rows(bitmap, rows);
+                let kept = kept.unwrap_or_else(|why| panic!("`{name}` keeps rows by {why}"));
+                self.attach(parts, Some(&kept))
+            }
         };
         self.emitted.push(batch);
         Ok(())
@@ -359,6 +366,20 @@ impl HostSink<'_> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.planned.output), columns, &options)
             .unwrap_or_else(|e| panic!("`{name}` breaks its own schema: {e}"))
+    }
+}
+
+/// The rows whose bit is set, or what is wrong with the bitmap.
+fn kept_rows(bitmap: &[u8], rows: usize) -> Result<UInt32Array, String> {
+    if bitmap.len() != rows.div_ceil(8) {
+        let length = bitmap.len();
+        return Err(format!("{length} bytes of bits for a batch of {rows} rows"));
+    }
+    let bits = BooleanBuffer::new(bitmap.into(), 0, bitmap.len() * 8);
+    let kept: UInt32Array = bits.set_indices_u32().collect();
+    match kept.values().last() {
+        Some(last) if *last as usize >= rows => Err(format!("a bit past the last of {rows} rows")),
+        _ => Ok(kept),
     }
 }
 

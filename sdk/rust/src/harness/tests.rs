@@ -473,7 +473,7 @@ fn examples_are_demanded_and_run() {
 #[test]
 fn manifest_says_what_the_operations_are() {
     let manifest = plugin().manifest();
-    assert_eq!(manifest["interface"], "0.1.0");
+    assert_eq!(manifest["interface"], "0.2.0");
     assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
     let [shout, lookup] = [0, 4].map(|i| &manifest["operations"][i]);
     assert_eq!(shout["name"], "shout");

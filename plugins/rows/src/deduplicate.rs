@@ -57,12 +57,8 @@ impl Operation for Deduplicate {
                 keys::must_compare(schema.field(key.column))
                     .map_err(|f| f.at_param("/order_by"))?;
             }
-            input.sorted_by = if are_plain(&schema.project(&keys)?) {
-                let within = order.into_iter().filter(|k| !keys.contains(&k.column));
-                keys.iter()
-                    .map(|k| SortKey::ascending(*k))
-                    .chain(within)
-                    .collect()
+            input.sorted_by = if keys::are_plain(&schema.project(&keys)?) {
+                keys::runs(&keys, order)
             } else {
                 order
             };
@@ -80,16 +76,12 @@ impl Operation for Deduplicate {
             .inputs
             .first()
             .ok_or_else(|| Failure::internal("no input"))?;
-        if self.order_by.is_some() && are_plain(keys) {
+        if self.order_by.is_some() && keys::are_plain(keys) {
             keys::FirstOfRun::open(keys)
         } else {
             keys::FirstSeen::open(keys)
         }
     }
-}
-
-fn are_plain(keys: &Schema) -> bool {
-    keys.fields().iter().all(|f| keys::is_plain(f.data_type()))
 }
 
 #[cfg(test)]

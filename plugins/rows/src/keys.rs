@@ -63,6 +63,18 @@ pub(crate) fn is_plain(data_type: &DataType) -> bool {
     }
 }
 
+/// Are all columns of the key plain?
+pub(crate) fn are_plain(keys: &Schema) -> bool {
+    keys.fields().iter().all(|f| is_plain(f.data_type()))
+}
+
+/// The order in which the rows of a key lie together, and within a key in the order given.
+pub(crate) fn runs(keys: &[usize], within: Vec<SortKey>) -> Vec<SortKey> {
+    let within = within.into_iter().filter(|k| !keys.contains(&k.column));
+    let keys = keys.iter().map(|k| SortKey::ascending(*k));
+    keys.chain(within).collect()
+}
+
 /// Takes a plan's shape and lets rows with equal keys meet: on one instance when no key is plain.
 pub(crate) fn meet(plan: Plan, input: InputPlan, keys: &[usize], schema: &Schema) -> Plan {
     let plain = keys

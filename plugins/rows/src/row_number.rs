@@ -68,19 +68,15 @@ impl Operation for RowNumber {
         };
         let outline =
             Outline::of(schema).add("/output", Field::new(&self.output, DataType::Int64, false))?;
-        let mut input = InputPlan::only(groups.iter().copied()).keep_order();
-        let plain = are_plain(&schema.project(&groups)?);
-        input.sorted_by = if plain && !groups.is_empty() {
-            let within = order.into_iter().filter(|k| !groups.contains(&k.column));
-            let groups = groups.iter().map(|g| SortKey::ascending(*g));
-            groups.chain(within).collect()
-        } else {
-            order
-        };
-        if plain && !groups.is_empty() {
-            let input = input.partition_by(groups);
+        let input = InputPlan::only(groups.iter().copied()).keep_order();
+        let in_runs = !groups.is_empty() && keys::are_plain(&schema.project(&groups)?);
+        if in_runs {
+            let input = input
+                .sorted_by(keys::runs(&groups, order))
+                .partition_by(groups);
             return Ok(Plan::from(outline).input(0, input));
         }
+        let input = input.sorted_by(order);
         Ok(Plan::from(outline).input(0, input).spread(Spread::Single))
     }
 
@@ -93,7 +89,7 @@ impl Operation for RowNumber {
             return Ok(Box::new(Counting { rows: 0 }));
         }
         let keys = Keys::new(groups)?;
-        if are_plain(groups) {
+        if keys::are_plain(groups) {
             return Ok(Box::new(InRuns {
                 keys,
                 last: None,
@@ -105,11 +101,6 @@ impl Operation for RowNumber {
             rows: HashMap::default(),
         }))
     }
-}
-
-fn are_plain(groups: &Schema) -> bool {
-    let mut groups = groups.fields().iter();
-    groups.all(|f| keys::is_plain(f.data_type()))
 }
 
 /// All rows are one group.

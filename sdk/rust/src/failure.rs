@@ -152,7 +152,8 @@ impl Failure {
         self
     }
 
-    /// Names what is to blame inside the text at `param`, in bytes: a word of an SQL text, say. The host marks it in the YAML.
+    /// Names what is to blame inside the text at `param`, in bytes: a word of an SQL text, say. The host keeps it with the
+    /// failure; it does not mark it in the YAML yet, so say in the message what is meant.
     #[must_use]
     pub fn at_text(mut self, span: Range<usize>) -> Self {
         self.span = Some(span);

@@ -24,6 +24,13 @@ fn check(sql: &str, table: &str, expect: &str) {
     assert_eq!(got.unwrap(), expect, "{sql}");
 }
 
+fn place(sql: &str, at: usize) -> String {
+    let before = &sql[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!(" (line {line}, column {column} of the SQL)")
+}
+
 #[track_caller]
 fn check_fault(sql: &str, code: &str, message: &str) {
     let got = harness::run_csv(
@@ -33,8 +40,12 @@ fn check_fault(sql: &str, code: &str, message: &str) {
         &["id,Grösse,ts\n1,2,3\n"],
     );
     let failure = got.unwrap_err();
+    let said = match &failure.span {
+        Some(span) => format!("{}{}", failure.message, place(sql, span.start)),
+        None => failure.message.clone(),
+    };
     assert_eq!(
-        (failure.code.as_str(), failure.message.as_str()),
+        (failure.code.as_str(), said.as_str()),
         (code, message),
         "{sql}"
     );

@@ -158,3 +158,22 @@ fn names_and_literals() {
         "df,id\ndf,1\ndf,2\n",
     );
 }
+
+/// `UPDATE_MANIFESTS=1 cargo test manifest` writes the file.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the switch that rewrites a committed file"
+)]
+fn manifest_is_the_committed_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json");
+    let manifest = serde_json::to_string_pretty(&crate::plugin().manifest()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+        std::fs::write(path, &manifest).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == manifest,
+        "manifest.json is out of date: run this test with UPDATE_MANIFESTS=1"
+    );
+}

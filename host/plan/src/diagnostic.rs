@@ -2,12 +2,14 @@
 
 pub mod codes;
 mod nearest;
+mod refused;
 mod render;
 mod within;
 
 pub use codes::all_codes;
 pub use nearest::nearest;
-pub use render::{render, render_json};
+pub use refused::{Refusal, refused};
+pub use render::{excerpt, render, render_json};
 pub use within::within;
 
 use crate::limits::{DIAGNOSTICS_MAX, QUOTED_CHARS_MAX};

@@ -22,9 +22,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use odibi_plan::config::{FileFault, Outside, load_with};
-use odibi_plan::diagnostic::{self, all_codes, render, render_json};
+use odibi_plan::diagnostic::{self, Refusal, all_codes, render, render_json};
 use odibi_plan::yaml::{Node, Value};
-use odibi_plan::{Diagnostic, Manifest, Operations, Project, Selection, Severity, Sources};
+use odibi_plan::{Diagnostic, Manifest, Operations, Plan, Project, Selection, Severity, Sources};
 
 /// No value of a variable may show in a diagnostic.
 const CANARY: &str = "hunter2canary";
@@ -143,9 +143,44 @@ fn diagnose(name: &str, text: &str) -> (Vec<Diagnostic>, Sources) {
     let (project, mut found) = load_with(name, text, &outside, &mut sources);
     let (operations, faults) = operations(&project);
     found.extend(faults);
-    found.extend(odibi_plan::plan::plan(&project, &selection(text), &operations).1);
+    let (plan, faults) = odibi_plan::plan::plan(&project, &selection(text), &operations);
+    found.extend(faults);
+    found.extend(refusals(text, &plan, &sources));
     diagnostic::sort(&mut found);
     (found, sources)
+}
+
+/// What the lines `# refused: …` say.
+fn refusals(text: &str, plan: &Plan, sources: &Sources) -> Vec<Diagnostic> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("# refused: "));
+    let one = |line: &str| {
+        let (head, message) = line.split_once(": ").unwrap();
+        let head: Vec<&str> = head.split(' ').collect();
+        let [node, step, param, words @ ..] = head.as_slice() else {
+            panic!("{line}")
+        };
+        let node = plan.nodes.iter().find(|n| n.name == *node).unwrap();
+        let step: usize = step.parse().unwrap();
+        let value = node.steps[step].params.value.pointer(param);
+        let range = words.first().map(|word| {
+            let value = value.and_then(|v| v.as_str()).unwrap();
+            let at = value
+                .find(word)
+                .unwrap_or_else(|| panic!("{word} in {value}"));
+            at..at + word.len()
+        });
+        let refusal = Refusal {
+            step,
+            message,
+            param: Some(param),
+            text: range,
+            hints: &["mend it".to_owned()],
+        };
+        diagnostic::refused(sources, node, &refusal)
+    };
+    lines.map(one).collect()
 }
 
 fn place(sources: &Sources, span: odibi_plan::Span) -> String {

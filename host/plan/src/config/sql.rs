@@ -55,9 +55,9 @@ pub(super) fn step(source: SqlSource) -> Step {
             params: Params {
                 value: json!({}),
                 places: BTreeMap::from([(String::new(), span)]),
+                written: BTreeMap::new(),
             },
             keys: BTreeMap::new(),
-            written: BTreeMap::new(),
             booleans: BTreeMap::new(),
         },
         sql: Some(source),
@@ -136,12 +136,15 @@ fn params(text: Found, names: &[String], main: Option<&str>) -> StepParams {
         object.insert("main".to_owned(), Json::from(*name));
     }
     StepParams {
-        params: Params { value, places },
+        params: Params {
+            value,
+            places,
+            written: written
+                .map(|written| ("/sql".to_owned(), written))
+                .into_iter()
+                .collect(),
+        },
         keys: BTreeMap::new(),
-        written: written
-            .map(|written| ("/sql".to_owned(), written))
-            .into_iter()
-            .collect(),
         booleans: BTreeMap::new(),
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
 /// One crate below `plugins/` for each component.
-const PLUGINS: [&str; 2] = ["columns", "rows"];
+const PLUGINS: [&str; 3] = ["columns", "rows", "nested"];
 
 fn main() {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

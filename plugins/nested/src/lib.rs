@@ -1,10 +1,14 @@
 //! First-party operations on nested data: texts that hold JSON become structs, structs become columns. One module for
 //! each operation.
 
+mod decode;
 mod flatten_struct;
 mod json;
 mod leaves;
+mod normalize_json;
 mod number;
+mod parse_json;
+mod shape;
 mod unpack_struct;
 
 #[cfg(test)]
@@ -12,7 +16,12 @@ mod testing;
 
 odibi_sdk::export!(
     name = "nested",
-    columns = [flatten_struct::FlattenStruct, unpack_struct::UnpackStruct,],
+    columns = [
+        parse_json::ParseJson,
+        normalize_json::NormalizeJson,
+        flatten_struct::FlattenStruct,
+        unpack_struct::UnpackStruct,
+    ],
 );
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl Misfits {
                 let found = json::kind(value);
                 format!("`{path}` must be {wanted}, is {found} that does not fit")
             }
-            found => format!("`{path}` must be {wanted}, is: {found}"),
+            found @ (Kind::Null | Kind::Boolean | Kind::List | Kind::Object) => {
+                format!("`{path}` must be {wanted}, is: {found}")
+            }
         });
     }
 }
@@ -325,16 +327,17 @@ struct Maps {
 }
 
 fn maps(entries: &FieldRef) -> Result<Box<dyn Column>> {
-    let fields = match entries.data_type() {
-        DataType::Struct(fields) if fields.len() == 2 => fields.clone(),
-        other => {
-            return Err(Failure::internal(format!("planned a map of: {other}")));
-        }
+    let data_type = entries.data_type();
+    let DataType::Struct(fields) = data_type else {
+        return Err(Failure::internal(format!("planned a map of: {data_type}")));
     };
+    let value = fields
+        .get(1)
+        .ok_or_else(|| Failure::internal("planned a map without values"))?;
     Ok(Box::new(Maps {
         entries: Arc::clone(entries),
-        values: column(fields[1].data_type())?,
-        fields,
+        values: column(value.data_type())?,
+        fields: fields.clone(),
         keys: StringBuilder::new(),
         lengths: Vec::new(),
         nulls: NullBufferBuilder::new(0),

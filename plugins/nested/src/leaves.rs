@@ -40,12 +40,14 @@ fn collect(
     for field in fields {
         let name = format!("{prefix}{}", field.name());
         let nullable = nullable || field.is_nullable();
-        match field.data_type() {
-            DataType::Struct(inner) if depth > 1 => {
-                let prefix = name + naming.separator;
-                collect(inner, nullable, &prefix, naming, depth - 1, out);
-            }
-            data_type => out.push(Field::new(name, data_type.clone(), nullable)),
+        let data_type = field.data_type();
+        if let DataType::Struct(inner) = data_type
+            && depth > 1
+        {
+            let prefix = name + naming.separator;
+            collect(inner, nullable, &prefix, naming, depth - 1, out);
+        } else {
+            out.push(Field::new(name, data_type.clone(), nullable));
         }
     }
 }

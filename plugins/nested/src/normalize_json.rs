@@ -106,17 +106,18 @@ impl NormalizeJson {
                 let message = format!("column `{name}` is a struct and has its fields already");
                 Err(Failure::param("/json_schema", message).hint("leave `json_schema` out"))
             }
-            (text, Some(shape)) if is_text(text) => match shape.data_type("/json_schema")? {
-                DataType::Struct(fields) => Ok((fields, true)),
-                other => {
-                    let message = format!(
-                        "texts to be taken apart must hold objects with named fields, not: {}",
-                        crate::shape::name_of(&other)
-                    );
-                    Err(Failure::param("/json_schema", message)
-                        .hint("read other values with `parse_json`"))
+            (text, Some(shape)) if is_text(text) => {
+                let data_type = shape.data_type("/json_schema")?;
+                if let DataType::Struct(fields) = data_type {
+                    return Ok((fields, true));
                 }
-            },
+                let message = format!(
+                    "texts to be taken apart must hold objects with named fields, not: {}",
+                    crate::shape::name_of(&data_type)
+                );
+                Err(Failure::param("/json_schema", message)
+                    .hint("read other values with `parse_json`"))
+            }
             (text, None) if is_text(text) => {
                 let message = format!(
                     "column `{name}` is text, whose fields must be known before the data is read"

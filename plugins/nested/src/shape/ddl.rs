@@ -315,6 +315,10 @@ mod tests {
     use super::super::name_of;
     use super::*;
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are no nested types"
+    )]
     fn shown(data_type: &DataType) -> String {
         match data_type {
             DataType::List(item) => format!("ARRAY<{}>", shown(item.data_type())),

@@ -21,11 +21,12 @@ fn data_type(pointer: &str, schema: &Value, depth: usize) -> Result<DataType> {
         let message = format!("the schema is nested deeper than {NESTING_MAX} levels");
         return Err(Failure::param(pointer, message));
     }
-    let schema = match schema {
-        Value::Object(schema) => schema,
-        Value::Bool(true) => return Ok(DataType::Utf8),
-        _ => return Err(Failure::param(pointer, "a schema must be an object")),
-    };
+    if *schema == Value::Bool(true) {
+        return Ok(DataType::Utf8);
+    }
+    let schema = schema
+        .as_object()
+        .ok_or_else(|| Failure::param(pointer, "a schema must be an object"))?;
     if let Some(keyword) = UNSUPPORTED.iter().find(|k| schema.contains_key(**k)) {
         let message = format!("`{keyword}` is not supported");
         return Err(Failure::param(child(pointer, keyword), message).hint(

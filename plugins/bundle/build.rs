@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
 /// Crates below `plugins/`, a component each, that belong to the workspace.
-const PLUGINS: [&str; 2] = ["columns", "rows"];
+const PLUGINS: [&str; 3] = ["columns", "rows", "nested"];
 /// The one that is a workspace of its own: its DataFusion has other features than the host's.
 const SQL: &str = "sql";
 /// Unrolling makes it larger and slower to build, and its loops are long already.

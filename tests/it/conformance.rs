@@ -47,6 +47,7 @@ fn committed_manifests_equal_what_the_plugins_say() {
     let plugins = [
         ("columns", odibi_columns::plugin().manifest()),
         ("rows", odibi_rows::plugin().manifest()),
+        ("nested", odibi_nested::plugin().manifest()),
     ];
     // `sql` is a workspace of its own, with such a test of its own.
     assert_eq!(

@@ -204,3 +204,21 @@ fn example_holds(operation: &OperationSpec, example: &Example) {
         example.summary
     );
 }
+
+/// `UPDATE_MANIFESTS=1` writes the page anew too.
+#[test]
+fn committed_reference_is_what_the_program_prints() {
+    let path = support::root().join("docs/operations.md");
+    let project = Project::new();
+    let printed = project.odibi(&["list", "reference"]).exits(0).stdout;
+    if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == printed,
+        "{} is stale: run with UPDATE_MANIFESTS=1",
+        path.display()
+    );
+}

@@ -58,7 +58,7 @@ fn each_first_party_component_can_reach_nothing() {
         );
         seen.push(component.name);
     }
-    assert_eq!(seen, ["columns", "rows", "sql"]);
+    assert_eq!(seen, ["columns", "rows", "nested", "sql"]);
 }
 
 #[test]

@@ -23,3 +23,4 @@ mod metered;
 mod replay;
 mod rows;
 mod tidy;
+mod tpch;

@@ -160,7 +160,6 @@ pub(crate) fn component() -> ComponentSource {
     ComponentSource {
         name: "kernels".to_owned(),
         bytes: std::fs::read(wasm).unwrap().into(),
-        digest: None,
         manifest: None,
     }
 }

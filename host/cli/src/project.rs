@@ -12,7 +12,8 @@ use odibi_plan::graph::Selection;
 use odibi_plan::plan::Grants;
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
-    Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
+    Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
+    Options, Sandbox,
 };
 use odibi_story::failure::Failure;
 use odibi_story::render::plain;
@@ -364,8 +365,11 @@ pub(crate) fn options(
         .iter()
         .map(|c| ComponentSource {
             name: c.name.to_owned(),
-            bytes: std::borrow::Cow::Borrowed(c.wasm),
-            digest: Some(c.digest.to_owned()),
+            bytes: ComponentBytes::Zstd {
+                packed: c.packed,
+                sha256: c.digest,
+                bytes: c.bytes,
+            },
             manifest: Some(c.manifest.to_owned()),
         })
         .collect();

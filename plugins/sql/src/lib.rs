@@ -4,7 +4,6 @@ mod batchwise;
 mod database;
 mod fault;
 #[cfg(target_arch = "wasm32")]
-#[allow(unsafe_code, reason = "symbols of the C library")]
 mod no_files;
 mod order;
 mod parse;

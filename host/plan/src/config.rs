@@ -4,6 +4,7 @@
 //! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
 //! the file.
 
+mod alias;
 mod connection;
 mod limits;
 mod node;

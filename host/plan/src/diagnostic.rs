@@ -83,6 +83,11 @@ impl Sources {
             .map_or("<unknown>", |f| &f.name)
     }
 
+    /// The texts, in the order in which they were added.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
+    }
+
     /// The text of a file.
     #[must_use]
     pub fn text(&self, file: FileId) -> &str {

@@ -47,6 +47,12 @@ impl Plan {
         let source = plugin.and_then(|plugin| self.plugins.get(plugin));
         source.map_or_else(Grants::default, |source| source.grants)
     }
+
+    /// The node that writes what another one reads, when it does not come after that one. With wildcards, one that may.
+    #[must_use]
+    pub fn writer_of(&self, reader: &PlannedNode, read: &Read) -> Option<&PlannedNode> {
+        races::writer_of(&self.nodes, reader, read)
+    }
 }
 
 /// One pipeline and the nodes of it that were selected.

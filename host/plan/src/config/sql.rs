@@ -78,6 +78,7 @@ pub(super) fn fill(
         read,
         sources,
         known: BTreeMap::new(),
+        added: Vec::new(),
     };
     for pipeline in &mut project.pipelines {
         for node in &mut pipeline.nodes {
@@ -101,6 +102,7 @@ pub(super) fn fill(
             });
         }
     }
+    project.files.extend(files.added);
 }
 
 /// Names of the node's tables but `df`, and the own name of its main input.
@@ -164,6 +166,8 @@ struct Files<'a> {
     sources: &'a mut Sources,
     /// Files that were read, by their path below the directory.
     known: BTreeMap<String, Found>,
+    /// Names of files that were read, as they are shown.
+    added: Vec<String>,
 }
 
 impl Files<'_> {
@@ -193,7 +197,8 @@ impl Files<'_> {
         let text = self.file(path, &below)?;
         let shown = join(&self.root, &below);
         let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let file = self.sources.add_verbatim(shown, text.as_str());
+        let file = self.sources.add_verbatim(shown.as_str(), text.as_str());
+        self.added.push(shown);
         let found = Found {
             text,
             span: Span {

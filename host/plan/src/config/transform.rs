@@ -10,10 +10,10 @@
 //!     - sql_file: sql/delays.sql
 //! ```
 
-use super::Text;
 use super::params::{self, StepParams};
 use super::reader::{Context, Reader, asks_for_something, is_name};
 use super::sql::{self, SqlSource};
+use super::{Text, alias};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
 use crate::yaml::{self, Entry, Resolved, Value};
 
@@ -97,12 +97,17 @@ fn one(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
         }
         Some(_) | None => {
             let operation = reader.filled(text, "operation");
-            step(
+            let made = step(
                 context,
                 operation,
                 params,
                 &format!("`params` of {subject}"),
-            )
+            );
+            if named.is_some_and(|entry| entry.key == "operation") {
+                made.and_then(|step| alias::lower(context, step))
+            } else {
+                made
+            }
         }
     };
     reader.finish_with(&[

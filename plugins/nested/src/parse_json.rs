@@ -52,6 +52,18 @@ impl Columns for ParseJson {
                 "{\"id\":7,\"at\":{\"x\":1.5}}\n",
             ),
             Example::new(
+                "knows dates, decimals and maps",
+                json!({
+                    "column": "raw",
+                    "json_schema": "day DATE, at TIMESTAMP_NTZ, price DECIMAL(8,2), stock MAP<STRING, INT>",
+                    "output_col": "raw",
+                }),
+                [
+                    "{\"raw\":\"{\\\"day\\\":\\\"2026-01-31\\\",\\\"at\\\":\\\"2026-01-31 13:45\\\",\\\"price\\\":9.995,\\\"stock\\\":{\\\"tea\\\":3}}\"}\n",
+                ],
+                "{\"raw\":{\"day\":\"2026-01-31\",\"at\":\"2026-01-31T13:45:00\",\"price\":10.00,\"stock\":{\"tea\":3}}}\n",
+            ),
+            Example::new(
                 "reads a list; what is not JSON becomes null",
                 json!({ "column": "l", "json_schema": "ARRAY<INT>" }),
                 ["{\"l\":\"[1,2]\"}\n{\"l\":\"[3\"}\n"],

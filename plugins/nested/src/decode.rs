@@ -23,12 +23,12 @@ use crate::shape::name_of;
 const MICRO_NANOS: i128 = 1_000;
 const SECOND_NANOS: i128 = 1_000_000_000;
 
+// A param holds it as an option, because `null` in YAML is no text.
 /// What becomes of texts that are not JSON, and of values that do not fit their type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Errors {
     /// They become null, and the story counts them.
-    #[default]
     Null,
     /// The step fails and names the row.
     Raise,
@@ -42,13 +42,13 @@ pub(crate) fn decode(
     texts: &Text<'_>,
     column_name: &str,
     data_type: &DataType,
-    errors: Errors,
+    errors: Option<Errors>,
 ) -> Result<ArrayRef> {
     let mut column = column(data_type)?;
     let mut misfits = Misfits {
         count: 0,
         first: None,
-        explained: errors == Errors::Raise,
+        explained: errors == Some(Errors::Raise),
     };
     for (row, text) in texts.iter().enumerate() {
         let text = text.filter(|text| !text.trim_matches([' ', '\t', '\n', '\r']).is_empty());

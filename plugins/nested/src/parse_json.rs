@@ -22,9 +22,10 @@ pub(crate) struct ParseJson {
     /// Column that receives the result: the column itself, or a new one. Left out, it is the column's name and `_parsed`.
     #[serde(default)]
     output_col: Option<String>,
-    /// What becomes of texts that are not JSON, and of values that do not fit their type.
+    /// What becomes of texts that are not JSON, and of values that do not fit their type: with `null` they become null, and
+    /// the story counts them; with `raise` the step fails and names the row.
     #[serde(default)]
-    errors: Errors,
+    errors: Option<Errors>,
 }
 
 impl Columns for ParseJson {
@@ -50,6 +51,18 @@ impl Columns for ParseJson {
                 }),
                 ["{\"id\":7,\"at\":\"{\\\"x\\\": 1.5}\"}\n"],
                 "{\"id\":7,\"at\":{\"x\":1.5}}\n",
+            ),
+            Example::new(
+                "knows dates, decimals and maps",
+                json!({
+                    "column": "raw",
+                    "json_schema": "day DATE, at TIMESTAMP_NTZ, price DECIMAL(8,2), stock MAP<STRING, INT>",
+                    "output_col": "raw",
+                }),
+                [
+                    "{\"raw\":\"{\\\"day\\\":\\\"2026-01-31\\\",\\\"at\\\":\\\"2026-01-31 13:45\\\",\\\"price\\\":9.995,\\\"stock\\\":{\\\"tea\\\":3}}\"}\n",
+                ],
+                "{\"raw\":{\"day\":\"2026-01-31\",\"at\":\"2026-01-31T13:45:00\",\"price\":10.00,\"stock\":{\"tea\":3}}}\n",
             ),
             Example::new(
                 "reads a list; what is not JSON becomes null",

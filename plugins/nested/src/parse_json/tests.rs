@@ -117,7 +117,8 @@ fn instants_are_those_of_utc() {
     let check = |text: &str, expect: Option<i64>| {
         let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
         let table = testing::batch(vec![("j", texts)]);
-        let params = json!({ "column": "j", "json_schema": "TIMESTAMP" });
+        // As YAML reads `errors: null`.
+        let params = json!({ "column": "j", "json_schema": "TIMESTAMP", "errors": null });
         let output = harness::run(&crate::plugin(), OPERATION, params, &[table]).unwrap();
         let instants = output.column(1).as_primitive::<TimestampMicrosecondType>();
         assert_eq!(instants.timezone(), Some("UTC"));

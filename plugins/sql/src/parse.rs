@@ -57,6 +57,36 @@ pub(crate) fn query(text: &str) -> Result<Statement> {
     Ok(statement)
 }
 
+/// Parses one expression, with nothing behind it. Faults carry their place in `text`.
+pub(crate) fn expression(text: &str) -> Result<Expr> {
+    whole(text, Parser::parse_expr)
+}
+
+/// Parses the keys of an order, separated by commas.
+pub(crate) fn order(text: &str) -> Result<Vec<ast::OrderByExpr>> {
+    whole(text, |parser| {
+        parser.parse_comma_separated(Parser::parse_order_by_expr)
+    })
+}
+
+fn whole<T>(
+    text: &str,
+    part: impl FnOnce(&mut Parser<'static>) -> std::result::Result<T, ParserError>,
+) -> Result<T> {
+    let mut parser = parser(text)?;
+    if parser.peek_token().token == Token::EOF {
+        return Err(Failure::param("", "the expression is empty").code("empty-sql"));
+    }
+    let parsed = part(&mut parser).map_err(|e| fault(&e, text))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        let message = format!("found after the end of the expression: `{}`", rest.token);
+        let failure = Failure::param("", message).code("sql-syntax");
+        return Err(at(failure, text, rest.span));
+    }
+    Ok(parsed)
+}
+
 fn parser(text: &str) -> Result<Parser<'static>> {
     Parser::new(&GenericDialect {})
         .with_recursion_limit(DEPTH_MAX)
@@ -306,7 +336,7 @@ pub(crate) fn at(failure: Failure, text: &str, span: Span) -> Failure {
     }
 }
 
-/// Says where in the SQL text, as a range of bytes.
+/// Says where in the SQL text, as a range of bytes, and keeps the range as the failure's span.
 pub(crate) fn place(mut failure: Failure, text: &str, range: Range<usize>) -> Failure {
     let before = text.get(..range.start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -321,7 +351,7 @@ pub(crate) fn place(mut failure: Failure, text: &str, range: Range<usize>) -> Fa
         "{} (line {line}, column {column} of the SQL)",
         failure.message
     );
-    failure
+    failure.at_text(range)
 }
 
 /// Lines and columns, which count characters from 1, as bytes. An empty range grows to the word it stands before.

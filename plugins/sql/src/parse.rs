@@ -152,7 +152,7 @@ pub(crate) fn fold_case<'a>(
         })
         .filter_map(|(fold, names)| Some((fold, names.into_iter().next()?)))
         .collect();
-    let _ = VisitMut::visit(statement, &mut Quote { meant });
+    let _ = VisitMut::visit(statement, &mut Quote { meant, exact });
 }
 
 /// Names that a query gives to columns and tables.
@@ -215,16 +215,25 @@ impl Visitor for Given {
 
 struct Quote {
     meant: BTreeMap<String, String>,
+    /// Names as they are.
+    exact: BTreeSet<String>,
 }
 
 impl Quote {
     fn mend(&self, name: &mut Ident) {
-        if name.quote_style.is_none()
-            && let Some(meant) = self.meant.get(&name.value.to_lowercase())
-        {
-            name.value.clone_from(meant);
-            name.quote_style = Some('"');
+        if name.quote_style.is_some() {
+            return;
         }
+        let fold = name.value.to_lowercase();
+        // The engine folds letters of ASCII only.
+        let folds_otherwise = fold != name.value.to_ascii_lowercase();
+        let meant = match self.meant.get(&fold) {
+            Some(meant) => meant.clone(),
+            None if folds_otherwise && self.exact.contains(&fold) => fold,
+            None => return,
+        };
+        name.value = meant;
+        name.quote_style = Some('"');
     }
 }
 

@@ -1,5 +1,7 @@
 //! Operations that are one statement: params to SQL, and the rest is that of `sql`.
 
+use std::borrow::Cow;
+
 use odibi_sdk::prelude::*;
 
 use crate::parse;
@@ -34,9 +36,24 @@ pub(crate) trait Thin: odibi_sdk::params::Params {
 }
 
 /// A thin operation as an operation.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Of<T>(T);
+
+/// Described as the params themselves, and not as a reference to them.
+impl<T: Thin> JsonSchema for Of<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        T::json_schema(generator)
+    }
+}
 
 impl<T: Thin> Operation for Of<T> {
     const NAME: &'static str = T::NAME;

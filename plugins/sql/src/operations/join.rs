@@ -60,7 +60,7 @@ impl How {
             Self::Left => "LEFT JOIN",
             Self::Right => "RIGHT JOIN",
             Self::Full | Self::Outer => "FULL JOIN",
-            Self::Cross => "CROSS JOIN",
+            Self::Cross => "INNER JOIN",
             Self::Anti => "LEFT ANTI JOIN",
             Self::Semi => "LEFT SEMI JOIN",
         }
@@ -134,23 +134,37 @@ impl Thin for Join {
                 columns.add(pointer, &named, column_of(&table, field.name()))?;
             }
         }
-        let mut sql = format!(
-            "{} FROM {} {} {}",
-            columns.select()?,
-            name(MAIN),
-            self.how.word(),
-            name(&table)
-        );
-        if !keys.is_empty() {
-            let equal = |k: &Key<'_>| {
-                let (l, r) = (column(k.left.name()), column_of(&table, k.right.name()));
-                format!("{l} = {r}")
+        let (select, main) = (columns.select()?, name(MAIN));
+        let how = self.how.word();
+        let right = name(&table);
+        if self.how == How::Cross {
+            // By a key that is equal everywhere: unlike a product, a join gives its rows in an order that does not depend
+            // on how they come in batches.
+            let one = |of: &str, schema: &Schema| {
+                let key = free("one", schema);
+                let rows = format!("(SELECT *, 1 AS {} FROM {of}) AS {of}", name(&key));
+                (rows, format!("{of}.{}", name(&key)))
             };
-            let equal: Vec<String> = keys.iter().map(equal).collect();
-            sql.push_str(&format!(" ON {}", equal.join(" AND ")));
+            let ((l, lk), (r, rk)) = (one(&main, inputs[0].as_ref()), one(&right, other));
+            return Ok(format!("{select} FROM {l} INNER JOIN {r} ON {lk} = {rk}"));
         }
-        Ok(sql)
+        let equal = |k: &Key<'_>| {
+            let (l, r) = (column(k.left.name()), column_of(&table, k.right.name()));
+            format!("{l} = {r}")
+        };
+        let equal: Vec<String> = keys.iter().map(equal).collect();
+        let on = equal.join(" AND ");
+        Ok(format!("{select} FROM {main} {how} {right} ON {on}"))
     }
+}
+
+/// A name like this one that no column has.
+fn free(like: &str, schema: &Schema) -> String {
+    let mut name = like.to_owned();
+    while schema.column_with_name(&name).is_some() {
+        name.push('_');
+    }
+    name
 }
 
 impl Join {

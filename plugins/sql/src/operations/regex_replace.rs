@@ -44,12 +44,13 @@ impl Thin for RegexReplace {
         let of = super::text_column("/column", &self.column, input)?;
         let (pattern, replacement) = (text(&self.pattern), text(&self.replacement));
         let replaced = |of: &str| format!("regexp_replace({of}, {pattern}, {replacement}, 'g')");
-        Expressions::over(input)?
-            .constant(&replaced("''"))
-            .map_err(|f| {
-                let message = format!("not a regular expression: {}", f.message);
-                Failure::param("/pattern", message).code("invalid-pattern")
-            })?;
+        if let Some(said) = Expressions::over(input)?.constant(&replaced("''"))? {
+            // The last line says what is wrong, those before draw it.
+            let said = said.lines().last().unwrap_or_default();
+            let said = said.trim_start_matches("error: ").trim_end_matches('.');
+            let message = format!("not a regular expression: {said}");
+            return Err(Failure::param("/pattern", message).code("invalid-pattern"));
+        }
         let mut columns = Columns::of(input);
         columns.put(&self.column, replaced(&of));
         columns.from_main()

@@ -40,6 +40,13 @@ enum Windows {
     Refused,
 }
 
+/// Where an expression is to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    Where,
+}
+
 impl Expressions {
     /// Over a main input of this schema.
     pub(crate) fn over(schema: &SchemaRef) -> Result<Self> {
@@ -65,14 +72,23 @@ impl Expressions {
 
     /// As `value`, but it may be null and without a type.
     pub(crate) fn part(&self, pointer: &str, text: &str) -> Result<Checked> {
-        self.checked(text, Windows::Allowed)
+        self.checked(text, Windows::Allowed, Place::Anywhere)
             .map_err(|f| pointed(f, pointer))
     }
 
-    /// True or false for each row, from that row alone.
+    /// True or false for each row, from that row alone; it may stand anywhere.
     pub(crate) fn condition(&self, pointer: &str, text: &str) -> Result<String> {
+        self.truth(pointer, text, Place::Anywhere)
+    }
+
+    /// As `condition`, to stand behind WHERE: `IN (SELECT …)` can stand there and nowhere else.
+    pub(crate) fn filter(&self, pointer: &str, text: &str) -> Result<String> {
+        self.truth(pointer, text, Place::Where)
+    }
+
+    fn truth(&self, pointer: &str, text: &str, place: Place) -> Result<String> {
         let checked = self
-            .checked(text, Windows::Refused)
+            .checked(text, Windows::Refused, place)
             .map_err(|f| pointed(f, pointer))?;
         match checked.kind {
             DataType::Boolean => Ok(checked.sql),
@@ -86,10 +102,10 @@ impl Expressions {
         }
     }
 
-    fn checked(&self, text: &str, windows: Windows) -> Result<Checked> {
+    fn checked(&self, text: &str, windows: Windows, place: Place) -> Result<Checked> {
         let parsed = parse::expression(text)?;
         self.look(&parsed, text, windows)?;
-        let (mended, kind) = self.plan(parsed, text)?;
+        let (mended, kind) = self.plan(parsed, text, place)?;
         let sql = format!("({}\n)", quoted(text, &mended));
         // What stands in the statement must mean what was planned here.
         match parse::expression(&sql) {
@@ -120,7 +136,7 @@ impl Expressions {
         if let Expr::Function(empty) = over {
             function.over = empty.over;
         }
-        let (mended, _) = self.plan(Expr::Function(function), text)?;
+        let (mended, _) = self.plan(Expr::Function(function), text, Place::Anywhere)?;
         let sql = format!("{}\n", quoted(text, &mended));
         match parse::expression(&format!("{sql} OVER ()")) {
             Ok(whole) if whole == mended => Ok(sql),
@@ -141,7 +157,7 @@ impl Expressions {
                 return Err(Failure::param("", message).code("not-supported"));
             }
             self.look(&key.expr, text, Windows::Refused)?;
-            (key.expr, _) = self.plan(key.expr.clone(), text)?;
+            (key.expr, _) = self.plan(key.expr.clone(), text, Place::Anywhere)?;
         }
         let mut sql = text.to_owned();
         for key in keys.iter().rev() {
@@ -178,21 +194,36 @@ impl Expressions {
     }
 
     /// Resolves names and types. Unquoted names come back as the columns that they mean.
-    fn plan(&self, expr: Expr, text: &str) -> Result<(Expr, DataType)> {
+    fn plan(&self, expr: Expr, text: &str, place: Place) -> Result<(Expr, DataType)> {
         let mut statement = parse::query("SELECT 1 FROM df")?;
-        *projection(&mut statement)? = vec![SelectItem::UnnamedExpr(expr)];
+        select(&mut statement)?.projection = vec![SelectItem::UnnamedExpr(expr)];
         parse::fold_case(&mut statement, [(MAIN, self.schema.as_ref())]);
-        let mended = match projection(&mut statement)?.as_slice() {
+        let mended = match select(&mut statement)?.projection.as_slice() {
             [SelectItem::UnnamedExpr(expr)] => expr.clone(),
             _ => return Err(Failure::internal("another number of expressions")),
         };
-        let plan = self
+        let kind = self
             .database
+            .logical(statement.clone())
+            .map(|plan| plan.schema().field(0).data_type().clone())
+            .map_err(|e| fault::of_query(&e, text))?;
+        if place == Place::Where {
+            let one = parse::expression("1")?;
+            let select = select(&mut statement)?;
+            select.projection = vec![SelectItem::UnnamedExpr(one)];
+            select.selection = match kind {
+                DataType::Boolean => Some(mended.clone()),
+                // Refused later, with a better message than the engine's.
+                _ => None,
+            };
+        }
+        self.database
             .logical(statement)
             .and_then(|plan| self.database.optimized(&plan))
+            // Some faults only show when the operators are made.
+            .and_then(|plan| self.database.physical(&plan))
             .map_err(|e| fault::of_query(&e, text))?;
-        let field = plan.schema().field(0);
-        Ok((mended, field.data_type().clone()))
+        Ok((mended, kind))
     }
 
     fn look(&self, at: &impl Visit, text: &str, windows: Windows) -> Result<()> {
@@ -221,11 +252,11 @@ fn not_alone(what: &str) -> Failure {
     Failure::param("", message).code("sql-syntax")
 }
 
-fn projection(statement: &mut Statement) -> Result<&mut Vec<SelectItem>> {
+fn select(statement: &mut Statement) -> Result<&mut Select> {
     if let Statement::Query(query) = statement
         && let SetExpr::Select(select) = query.body.as_mut()
     {
-        return Ok(&mut select.projection);
+        return Ok(select);
     }
     Err(Failure::internal("not a SELECT"))
 }
@@ -366,6 +397,11 @@ impl Visitor for Look<'_> {
                 let message = format!("a placeholder has no value here: `{}`", value.value);
                 let failure = Failure::param("", message).code("sql-syntax");
                 ControlFlow::Break(parse::at(failure, self.text, value.span))
+            }
+            // The engine plans it, and then cannot compute it.
+            Expr::JsonAccess { .. } => {
+                let message = "access by a colon is not supported".to_owned();
+                ControlFlow::Break(self.refuse(None, "not-supported", message))
             }
             Expr::Function(function) => self.function(function),
             _ => ControlFlow::Continue(()),

@@ -154,19 +154,40 @@ impl Columns {
         self.items.retain(|(n, _)| n != name);
     }
 
-    /// `SELECT …` without what follows the columns.
-    pub(crate) fn select(&self) -> Result<String> {
+    /// `SELECT … ` and what follows the columns: `FROM …`.
+    pub(crate) fn select(&self, rest: &str) -> Result<String> {
         if self.items.is_empty() {
             let message = "the result would have no column";
             return Err(Failure::schema(message).code("no-columns"));
         }
-        let item = |(name, sql): &(String, String)| format!("{sql} AS {}", self::name(name));
-        let items: Vec<String> = self.items.iter().map(item).collect();
-        Ok(format!("SELECT {}", items.join(", ")))
+        let listed = |items: Vec<String>| items.join(", ");
+        // The engine takes a column `id` of `df` and a name `df.id` for the same.
+        let clashes = |n: &str| n.contains('.');
+        if !self.items.iter().any(|(n, _)| clashes(n)) {
+            let item = |(name, sql): &(String, String)| format!("{sql} AS {}", self::name(name));
+            let items = self.items.iter().map(item).collect();
+            return Ok(format!("SELECT {} {rest}", listed(items)));
+        }
+        let mut inner = "c".to_owned();
+        while self.items.iter().any(|(n, _)| n.starts_with(&inner)) {
+            inner.push('_');
+        }
+        let made = self.items.iter().enumerate();
+        let made = made.map(|(at, (_, sql))| format!("{sql} AS {}", name(&format!("{inner}{at}"))));
+        let named = self.items.iter().enumerate().map(|(at, (n, _))| {
+            let of = column_of(&inner, &format!("{inner}{at}"));
+            format!("{of} AS {}", name(n))
+        });
+        Ok(format!(
+            "SELECT {} FROM (SELECT {} {rest}) AS {}",
+            listed(named.collect()),
+            listed(made.collect()),
+            name(&inner)
+        ))
     }
 
     /// The statement over the main input.
     pub(crate) fn from_main(&self) -> Result<String> {
-        Ok(format!("{} FROM {}", self.select()?, name(MAIN)))
+        self.select(&format!("FROM {}", name(MAIN)))
     }
 }

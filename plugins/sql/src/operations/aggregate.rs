@@ -134,6 +134,6 @@ impl Thin for Aggregate {
         }
         let from = name(crate::sql::MAIN);
         let keys = group_by(&self.group_by);
-        Ok(format!("{} FROM {from}{keys}", columns.select()?))
+        columns.select(&format!("FROM {from}{keys}"))
     }
 }

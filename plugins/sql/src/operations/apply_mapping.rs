@@ -87,11 +87,10 @@ impl Thin for ApplyMapping {
         };
         let mut columns = Columns::of(main);
         columns.put(self.output.as_ref().unwrap_or(&self.column), found);
-        let selected = columns.select()?;
         let (main, of) = (name(MAIN), column(&self.column));
         let on = column_of(&table, "k");
-        Ok(format!(
-            "{selected} FROM {main} LEFT JOIN ({known}) AS {of_table} ON {of} = {on}"
+        columns.select(&format!(
+            "FROM {main} LEFT JOIN ({known}) AS {of_table} ON {of} = {on}"
         ))
     }
 }

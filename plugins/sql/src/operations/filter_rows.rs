@@ -3,7 +3,8 @@
 use odibi_sdk::prelude::*;
 
 use crate::expression::Expressions;
-use crate::statement::Columns;
+use crate::sql::MAIN;
+use crate::statement::{Columns, name};
 use crate::thin::Thin;
 
 /// Params of `filter_rows`.
@@ -41,8 +42,7 @@ impl Thin for FilterRows {
 
     fn sql(&self, inputs: &[SchemaRef]) -> Result<String> {
         let input = super::main(inputs)?;
-        let condition = Expressions::over(input)?.condition("/condition", &self.condition)?;
-        let rows = Columns::of(input).from_main()?;
-        Ok(format!("{rows} WHERE {condition}"))
+        let condition = Expressions::over(input)?.filter("/condition", &self.condition)?;
+        Columns::of(input).select(&format!("FROM {} WHERE {condition}", name(MAIN)))
     }
 }

@@ -134,7 +134,7 @@ impl Thin for Join {
                 columns.add(pointer, &named, column_of(&table, field.name()))?;
             }
         }
-        let (select, main) = (columns.select()?, name(MAIN));
+        let main = name(MAIN);
         let how = self.how.word();
         let right = name(&table);
         if self.how == How::Cross {
@@ -146,7 +146,7 @@ impl Thin for Join {
                 (rows, format!("{of}.{}", name(&key)))
             };
             let ((l, lk), (r, rk)) = (one(&main, inputs[0].as_ref()), one(&right, other));
-            return Ok(format!("{select} FROM {l} INNER JOIN {r} ON {lk} = {rk}"));
+            return columns.select(&format!("FROM {l} {how} {r} ON {lk} = {rk}"));
         }
         let equal = |k: &Key<'_>| {
             let (l, r) = (column(k.left.name()), column_of(&table, k.right.name()));
@@ -154,7 +154,7 @@ impl Thin for Join {
         };
         let equal: Vec<String> = keys.iter().map(equal).collect();
         let on = equal.join(" AND ");
-        Ok(format!("{select} FROM {main} {how} {right} ON {on}"))
+        columns.select(&format!("FROM {main} {how} {right} ON {on}"))
     }
 }
 

@@ -108,7 +108,7 @@ impl Thin for Pivot {
         }
         let from = name(crate::sql::MAIN);
         let keys = group_by(&self.group_by);
-        Ok(format!("{} FROM {from}{keys}", columns.select()?))
+        columns.select(&format!("FROM {from}{keys}"))
     }
 }
 

@@ -269,8 +269,19 @@ fn unmarked(batch: &RecordBatch, with: &str) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.collect::<Vec<_>>()).unwrap()
 }
 
+/// Two tests, for two processors.
 #[test]
 fn text_of_params_is_never_sql() {
+    check_cases(0);
+}
+
+#[test]
+fn text_of_params_is_never_sql_either() {
+    check_cases(1);
+}
+
+#[track_caller]
+fn check_cases(half: usize) {
     let payloads = payloads();
     assert!(payloads.len() >= 300, "{}", payloads.len());
     let cases = cases();
@@ -283,7 +294,7 @@ fn text_of_params_is_never_sql() {
         );
     }
     let mut wrong = Vec::new();
-    for (operation, params, tables) in &cases {
+    for (operation, params, tables) in cases.iter().skip(half).step_by(2) {
         let tables: Vec<RecordBatch> = tables.iter().map(|t| harness::table(t)).collect();
         let expect = run(operation, params, &tables, HARMLESS);
         let expect = expect.unwrap_or_else(|f| panic!("{operation} {params}: {f}"));
@@ -334,8 +345,9 @@ fn payloads_as_expressions_stay_in_their_place() {
                     "{operation} {params}: {f}"
                 );
                 assert!(
-                    f.param.is_some_and(|p| p.starts_with('/')),
-                    "{operation} {params}"
+                    f.param.as_ref().is_some_and(|p| p.starts_with('/')),
+                    "{operation} {params}: {}",
+                    f.message
                 );
             }
             Ok(got) if operation == "filter_rows" => {

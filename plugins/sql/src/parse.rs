@@ -57,6 +57,36 @@ pub(crate) fn query(text: &str) -> Result<Statement> {
     Ok(statement)
 }
 
+/// Parses one expression, with nothing behind it. Faults carry their place in `text`.
+pub(crate) fn expression(text: &str) -> Result<Expr> {
+    whole(text, Parser::parse_expr)
+}
+
+/// Parses the keys of an order, separated by commas.
+pub(crate) fn order(text: &str) -> Result<Vec<ast::OrderByExpr>> {
+    whole(text, |parser| {
+        parser.parse_comma_separated(Parser::parse_order_by_expr)
+    })
+}
+
+fn whole<T>(
+    text: &str,
+    part: impl FnOnce(&mut Parser<'static>) -> std::result::Result<T, ParserError>,
+) -> Result<T> {
+    let mut parser = parser(text)?;
+    if parser.peek_token().token == Token::EOF {
+        return Err(Failure::param("", "the expression is empty").code("empty-sql"));
+    }
+    let parsed = part(&mut parser).map_err(|e| fault(&e, text))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        let message = format!("found after the end of the expression: `{}`", rest.token);
+        let failure = Failure::param("", message).code("sql-syntax");
+        return Err(at(failure, text, rest.span));
+    }
+    Ok(parsed)
+}
+
 fn parser(text: &str) -> Result<Parser<'static>> {
     Parser::new(&GenericDialect {})
         .with_recursion_limit(DEPTH_MAX)
@@ -122,7 +152,7 @@ pub(crate) fn fold_case<'a>(
         })
         .filter_map(|(fold, names)| Some((fold, names.into_iter().next()?)))
         .collect();
-    let _ = VisitMut::visit(statement, &mut Quote { meant });
+    let _ = VisitMut::visit(statement, &mut Quote { meant, exact });
 }
 
 /// Names that a query gives to columns and tables.
@@ -185,16 +215,25 @@ impl Visitor for Given {
 
 struct Quote {
     meant: BTreeMap<String, String>,
+    /// Names as they are.
+    exact: BTreeSet<String>,
 }
 
 impl Quote {
     fn mend(&self, name: &mut Ident) {
-        if name.quote_style.is_none()
-            && let Some(meant) = self.meant.get(&name.value.to_lowercase())
-        {
-            name.value.clone_from(meant);
-            name.quote_style = Some('"');
+        if name.quote_style.is_some() {
+            return;
         }
+        let fold = name.value.to_lowercase();
+        // The engine folds letters of ASCII only.
+        let folds_otherwise = fold != name.value.to_ascii_lowercase();
+        let meant = match self.meant.get(&fold) {
+            Some(meant) => meant.clone(),
+            None if folds_otherwise && self.exact.contains(&fold) => fold,
+            None => return,
+        };
+        name.value = meant;
+        name.quote_style = Some('"');
     }
 }
 

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod injection;
+mod models;
+mod operations;
 mod queries;
 mod tables;
+mod values;
 
 use odibi_sdk::harness;
 use odibi_sdk::prelude::*;

@@ -317,15 +317,15 @@ proptest! {
             ("t", Arc::new(days.iter().map(|d| d.1).collect::<TimestampMicrosecondArray>())),
         ]);
         const DAY: i64 = 86_400_000_000;
-        let got = run("date_add", json!({"col": "d", "value": value, "unit": "day"}), &[input.clone()]);
+        let got = run("date_add", json!({"col": "d", "value": value, "unit": "day"}), std::slice::from_ref(&input));
         let moved = got.column_by_name("d_future").unwrap().as_primitive::<arrow_array::types::Date32Type>();
         let expect: Vec<Option<i32>> = days.iter().map(|d| Some(d.0? + value as i32)).collect();
         prop_assert_eq!(moved.iter().collect::<Vec<_>>(), expect);
-        let got = run("date_add", json!({"col": "t", "value": value, "unit": "minute"}), &[input.clone()]);
+        let got = run("date_add", json!({"col": "t", "value": value, "unit": "minute"}), std::slice::from_ref(&input));
         let moved = got.column_by_name("t_future").unwrap().as_primitive::<arrow_array::types::TimestampMicrosecondType>();
         let expect: Vec<Number> = days.iter().map(|d| Some(d.1? + value * 60_000_000)).collect();
         prop_assert_eq!(moved.iter().collect::<Vec<_>>(), expect);
-        let got = run("date_diff", json!({"start_col": "d", "end_col": "t"}), &[input.clone()]);
+        let got = run("date_diff", json!({"start_col": "d", "end_col": "t"}), std::slice::from_ref(&input));
         let expect: Vec<Number> = days.iter().map(|d| Some(d.1?.div_euclid(DAY) - i64::from(d.0?))).collect();
         prop_assert_eq!(int(&got, "diff_day"), expect);
         let got = run("date_trunc", json!({"col": "t", "unit": "hour"}), &[input]);

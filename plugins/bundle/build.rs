@@ -14,8 +14,14 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
-/// One crate below `plugins/` for each component.
-const PLUGINS: [&str; 2] = ["columns", "rows"];
+/// Crates below `plugins/`, a component each, that belong to the workspace.
+const PLUGINS: [&str; 3] = ["columns", "rows", "nested"];
+/// The one that is a workspace of its own: its DataFusion has other features than the host's.
+const SQL: &str = "sql";
+/// Unrolling makes it larger and slower to build, and its loops are long already.
+const SQL_RUSTFLAGS: &str = "-C target-feature=+simd128";
+/// What packing looks for in vain in a debug build, it looks for in a release.
+const PACKING: [(&str, i32); 2] = [("debug", 3), ("release", 19)];
 
 fn main() {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -37,35 +43,67 @@ fn main() {
     if std::env::var("ODIBI_BUNDLE").as_deref() != Ok("empty") {
         add_target();
         let target_dir = target_dir(&out);
-        build(&root, &target_dir);
+        let members = PLUGINS.map(|plugin| format!("-podibi-{plugin}"));
+        let flags = include_str!("guest.rustflags").trim_end();
+        build(&root, "component", &members, flags, &target_dir);
         for plugin in PLUGINS {
-            let crate_dir = root.join("plugins").join(plugin);
-            println!("cargo::rerun-if-changed={}", crate_dir.display());
-            let built = target_dir
-                .join(TARGET)
-                .join("component")
-                .join(format!("odibi_{plugin}.wasm"));
-            entry(&mut table, plugin, &built, &crate_dir.join("manifest.json"));
+            entry(&mut table, plugin, &root, &target_dir, "component");
         }
+        // Other flags in one directory would build everything anew in turns.
+        let target_dir = target_dir.join(SQL);
+        build(
+            &root.join("plugins/sql"),
+            "release",
+            &[],
+            SQL_RUSTFLAGS,
+            &target_dir,
+        );
+        entry(&mut table, SQL, &root, &target_dir, "release");
     }
     table.push(']');
     std::fs::write(out.join("components.rs"), table).expect("OUT_DIR is writable");
 }
 
-fn entry(table: &mut String, plugin: &str, wasm: &Path, manifest: &Path) {
+fn entry(table: &mut String, plugin: &str, root: &Path, target_dir: &Path, profile: &str) {
+    let crate_dir = root.join("plugins").join(plugin);
+    println!("cargo::rerun-if-changed={}", crate_dir.display());
+    let manifest = crate_dir.join("manifest.json");
+    let built = target_dir.join(TARGET).join(profile);
+    let wasm = built.join(format!("odibi_{plugin}.wasm"));
     let bytes =
-        std::fs::read(wasm).unwrap_or_else(|e| panic!("cannot read {}: {e}", wasm.display()));
+        std::fs::read(&wasm).unwrap_or_else(|e| panic!("cannot read {}: {e}", wasm.display()));
     let digest = Sha256::digest(&bytes)
         .iter()
         .fold(String::new(), |mut hex, b| {
             write!(hex, "{b:02x}").expect("a String takes it");
             hex
         });
+    let packed = packed(plugin, &bytes, &digest, &built);
+    let length = bytes.len();
     writeln!(
         table,
-        "    Component {{ name: {plugin:?}, wasm: include_bytes!({wasm:?}), digest: {digest:?}, manifest: include_str!({manifest:?}) }},"
+        "    Component {{ name: {plugin:?}, packed: include_bytes!({packed:?}), bytes: {length}, digest: {digest:?}, manifest: include_str!({manifest:?}) }},"
     )
     .expect("a String takes it");
+}
+
+/// A file of the bytes compressed with zstd, made once: the best compression of 50 MB takes half a minute.
+fn packed(plugin: &str, bytes: &[u8], digest: &str, built: &Path) -> PathBuf {
+    let profile = std::env::var("PROFILE").expect("cargo sets it");
+    let level = PACKING.iter().find(|(name, _)| *name == profile);
+    let level = level.map_or(PACKING[0].1, |(_, level)| *level);
+    // A debug and a release build may take turns; of what earlier builds packed nothing stays.
+    let dir = built.join(format!("packed-{plugin}-{level}"));
+    let path = dir.join(format!("{digest}.zst"));
+    if !path.exists() {
+        let packed = zstd::bulk::compress(bytes, level).expect("memory takes it");
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("the target directory is writable");
+        let part = path.with_extension("part");
+        std::fs::write(&part, packed).expect("the target directory is writable");
+        std::fs::rename(&part, &path).expect("the target directory is writable");
+    }
+    path
 }
 
 /// Beside the outer profiles, so that debug and release builds share the components; in `OUT_DIR` if the layout is another.
@@ -94,20 +132,18 @@ fn add_target() {
     }
 }
 
-fn build(root: &Path, target_dir: &Path) {
+fn build(workspace: &Path, profile: &str, members: &[String], rustflags: &str, target_dir: &Path) {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.current_dir(root).args([
+    cargo.current_dir(workspace).args([
         "build",
         "--locked",
         "--profile",
-        "component",
+        profile,
         "--target",
         TARGET,
         "--lib",
     ]);
-    for plugin in PLUGINS {
-        cargo.args(["-p", &format!("odibi-{plugin}")]);
-    }
+    cargo.args(members);
     cargo.arg("--target-dir").arg(target_dir);
     // What the outer build is told about its own target, wrapper or flags must not reach this one.
     for name in [
@@ -119,7 +155,7 @@ fn build(root: &Path, target_dir: &Path) {
     ] {
         cargo.env_remove(name);
     }
-    cargo.env("RUSTFLAGS", include_str!("guest.rustflags").trim_end());
+    cargo.env("RUSTFLAGS", rustflags);
     let status = cargo.status().expect("cargo runs cargo");
     assert!(
         status.success(),

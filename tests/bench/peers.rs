@@ -130,7 +130,8 @@ impl Peer {
             .epoch_interruption(true)
             .memory_may_move(false);
         let engine = Engine::new(&config).unwrap();
-        let component = Component::from_binary(&engine, &component().bytes).unwrap();
+        let component =
+            Component::from_binary(&engine, &component().bytes.plain().unwrap()).unwrap();
         let mut linker: Linker<()> = Linker::new(&engine);
         // Hash maps ask for a seed; nothing else is called on this path.
         let kind = component.component_type();

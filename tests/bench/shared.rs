@@ -19,7 +19,7 @@ const ROWS: usize = 2_000_000;
 const ROUNDS: usize = 9;
 const CATEGORIES: u64 = 40;
 const CUSTOMERS: u64 = 1_000;
-const SEED: u64 = 42;
+pub(crate) const SEED: u64 = 42;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kernel {
@@ -160,7 +160,6 @@ pub(crate) fn component() -> ComponentSource {
     ComponentSource {
         name: "kernels".to_owned(),
         bytes: std::fs::read(wasm).unwrap().into(),
-        digest: None,
         manifest: None,
     }
 }
@@ -217,10 +216,10 @@ fn batch(start: usize, rows: usize, noise: &mut Noise) -> RecordBatch {
 }
 
 /// `SplitMix64`.
-struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

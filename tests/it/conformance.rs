@@ -47,9 +47,11 @@ fn committed_manifests_equal_what_the_plugins_say() {
     let plugins = [
         ("columns", odibi_columns::plugin().manifest()),
         ("rows", odibi_rows::plugin().manifest()),
+        ("nested", odibi_nested::plugin().manifest()),
     ];
+    // `sql` is a workspace of its own, with such a test of its own.
     assert_eq!(
-        plugins.len(),
+        plugins.len() + 1,
         COMPONENTS.len(),
         "a component has no line here"
     );
@@ -76,7 +78,7 @@ fn manifests_equal_describe_inside_the_sandbox() {
             "project: p\nplugins: {{it: {{path: it.wasm}}}}\npipelines: [{{pipeline: p, nodes: []}}]\n# {}\n",
             component.name
         ))
-        .file("it.wasm", component.wasm);
+        .file("it.wasm", support::unpacked(component));
         let listed = project
             .odibi(&["list", "operations", "--config", ".", "--output", "json"])
             .exits(0);
@@ -131,8 +133,8 @@ fn example_holds(operation: &OperationSpec, example: &Example) {
         FurtherInputs::One { param } => vec![params[param].as_str().unwrap().to_owned()],
         FurtherInputs::Many { param } => params[param]
             .as_array()
-            .unwrap()
-            .iter()
+            .into_iter()
+            .flatten()
             .map(|n| n.as_str().unwrap().to_owned())
             .collect(),
     };
@@ -200,5 +202,23 @@ fn example_holds(operation: &OperationSpec, example: &Example) {
         "`{}`: {}",
         operation.name,
         example.summary
+    );
+}
+
+/// `UPDATE_MANIFESTS=1` writes the page anew too.
+#[test]
+fn committed_reference_is_what_the_program_prints() {
+    let path = support::root().join("docs/operations.md");
+    let project = Project::new();
+    let printed = project.odibi(&["list", "reference"]).exits(0).stdout;
+    if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == printed,
+        "{} is stale: run with UPDATE_MANIFESTS=1",
+        path.display()
     );
 }

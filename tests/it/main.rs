@@ -22,4 +22,6 @@ mod limits;
 mod metered;
 mod replay;
 mod rows;
+mod sql_check;
 mod tidy;
+mod tpch;

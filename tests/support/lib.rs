@@ -262,6 +262,23 @@ pub fn run_python(script: &str, args: &[&Path]) -> String {
     stdout
 }
 
+/// The bytes of an embedded component.
+///
+/// # Panics
+/// When they are damaged.
+#[must_use]
+pub fn unpacked(component: &odibi_bundle::Component) -> Vec<u8> {
+    let bytes = odibi_sandbox::ComponentBytes::Zstd {
+        packed: component.packed,
+        sha256: component.digest,
+        bytes: component.bytes,
+    };
+    bytes
+        .plain()
+        .expect("it was packed by the build")
+        .into_owned()
+}
+
 /// The hostile guest, built once for each process.
 #[must_use]
 pub fn hostile() -> &'static Path {

@@ -121,6 +121,8 @@ pub(crate) struct Replay {
 pub(crate) enum Listed {
     /// Operations that can stand after `operation:`.
     Operations,
+    /// All operations with params and examples, as a page in Markdown.
+    Reference,
     /// Limits that can stand under `limits:`.
     Limits,
 }

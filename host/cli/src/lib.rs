@@ -4,6 +4,7 @@ mod args;
 mod clock;
 mod command;
 pub mod exit;
+mod forecast;
 mod journal;
 mod printer;
 mod progress;

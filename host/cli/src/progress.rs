@@ -16,7 +16,11 @@ pub(crate) struct Display {
     printer: Printer,
     name_width: usize,
     bars: Option<Bars>,
+    excerpt: Excerpt,
 }
+
+/// The lines of the project that a failure belongs to.
+pub(crate) type Excerpt = Box<dyn Fn(&NodeRef, &Failure) -> Option<String> + Send>;
 
 struct Bars {
     all: MultiProgress,
@@ -25,7 +29,7 @@ struct Bars {
 }
 
 impl Display {
-    pub(crate) fn new(printer: &Printer, plan: &Plan) -> Self {
+    pub(crate) fn new(printer: &Printer, plan: &Plan, excerpt: Excerpt) -> Self {
         let name_width = plan
             .nodes
             .iter()
@@ -50,6 +54,7 @@ impl Display {
             printer: printer.clone(),
             name_width,
             bars,
+            excerpt,
         }
     }
 
@@ -202,21 +207,21 @@ impl Display {
         };
         self.state(node, colour, outcome.word(), &text);
         if let (Outcome::Failed, Some(failure)) = (outcome, failure) {
-            let text = self.failure(failure);
+            let text = self.failure(node, failure);
             self.problem(&text);
         }
     }
 
     /// A failure in full: code, message, place, causes, hints.
-    fn failure(&self, failure: &Failure) -> String {
+    fn failure(&self, node: &NodeRef, failure: &Failure) -> String {
         let p = &self.printer;
         let mut text = format!(
             "{} {}\n",
             p.styled("1;31", &format!("error[{}]:", failure.code)),
             plain(&failure.message)
         );
-        if let Some(place) = &failure.place {
-            text.push_str(&format!("  --> {place}\n"));
+        if let Some(excerpt) = (self.excerpt)(node, failure) {
+            text.push_str(&excerpt);
         }
         for cause in &failure.causes {
             text.push_str(&format!(

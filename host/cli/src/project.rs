@@ -1,17 +1,19 @@
 //! From a path on the command line to a plan: finds the file, loads plugins, collects every diagnostic.
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use odibi_bundle::COMPONENTS;
-use odibi_plan::config::Project;
+use odibi_plan::config::{FileFault, Outside, Project};
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
 use odibi_plan::plan::Grants;
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
-    Capture, CompileLimits, CompileNotice, Compiler, ComponentSource, Limits, Options, Sandbox,
+    Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
+    Options, Sandbox,
 };
 use odibi_story::failure::Failure;
 use odibi_story::render::plain;
@@ -60,11 +62,15 @@ pub(crate) fn load_for(
         .unwrap_or(&path)
         .display()
         .to_string();
-    let (project, mut diagnostics) =
-        odibi_plan::config::load(&shown, &text, &|name| around.variable(name), &mut sources);
     let directory = path
         .parent()
         .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let outside = Outside {
+        environment: &|name| around.variable(name),
+        file: &|path, bytes_max| beside(&directory, path, bytes_max),
+    };
+    let (project, mut diagnostics) =
+        odibi_plan::config::load_with(&shown, &text, &outside, &mut sources);
     let options = Options {
         capture,
         grants: project_grants(&project),
@@ -86,8 +92,7 @@ pub(crate) fn load_for(
     let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
     diagnostics.extend(more);
     odibi_plan::diagnostic::sort(&mut diagnostics);
-    plan.config_digest = hex(&Sha256::digest(text.as_bytes()));
-    plan.config_files = vec![shown];
+    plan.config_digest = config_digest(&sources);
     Ok(Loaded {
         plan,
         sources,
@@ -275,6 +280,41 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
     })
 }
 
+/// A file of the project's directory. Of one that is too long, enough to see it.
+fn beside(directory: &Path, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileFault> {
+    let fault = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => FileFault::Missing,
+        _ => FileFault::Unreadable(error.to_string()),
+    };
+    let root = directory.canonicalize().map_err(fault)?;
+    let real = root.join(path).canonicalize().map_err(fault)?;
+    if !real.starts_with(&root) {
+        return Err(FileFault::Outside);
+    }
+    if !real.is_file() {
+        return Err(FileFault::Unreadable("it is no regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&real).map_err(fault)?;
+    file.take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fault)?;
+    Ok(bytes)
+}
+
+/// Of the project file alone, or of it and the files that it names.
+fn config_digest(sources: &Sources) -> String {
+    let mut texts = sources.texts().map(str::as_bytes);
+    let first = Sha256::digest(texts.next().unwrap_or_default());
+    let mut rest = texts.peekable();
+    if rest.peek().is_none() {
+        return hex(&first);
+    }
+    let mut all = Sha256::new_with_prefix(first);
+    rest.for_each(|text| all.update(Sha256::digest(text)));
+    hex(&all.finalize())
+}
+
 fn project_plugins(project: &Project) -> BTreeMap<String, PathBuf> {
     project
         .plugins
@@ -325,8 +365,11 @@ pub(crate) fn options(
         .iter()
         .map(|c| ComponentSource {
             name: c.name.to_owned(),
-            bytes: std::borrow::Cow::Borrowed(c.wasm),
-            digest: Some(c.digest.to_owned()),
+            bytes: ComponentBytes::Zstd {
+                packed: c.packed,
+                sha256: c.digest,
+                bytes: c.bytes,
+            },
             manifest: Some(c.manifest.to_owned()),
         })
         .collect();

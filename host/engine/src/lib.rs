@@ -44,6 +44,8 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::read::schema_of;
+
 use self::connection::staged::Staged as StagedFile;
 use self::connection::{Purpose, Root, normal};
 use self::exec::Layout;

@@ -132,6 +132,34 @@ impl Table {
     }
 }
 
+/// The columns of a `read:`. `None` when they can only be told by reading more than `scan_bytes_max`.
+///
+/// # Errors
+/// As a run would fail that reads it.
+pub fn schema_of(
+    read: &Read,
+    project_dir: &Path,
+    scan_bytes_max: u64,
+) -> Result<Option<SchemaRef>, Failure> {
+    let scans = match &read.format {
+        ReadFormat::Csv(options) => options.infer_rows.is_none(),
+        ReadFormat::JsonLines => true,
+        ReadFormat::Parquet => false,
+    };
+    if scans {
+        let path = normal(&read.path, Purpose::Read)?;
+        let root = Root::open(&read.connection, project_dir, Purpose::Read)?;
+        let mut bytes = 0_u64;
+        for path in pattern::expand(&root, &path)? {
+            bytes = bytes.saturating_add(root.fact(&path, &root.open_file(&path)?)?.bytes);
+        }
+        if bytes > scan_bytes_max {
+            return Ok(None);
+        }
+    }
+    Table::open(read, project_dir, &|| false).map(|table| Some(table.schema))
+}
+
 /// Refuses names that occur twice and files with too many columns.
 pub(crate) fn check_names<'a>(
     names: impl Iterator<Item = &'a str>,

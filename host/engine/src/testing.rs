@@ -454,7 +454,7 @@ impl Build for PlannedNode {
             },
             params: Params {
                 value: params,
-                places: BTreeMap::new(),
+                ..Params::default()
             },
             further_inputs: further.to_vec(),
             limits: GuestLimits::default(),

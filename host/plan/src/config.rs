@@ -4,6 +4,7 @@
 //! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
 //! the file.
 
+mod alias;
 mod connection;
 mod limits;
 mod node;
@@ -16,6 +17,7 @@ mod quarantine;
 mod read;
 mod reader;
 mod references;
+mod sql;
 mod story;
 mod transform;
 mod write;
@@ -28,6 +30,7 @@ pub use pipeline::Pipeline;
 pub use project::Project;
 pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;
+pub use sql::{FileFault, SqlSource};
 pub use story::Story;
 pub use transform::Step;
 pub use write::Write;
@@ -62,7 +65,7 @@ impl Text {
     }
 }
 
-/// Lowers a tree. Never fails: what is wrong is left out of the project and reported.
+/// Lowers a tree. Never fails: what is wrong is left out of the project and reported. SQL steps have no params yet.
 #[must_use]
 pub fn check(tree: &Tree) -> (Project, Vec<Diagnostic>) {
     let context = reader::Context::new(tree.complete);
@@ -73,21 +76,44 @@ pub fn check(tree: &Tree) -> (Project, Vec<Diagnostic>) {
     (project, context.finish())
 }
 
-/// Reads a project: parses the text, puts variables in, lowers and checks it. The text is added to `sources` under
-/// `name`; `environment` gives the value of a variable, `None` when it is unset.
+/// Reads a project that has no files beside it. See [`load_with`].
 pub fn load(
     name: &str,
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
     sources: &mut Sources,
 ) -> (Project, Vec<Diagnostic>) {
+    let outside = Outside {
+        environment,
+        file: &|_, _| Err(FileFault::Missing),
+    };
+    load_with(name, text, &outside, sources)
+}
+
+/// What a project needs besides its text.
+pub struct Outside<'a> {
+    /// The value of a variable, `None` when it is unset.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The bytes of a file below the directory of the project file. Of one that is longer than the number, any more.
+    pub file: &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+}
+
+/// Reads a project: parses the text, puts variables in, lowers and checks it, reads the SQL files that it names. The
+/// texts are added to `sources`, that of the project under `name`.
+pub fn load_with(
+    name: &str,
+    text: &str,
+    outside: &Outside<'_>,
+    sources: &mut Sources,
+) -> (Project, Vec<Diagnostic>) {
     let file = sources.add(name, text);
     let (mut tree, mut found) = yaml::parse(sources, file);
-    found.extend(yaml::substitute(&mut tree, environment));
+    found.extend(yaml::substitute(&mut tree, outside.environment));
     let (mut project, more) = check(&tree);
     project.files.push(name.to_owned());
     let mut all = Collector::default();
     all.extend(found);
     all.extend(more);
+    sql::fill(&mut project, name, outside.file, sources, &mut all);
     (project, all.finish())
 }

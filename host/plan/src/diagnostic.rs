@@ -2,11 +2,15 @@
 
 pub mod codes;
 mod nearest;
+mod refused;
 mod render;
+mod within;
 
 pub use codes::all_codes;
 pub use nearest::nearest;
-pub use render::{render, render_json};
+pub use refused::{Refusal, refused};
+pub use render::{excerpt, render, render_json};
+pub use within::within;
 
 use crate::limits::{DIAGNOSTICS_MAX, QUOTED_CHARS_MAX};
 
@@ -37,19 +41,36 @@ struct SourceFile {
     text: String,
     /// Byte offset of the start of each line.
     lines: Vec<usize>,
+    /// No YAML: the whole text is one value.
+    verbatim: bool,
 }
 
 impl Sources {
-    /// Adds a text under the name that diagnostics show.
+    /// Adds a YAML text under the name that diagnostics show.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        let text = text.into();
+        self.push(name.into(), text.into(), false)
+    }
+
+    /// Adds a text that is no YAML: a file of SQL.
+    pub fn add_verbatim(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
+        self.push(name.into(), text.into(), true)
+    }
+
+    /// True for a text that is no YAML.
+    #[must_use]
+    pub fn is_verbatim(&self, file: FileId) -> bool {
+        self.files.get(file.0 as usize).is_some_and(|f| f.verbatim)
+    }
+
+    fn push(&mut self, name: String, text: String, verbatim: bool) -> FileId {
         let lines = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(i, _)| i + 1))
             .collect();
         self.files.push(SourceFile {
-            name: name.into(),
+            name,
             text,
             lines,
+            verbatim,
         });
         FileId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
     }
@@ -60,6 +81,11 @@ impl Sources {
         self.files
             .get(file.0 as usize)
             .map_or("<unknown>", |f| &f.name)
+    }
+
+    /// The texts, in the order in which they were added.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
     }
 
     /// The text of a file.

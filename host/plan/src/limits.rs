@@ -19,6 +19,8 @@ pub const SUBSTITUTED_BYTES_MAX: usize = 1 << 20;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Length of a path below a connection.
 pub const PATH_BYTES_MAX: usize = 1024;
+/// Length of the SQL of one step, wherever it stands.
+pub const SQL_BYTES_MAX: usize = 1 << 20;
 /// Sample rows of each node in a story, as in ODIBI.
 pub const SAMPLE_ROWS_MAX: usize = 100;
 /// JSON Pointers of the params of one step: their texts together.

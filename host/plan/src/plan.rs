@@ -6,11 +6,14 @@ mod params;
 mod races;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 pub use build::plan;
 pub use grants::Grants;
 
-use crate::diagnostic::Span;
+use serde_json::Value;
+
+use crate::diagnostic::{Sources, Span, within};
 use crate::guest_limits::GuestLimits;
 
 /// Index of a node in [`Plan::nodes`].
@@ -43,6 +46,12 @@ impl Plan {
         let plugin = operation.plugin.as_ref();
         let source = plugin.and_then(|plugin| self.plugins.get(plugin));
         source.map_or_else(Grants::default, |source| source.grants)
+    }
+
+    /// The node that writes what another one reads, when it does not come after that one. With wildcards, one that may.
+    #[must_use]
+    pub fn writer_of(&self, reader: &PlannedNode, read: &Read) -> Option<&PlannedNode> {
+        races::writer_of(&self.nodes, reader, read)
     }
 }
 
@@ -197,13 +206,36 @@ impl std::fmt::Display for OperationRef {
     }
 }
 
+impl Step {
+    /// Where a param stands, or the bytes `text` of the text that it is; without a param, the step.
+    #[must_use]
+    pub fn place(
+        &self,
+        sources: &Sources,
+        param: Option<&str>,
+        text: Option<Range<usize>>,
+    ) -> Span {
+        let Some((param, place)) = param.and_then(|p| Some((p, self.params.place(p)?))) else {
+            return self.span;
+        };
+        match (text, self.params.value.pointer(param)) {
+            (Some(range), Some(Value::String(value))) => within(sources, place, value, range),
+            // Of a whole file the first line says nothing.
+            _ if sources.is_verbatim(place.file) => self.span,
+            _ => place,
+        }
+    }
+}
+
 /// Params of a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Params {
     /// Always a JSON object.
     pub value: serde_json::Value,
     /// JSON Pointer to the place of the value. The empty pointer is the whole.
     pub places: BTreeMap<String, Span>,
+    /// JSON Pointer to a value that a variable was put into, as it stands in the file. Messages never show the value.
+    pub written: BTreeMap<String, String>,
 }
 
 impl Params {

@@ -10,7 +10,8 @@
 //! #~     hint: did you mean `raw`?
 //! ```
 //!
-//! Places are line and column from 1, the end exclusive. A line `# select: pipelines=a nodes=b,c tags=d` stands for the
+//! SQL files are those of `tests/ui/files`. A line `# refused: NODE STEP POINTER WORD: MESSAGE` stands for what an operation says of its params
+//! when it is asked: `WORD` of the text at `POINTER` is to blame, or the whole of it without a word. Places are line and column from 1, the end exclusive. A line `# select: pipelines=a nodes=b,c tags=d` stands for the
 //! command line. The operations are those of `operations.json`. A plugin exports those
 //! under its name, or else those of `geo`; one whose path is `NAME.wasm` fails with the code `plugin/NAME`. `UPDATE_EXPECT=1` writes what is found into the files.
 
@@ -20,9 +21,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use odibi_plan::diagnostic::{self, all_codes, render, render_json};
+use odibi_plan::config::{FileFault, Outside, load_with};
+use odibi_plan::diagnostic::{self, Refusal, all_codes, render, render_json};
 use odibi_plan::yaml::{Node, Value};
-use odibi_plan::{Diagnostic, Manifest, Operations, Project, Selection, Severity, Sources};
+use odibi_plan::{Diagnostic, Manifest, Operations, Plan, Project, Selection, Severity, Sources};
 
 /// No value of a variable may show in a diagnostic.
 const CANARY: &str = "hunter2canary";
@@ -120,14 +122,65 @@ fn operations(project: &Project) -> (Operations, Vec<Diagnostic>) {
     (operations, faults)
 }
 
+/// SQL files of the fixtures; `link.sql` stands for a symbolic link that leads elsewhere.
+fn file(path: &str, bytes_max: usize) -> Result<Vec<u8>, FileFault> {
+    match path {
+        "files/link.sql" => Err(FileFault::Outside),
+        "files/denied.sql" => Err(FileFault::Unreadable("permission denied".to_owned())),
+        "files/long.sql" => Ok(vec![b' '; bytes_max + 1]),
+        "files/latin1.sql" => Ok(b"SELECT '\xe9' FROM df".to_vec()),
+        "files/empty.sql" => Ok(b"\xef\xbb\xbf \n".to_vec()),
+        _ => std::fs::read(directory().join(path)).map_err(|_| FileFault::Missing),
+    }
+}
+
 fn diagnose(name: &str, text: &str) -> (Vec<Diagnostic>, Sources) {
     let mut sources = Sources::default();
-    let (project, mut found) = odibi_plan::load(name, text, &environment, &mut sources);
+    let outside = Outside {
+        environment: &environment,
+        file: &file,
+    };
+    let (project, mut found) = load_with(name, text, &outside, &mut sources);
     let (operations, faults) = operations(&project);
     found.extend(faults);
-    found.extend(odibi_plan::plan::plan(&project, &selection(text), &operations).1);
+    let (plan, faults) = odibi_plan::plan::plan(&project, &selection(text), &operations);
+    found.extend(faults);
+    found.extend(refusals(text, &plan, &sources));
     diagnostic::sort(&mut found);
     (found, sources)
+}
+
+/// What the lines `# refused: …` say.
+fn refusals(text: &str, plan: &Plan, sources: &Sources) -> Vec<Diagnostic> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("# refused: "));
+    let one = |line: &str| {
+        let (head, message) = line.split_once(": ").unwrap();
+        let head: Vec<&str> = head.split(' ').collect();
+        let [node, step, param, words @ ..] = head.as_slice() else {
+            panic!("{line}")
+        };
+        let node = plan.nodes.iter().find(|n| n.name == *node).unwrap();
+        let step: usize = step.parse().unwrap();
+        let value = node.steps[step].params.value.pointer(param);
+        let range = words.first().map(|word| {
+            let value = value.and_then(|v| v.as_str()).unwrap();
+            let at = value
+                .find(word)
+                .unwrap_or_else(|| panic!("{word} in {value}"));
+            at..at + word.len()
+        });
+        let refusal = Refusal {
+            step,
+            message,
+            param: Some(param),
+            text: range,
+            hints: &["mend it".to_owned()],
+        };
+        diagnostic::refused(sources, node, &refusal)
+    };
+    lines.map(one).collect()
 }
 
 fn place(sources: &Sources, span: odibi_plan::Span) -> String {

@@ -28,8 +28,8 @@ const PROGRESS_INTERVAL_MS: u64 = 250;
 /// Messages from executors that may wait for the dispatcher.
 const MESSAGES_MAX: usize = 64;
 
-/// Finds the place in the configuration that a failure belongs to: node, index of the step, JSON Pointer into its params.
-pub type PlaceOf = Arc<dyn Fn(NodeId, Option<usize>, Option<&str>) -> Option<Place> + Send + Sync>;
+/// Finds the place in the configuration that a failure of a node belongs to.
+pub type PlaceOf = Arc<dyn Fn(NodeId, &Failure) -> Option<Place> + Send + Sync>;
 
 /// How a plan is to be run.
 #[derive(Clone, Default)]

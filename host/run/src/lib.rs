@@ -2,11 +2,13 @@
 
 pub mod dispatcher;
 pub mod executor;
+pub mod forecast;
 pub mod memory;
 pub mod port;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};
 pub use executor::RetryPolicy;
+pub use forecast::{Forecast, forecast};
 pub use memory::MemoryBudget;
 pub use port::{Cancel, Ports};

@@ -137,6 +137,10 @@ pub trait Engine: Send + Sync {
     async fn discard(&self, token: u64);
 }
 
+/// Metadata of a schema without columns that stands for one nobody knows yet. Only `sql` is asked about such a schema,
+/// and then answers no more than that its text can be understood.
+pub const UNKNOWN_SCHEMA: &str = "odibi:unknown";
+
 /// The sandbox side of a run.
 #[async_trait]
 pub trait Transforms: Send + Sync {

@@ -34,11 +34,53 @@ pub struct ComponentSource {
     /// Name for messages.
     pub name: String,
     /// The component.
-    pub bytes: Cow<'static, [u8]>,
-    /// SHA-256 of `bytes`, hex, when the caller knows it: hashing two MiB at each start would cost a few ms.
-    pub digest: Option<String>,
+    pub bytes: ComponentBytes,
     /// What `describe` returns, when the caller knows it: then its operations are known without loading it.
     pub manifest: Option<String>,
+}
+
+/// The bytes of a component.
+#[derive(Debug, Clone)]
+pub enum ComponentBytes {
+    /// As they are.
+    Plain(Cow<'static, [u8]>),
+    /// Embedded, compressed with zstd: only compiling asks for them.
+    Zstd {
+        /// The compressed bytes.
+        packed: &'static [u8],
+        /// SHA-256 of the component, hex.
+        sha256: &'static str,
+        /// Length of the component.
+        bytes: u64,
+    },
+}
+
+impl From<Vec<u8>> for ComponentBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Plain(bytes.into())
+    }
+}
+
+impl ComponentBytes {
+    /// The component itself.
+    ///
+    /// # Errors
+    /// `internal/sandbox` when what is embedded is damaged.
+    pub fn plain(self) -> Result<Cow<'static, [u8]>, Failure> {
+        match self {
+            Self::Plain(bytes) => Ok(bytes),
+            Self::Zstd { packed, bytes, .. } => {
+                let capacity = usize::try_from(bytes).unwrap_or(usize::MAX);
+                zstd::bulk::decompress(packed, capacity)
+                    .map(Cow::Owned)
+                    .map_err(|e| {
+                        let message = "a component that comes with odibi is damaged";
+                        Failure::new(FailureClass::Internal, "internal/sandbox", message)
+                            .cause(e.to_string())
+                    })
+            }
+        }
+    }
 }
 
 impl ComponentSource {
@@ -142,15 +184,16 @@ impl Loader {
                 charged: AtomicBool::new(false),
             });
         }
-        if source.bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        let bytes = source.bytes.plain().map_err(|f| named(f, &source.name))?;
+        if bytes.len() as u64 > COMPONENT_BYTES_MAX {
             return Err(named(
-                exceeded("component", COMPONENT_BYTES_MAX, source.bytes.len() as u64),
+                exceeded("component", COMPONENT_BYTES_MAX, bytes.len() as u64),
                 &source.name,
             ));
         }
-        inspect::inspect(&source.bytes).map_err(|f| named(f, &source.name))?;
+        inspect::inspect(&bytes).map_err(|f| named(f, &source.name))?;
         let start_ns = monotonic_ns();
-        let (component, artifact) = self.compile(&source.name, &Arc::new(source.bytes))?;
+        let (component, artifact) = self.compile(&source.name, &Arc::new(bytes))?;
         let compile_ms = (monotonic_ns() - start_ns) / 1_000_000;
         let ready = self.link(&source.name, &component, limits)?;
         let json = describe(&ready).map_err(|f| named(f, &source.name))?;
@@ -261,16 +304,15 @@ pub(crate) fn read_file(name: &str, path: &Path) -> Result<ComponentSource, Fail
     Ok(ComponentSource {
         name: name.to_owned(),
         bytes: bytes.into(),
-        digest: None,
         manifest: None,
     })
 }
 
 pub(crate) fn digest(source: &ComponentSource) -> String {
-    source
-        .digest
-        .clone()
-        .unwrap_or_else(|| hex(&Sha256::digest(&source.bytes)))
+    match &source.bytes {
+        ComponentBytes::Plain(bytes) => hex(&Sha256::digest(bytes)),
+        ComponentBytes::Zstd { sha256, .. } => (*sha256).to_owned(),
+    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -29,7 +29,7 @@ pub use capsule::{Capsule, Header, Phase};
 pub use capture::{Capture, CaptureNotice, MayCapture, OnCapture, Permission, Subject};
 pub use compiler::{CompileFault, Compiler, compile_as_child};
 pub use component::inspect::{Answer, Import, Inspection, Reach};
-pub use component::{CompileNotice, ComponentSource, OnCompile};
+pub use component::{CompileNotice, ComponentBytes, ComponentSource, OnCompile};
 pub use engine::TICK;
 pub use limits::{COMPONENT_BYTES_MAX, CompileLimits, Limits};
 pub use replay::Replayed;

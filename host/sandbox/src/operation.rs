@@ -110,7 +110,7 @@ impl Found {
         let mut running = Running::start(&self.ready, Logical::default(), cancel, memory)?;
         let offered = inputs
             .iter()
-            .map(|s| schema::write(s))
+            .map(|s| schema::write_offered(s))
             .collect::<Result<Vec<_>, _>>()?;
         let answer = running.plan((self.name.clone(), params.to_string(), offered))?;
         let plan = answer.map_err(|failure| of_guest(failure, params, running.guest()))?;

@@ -5,9 +5,11 @@
 pub struct Component {
     /// Name of the plugin.
     pub name: &'static str,
-    /// The bytes of the component.
-    pub wasm: &'static [u8],
-    /// SHA-256 of the bytes, hex.
+    /// The component, compressed with zstd.
+    pub packed: &'static [u8],
+    /// Length of the component.
+    pub bytes: u64,
+    /// SHA-256 of the component, hex.
     pub digest: &'static str,
     /// The manifest: what `describe` returns, held equal by a test.
     pub manifest: &'static str,

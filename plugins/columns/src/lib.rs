@@ -8,7 +8,6 @@ mod fill_nulls;
 mod generate_numeric_key;
 mod generate_surrogate_key;
 mod hash_columns;
-mod iso;
 mod joined;
 mod lookup;
 mod named;

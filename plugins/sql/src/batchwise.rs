@@ -227,12 +227,6 @@ struct Batches {
     computed: SchemaRef,
 }
 
-/// Rows of the host's batch that are still there.
-enum Kept {
-    All,
-    Some(Vec<u32>),
-}
-
 impl Session for Batches {
     fn process(
         &mut self,
@@ -244,7 +238,7 @@ impl Session for Batches {
             return Ok(Appetite::Enough);
         }
         let mut batch = rebuilt(&self.first, batch.columns().to_vec(), batch.num_rows())?;
-        let mut kept = Kept::All;
+        let mut kept: Option<BooleanArray> = None;
         for step in &self.steps {
             match step {
                 Step::Filter { predicate, keep } => {
@@ -256,7 +250,10 @@ impl Session for Batches {
                         batch = narrowed;
                         continue;
                     }
-                    kept = narrow(kept, &mask)?;
+                    kept = Some(match kept {
+                        None => mask.clone(),
+                        Some(before) => narrowed_to(&before, &mask),
+                    });
                     batch = arrow_select::filter::filter_record_batch(&narrowed, &mask)?;
                 }
                 Step::Project { exprs } => {
@@ -274,8 +271,8 @@ impl Session for Batches {
         }
         let columns = types::crossing(batch.columns(), &self.computed)?;
         match kept {
-            Kept::All => out.same_rows(columns),
-            Kept::Some(rows) => out.picked(columns, &rows),
+            None => out.same_rows(columns),
+            Some(rows) => out.kept(columns, rows.values()),
         }
     }
 }
@@ -309,14 +306,13 @@ fn truth(mask: &ArrayRef) -> Result<BooleanArray> {
     })
 }
 
-fn narrow(kept: Kept, mask: &BooleanArray) -> Result<Kept> {
-    let set = mask.values().set_indices();
-    Ok(Kept::Some(match kept {
-        Kept::All => set
-            .map(|at| {
-                u32::try_from(at).map_err(|_| Failure::internal("a batch of more than 2^32 rows"))
-            })
-            .collect::<Result<_>>()?,
-        Kept::Some(rows) => set.map(|at| rows[at]).collect(),
-    }))
+/// Of the rows that `kept` says, those that `mask` says; `mask` has a place for each of them.
+fn narrowed_to(kept: &BooleanArray, mask: &BooleanArray) -> BooleanArray {
+    let mut rows = arrow_array::builder::BooleanBufferBuilder::new(kept.len());
+    rows.append_n(kept.len(), false);
+    let places = kept.values().set_indices();
+    for (at, _) in places.zip(mask.values()).filter(|(_, keep)| *keep) {
+        rows.set_bit(at, true);
+    }
+    BooleanArray::new(rows.finish(), None)
 }

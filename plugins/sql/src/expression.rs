@@ -73,7 +73,7 @@ impl Expressions {
     /// As `value`, but it may be null and without a type.
     pub(crate) fn part(&self, pointer: &str, text: &str) -> Result<Checked> {
         self.checked(text, Windows::Allowed, Place::Anywhere)
-            .map_err(|f| pointed(f, pointer))
+            .map_err(|f| f.at_param(pointer))
     }
 
     /// True or false for each row, from that row alone; it may stand anywhere.
@@ -89,7 +89,7 @@ impl Expressions {
     fn truth(&self, pointer: &str, text: &str, place: Place) -> Result<String> {
         let checked = self
             .checked(text, Windows::Refused, place)
-            .map_err(|f| pointed(f, pointer))?;
+            .map_err(|f| f.at_param(pointer))?;
         match checked.kind {
             DataType::Boolean => Ok(checked.sql),
             DataType::Null => Ok(format!("CAST({} AS BOOLEAN)", checked.sql)),
@@ -116,7 +116,7 @@ impl Expressions {
 
     /// A window function without its OVER, as SQL.
     pub(crate) fn function(&self, pointer: &str, text: &str) -> Result<String> {
-        self.checked_function(text).map_err(|f| pointed(f, pointer))
+        self.checked_function(text).map_err(|f| f.at_param(pointer))
     }
 
     fn checked_function(&self, text: &str) -> Result<String> {
@@ -146,7 +146,7 @@ impl Expressions {
 
     /// Keys of an order, as SQL.
     pub(crate) fn order(&self, pointer: &str, text: &str) -> Result<String> {
-        self.checked_order(text).map_err(|f| pointed(f, pointer))
+        self.checked_order(text).map_err(|f| f.at_param(pointer))
     }
 
     fn checked_order(&self, text: &str) -> Result<String> {
@@ -238,12 +238,6 @@ impl Expressions {
             ControlFlow::Continue(()) => Ok(()),
         }
     }
-}
-
-/// Says which param the text is.
-fn pointed(mut failure: Failure, pointer: &str) -> Failure {
-    failure.message = failure.message.replace(" of the SQL)", ")");
-    failure.at_param(pointer)
 }
 
 /// The text alone is one thing, in a statement it would be another.

@@ -14,7 +14,7 @@ pub(crate) fn of_query(error: &DataFusionError, text: &str) -> Failure {
     let place = place(error, text);
     let failure = plain(error, text);
     match place {
-        Some(range) => parse::place(failure, text, range),
+        Some(range) => failure.at_text(range),
         None => failure,
     }
 }

@@ -5,7 +5,6 @@ mod database;
 mod expression;
 mod fault;
 #[cfg(target_arch = "wasm32")]
-#[allow(unsafe_code, reason = "symbols of the C library")]
 mod no_files;
 mod operations;
 mod order;

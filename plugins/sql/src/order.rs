@@ -17,15 +17,18 @@ pub(crate) fn wanted(plan: &LogicalPlan) -> Option<(usize, Vec<SortKey>)> {
     let mut lowest = None;
     let scan = loop {
         match at {
-            LogicalPlan::TableScan(scan) => break scan,
+            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => break scan,
             LogicalPlan::Projection(p) => at = &p.input,
             LogicalPlan::Filter(f) => at = &f.input,
             LogicalPlan::SubqueryAlias(s) => at = &s.input,
-            LogicalPlan::Limit(l) => at = &l.input,
+            // Which rows are the first is decided below what is sorted later.
+            LogicalPlan::Limit(l) => {
+                lowest = None;
+                at = &l.input;
+            }
             LogicalPlan::Sort(sort) => {
-                if sort.fetch.is_none_or(|rows| rows > FIRST_ROWS_MAX) {
-                    lowest = Some(at);
-                }
+                let all = sort.fetch.is_none_or(|rows| rows > FIRST_ROWS_MAX);
+                lowest = all.then_some(at);
                 at = &sort.input;
             }
             LogicalPlan::Window(window) => {

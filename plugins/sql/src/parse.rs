@@ -340,27 +340,9 @@ fn location(place: &str) -> Option<Location> {
 /// Says where in the SQL text.
 pub(crate) fn at(failure: Failure, text: &str, span: Span) -> Failure {
     match range(text, span.start, span.end) {
-        Some(range) => place(failure, text, range),
+        Some(range) => failure.at_text(range),
         None => failure,
     }
-}
-
-/// Says where in the SQL text, as a range of bytes, and keeps the range as the failure's span.
-pub(crate) fn place(mut failure: Failure, text: &str, range: Range<usize>) -> Failure {
-    let before = text.get(..range.start).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
-    failure.message = format!(
-        "{} (line {line}, column {column} of the SQL)",
-        failure.message
-    );
-    failure.at_text(range)
 }
 
 /// Lines and columns, which count characters from 1, as bytes. An empty range grows to the word it stands before.

@@ -67,8 +67,7 @@ impl Query {
         let State { query, schemas } = State::read(&start.state)?;
         let decided = query.decide(&schemas)?;
         if let Some(batchwise) = decided.batchwise {
-            let database =
-                query.database(&schemas, |port, schema| PortTable::offered(port, schema))?;
+            let database = query.database(&schemas, PortTable::offered)?;
             return batchwise.open(&database.0, Arc::clone(&start.computed));
         }
         let (database, tables) = query.database(&schemas, |port, schema| {
@@ -97,8 +96,7 @@ impl Query {
     }
 
     fn decide(&self, offered: &[SchemaRef]) -> Result<Decided> {
-        let (database, _) =
-            self.database(offered, |port, schema| PortTable::offered(port, schema))?;
+        let (database, _) = self.database(offered, PortTable::offered)?;
         let logical = self.logical(&database, offered)?;
         let fields = types::output(logical.schema().as_arrow())?;
         if let Some(decided) = self.batchwise(&logical, offered, &fields) {

@@ -28,6 +28,13 @@ fn check(sql: &str, table: &str, expect: &str) {
     assert_eq!(got.unwrap(), expect, "{sql}");
 }
 
+fn place(sql: &str, at: usize) -> String {
+    let before = &sql[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!(" (line {line}, column {column} of the SQL)")
+}
+
 #[track_caller]
 fn check_fault(sql: &str, code: &str, message: &str) {
     let got = harness::run_csv(
@@ -37,8 +44,12 @@ fn check_fault(sql: &str, code: &str, message: &str) {
         &["id,Grösse,ts\n1,2,3\n"],
     );
     let failure = got.unwrap_err();
+    let said = match &failure.span {
+        Some(span) => format!("{}{}", failure.message, place(sql, span.start)),
+        None => failure.message.clone(),
+    };
     assert_eq!(
-        (failure.code.as_str(), failure.message.as_str()),
+        (failure.code.as_str(), said.as_str()),
         (code, message),
         "{sql}"
     );
@@ -149,5 +160,24 @@ fn names_and_literals() {
         "-- first\nSELECT /* df */ 'df' AS df, id FROM df;",
         table,
         "df,id\ndf,1\ndf,2\n",
+    );
+}
+
+/// `UPDATE_MANIFESTS=1 cargo test manifest` writes the file.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the switch that rewrites a committed file"
+)]
+fn manifest_is_the_committed_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json");
+    let manifest = serde_json::to_string_pretty(&crate::plugin().manifest()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+        std::fs::write(path, &manifest).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == manifest,
+        "manifest.json is out of date: run this test with UPDATE_MANIFESTS=1"
     );
 }

@@ -1,7 +1,7 @@
 //! Which workspace crate may depend on which.
 
 /// Each crate and the crates of ours that its `[dependencies]` may name.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("odibi-plan", &[]),
     ("odibi-story", &["odibi-plan"]),
     ("odibi-run", &["odibi-plan", "odibi-story"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("odibi-sdk", &[]),
     ("odibi-columns", &["odibi-sdk"]),
     ("odibi-rows", &["odibi-sdk"]),
+    ("odibi-nested", &["odibi-sdk"]),
     ("odibi-bench-kernels", &["odibi-sdk"]),
     ("odibi-bundle", &[]),
     (
@@ -35,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "odibi-sdk",
             "odibi-columns",
             "odibi-rows",
+            "odibi-nested",
             "odibi-bench-kernels",
             "odibi-bundle",
         ],

@@ -1,4 +1,6 @@
-//! `odibi list operations` and `odibi show OPERATION`.
+//! `odibi list operations`, `odibi list reference` and `odibi show OPERATION`.
+
+mod reference;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -42,6 +44,13 @@ pub(crate) fn list(
         );
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
+    if what == Listed::Reference {
+        let pages = rows
+            .iter()
+            .map(|(name, operation, _)| (name.as_str(), *operation));
+        printer.result(&reference::page(pages));
+        return exit::DONE;
+    }
     match printer.output {
         Output::Json => printer.json(
             &rows
@@ -148,42 +157,67 @@ fn page(name: &str, operation: &OperationSpec) -> String {
     page
 }
 
-/// One line for each param: name, type, required or default, description.
-fn params(schema: &Value) -> String {
-    let Some(properties) = schema["properties"].as_object().filter(|p| !p.is_empty()) else {
-        return "\nNo params.\n".to_owned();
-    };
+/// What is shown of a param.
+struct Param<'a> {
+    key: &'a str,
+    kind: String,
+    /// `required`, `optional` or the default.
+    must: String,
+    description: String,
+}
+
+fn described(schema: &Value) -> Vec<Param<'_>> {
     let required: Vec<&str> = schema["required"]
         .as_array()
         .map_or_else(Vec::new, |r| r.iter().filter_map(Value::as_str).collect());
-    let mut text = String::from("\nParams:\n");
-    let width = properties
-        .keys()
-        .map(|k| k.chars().count())
-        .max()
-        .unwrap_or(0);
-    for (key, property) in properties {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let param = |(key, property): (&'_ String, &Value)| {
         let must = if required.contains(&key.as_str()) {
             "required".to_owned()
         } else {
-            property
-                .get("default")
-                .map_or_else(|| "optional".to_owned(), |d| format!("default {d}"))
-        };
-        let description = property["description"]
-            .as_str()
-            .unwrap_or_default()
-            .replace('\n', " ");
-        let _ = writeln!(
-            text,
-            "  {key:width$}  {}, {must}{}",
-            type_of(property, schema),
-            if description.is_empty() {
-                String::new()
-            } else {
-                format!(": {description}")
+            match property.get("default") {
+                None | Some(Value::Null) => "optional".to_owned(),
+                Some(default) => format!("default {default}"),
             }
-        );
+        };
+        let description = property["description"].as_str().unwrap_or_default();
+        (
+            must,
+            type_of(property, schema),
+            description.replace('\n', " "),
+        )
+    };
+    properties
+        .map(|entry| {
+            let (must, kind, description) = param(entry);
+            Param {
+                key: entry.0,
+                kind,
+                must,
+                description,
+            }
+        })
+        .collect()
+}
+
+/// One line for each param: name, type, required or default, description.
+fn params(schema: &Value) -> String {
+    let params = described(schema);
+    if params.is_empty() {
+        return "\nNo params.\n".to_owned();
+    }
+    let mut text = String::from("\nParams:\n");
+    let width = params.iter().map(|p| p.key.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for param in &params {
+        let Param {
+            key, kind, must, ..
+        } = param;
+        let _ = write!(text, "  {key:width$}  {kind}, {must}");
+        if !param.description.is_empty() {
+            let _ = write!(text, ": {}", param.description);
+        }
+        text.push('\n');
     }
     text
 }

@@ -1,20 +1,30 @@
-//! `odibi plan`: what a run would do, in order, having touched no data.
+//! `odibi plan`: what a run would do, in order, and the columns that come of it. Of data it looks only at what tells the
+//! columns.
 
 use std::fmt::Write as _;
 
 use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, ReadFormat, Step, WriteFormat};
 use odibi_plan::{GuestLimits, Plan};
+use odibi_run::Forecast;
+use odibi_story::event::Column;
+use odibi_story::render::plain;
 use serde_json::{Value, json};
 
 use crate::args::{Output, Selected};
 use crate::printer::Printer;
-use crate::{Surroundings, exit, project};
+use crate::{Surroundings, exit, forecast, project};
+
+/// Columns that are shown of a node, unless asked for more.
+const COLUMNS_SHOWN: usize = 40;
+/// Characters of a query that are shown, unless asked for more.
+const SQL_SHOWN_CHARS: usize = 120;
 
 pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer) -> u8 {
-    let loaded = match project::load(selected, around, printer) {
+    let mut loaded = match project::load(selected, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    let forecasts = forecast::forecast(&mut loaded, printer);
     loaded.print_diagnostics(printer);
     if loaded.has_errors() {
         if printer.output == Output::Json {
@@ -32,14 +42,14 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
     match printer.output {
         Output::Json => printer.json(&json!({
             "project": loaded.plan.project,
-            "nodes": loaded.plan.nodes.iter().map(|n| node_json(&loaded.plan, n)).collect::<Vec<_>>(),
+            "nodes": loaded.plan.nodes.iter().map(|n| node_json(&loaded.plan, n, forecasts.get(n.id.0))).collect::<Vec<_>>(),
         })),
-        Output::Text => printer.result(&text(&loaded.plan, printer.verbose > 0)),
+        Output::Text => printer.result(&text(&loaded.plan, &forecasts, printer.verbose > 0)),
     }
     exit::DONE
 }
 
-fn text(plan: &Plan, verbose: bool) -> String {
+fn text(plan: &Plan, forecasts: &[Forecast], verbose: bool) -> String {
     let mut text = String::new();
     for pipeline in &plan.pipelines {
         let _ = writeln!(text, "pipeline {}", pipeline.name);
@@ -68,8 +78,9 @@ fn text(plan: &Plan, verbose: bool) -> String {
             if !only_waits.is_empty() {
                 let _ = writeln!(text, "    after   {}", only_waits.join(", "));
             }
-            for step in &node.steps {
-                let _ = writeln!(text, "    step    {} {}", step.operation, step.params.value);
+            let forecast = forecasts.get(id.0);
+            for (index, step) in node.steps.iter().enumerate() {
+                let _ = writeln!(text, "    step    {}", step_text(step, verbose));
                 let granted = plan.grants(&step.operation).words();
                 if !granted.is_empty() {
                     let _ = writeln!(
@@ -82,7 +93,16 @@ fn text(plan: &Plan, verbose: bool) -> String {
                 if verbose && !limits.is_empty() {
                     let _ = writeln!(text, "    limits  {limits}");
                 }
+                let known = forecast.and_then(|f| f.steps.get(index)?.as_deref());
+                if let (true, Some(columns)) = (verbose, known) {
+                    let _ = writeln!(text, "    gives   {}", columns_text(columns, verbose));
+                }
             }
+            let columns = match forecast.and_then(|f| f.output.as_deref()) {
+                Some(columns) => columns_text(columns, verbose),
+                None => "not known yet".to_owned(),
+            };
+            let _ = writeln!(text, "    columns {columns}");
             if let Some(write) = &node.write {
                 let _ = writeln!(
                     text,
@@ -104,6 +124,51 @@ fn text(plan: &Plan, verbose: bool) -> String {
         }
     }
     text
+}
+
+/// An operation and its params; SQL in one line.
+fn step_text(step: &Step, verbose: bool) -> String {
+    let params = &step.params.value;
+    let sql = match (
+        step.operation.plugin.as_deref(),
+        &*step.operation.name,
+        params.get("sql"),
+    ) {
+        (None, "sql", Some(Value::String(sql))) => sql,
+        _ => return format!("{} {params}", step.operation),
+    };
+    let line = plain(&sql.split_whitespace().collect::<Vec<_>>().join(" "));
+    match line.char_indices().nth(SQL_SHOWN_CHARS) {
+        Some((end, _)) if !verbose => format!("sql {}…", &line[..end]),
+        Some(_) | None => format!("sql {line}"),
+    }
+}
+
+fn columns_text(columns: &[Column], verbose: bool) -> String {
+    let shown = if verbose {
+        columns.len()
+    } else {
+        COLUMNS_SHOWN
+    };
+    let one = |column: &Column| plain(&format!("{} {}", column.name, column.data_type));
+    let mut text = columns
+        .iter()
+        .take(shown)
+        .map(one)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if columns.is_empty() {
+        text.push_str("none");
+    }
+    if columns.len() > shown {
+        let _ = write!(text, ", … and {} more", columns.len() - shown);
+    }
+    text
+}
+
+fn columns_json(columns: &[Column]) -> Value {
+    let one = |c: &Column| json!({ "name": c.name, "type": c.data_type, "nullable": c.nullable });
+    columns.iter().map(one).collect()
 }
 
 fn node_name(plan: &Plan, from: &PlannedNode, id: usize) -> String {
@@ -146,24 +211,28 @@ fn write_format(format: &WriteFormat) -> &'static str {
     }
 }
 
-fn node_json(plan: &Plan, node: &PlannedNode) -> Value {
+fn node_json(plan: &Plan, node: &PlannedNode, forecast: Option<&Forecast>) -> Value {
+    let behind = |index: usize| forecast.and_then(|f| f.steps.get(index)?.as_deref());
+    let steps = node.steps.iter().enumerate();
     json!({
         "pipeline": node.pipeline,
         "name": node.name,
         "depends_on": node.depends_on.iter().map(|d| format!("{}.{}", plan.nodes[d.0].pipeline, plan.nodes[d.0].name)).collect::<Vec<_>>(),
         "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
-        "steps": node.steps.iter().map(|s| step_json(plan, s)).collect::<Vec<_>>(),
+        "steps": steps.map(|(i, s)| step_json(plan, s, behind(i))).collect::<Vec<_>>(),
+        "columns": forecast.and_then(|f| f.output.as_deref()).map(columns_json),
         "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
         "rejects": rejects_json(&node.on_row_error),
     })
 }
 
-fn step_json(plan: &Plan, step: &Step) -> Value {
+fn step_json(plan: &Plan, step: &Step, columns: Option<&[Column]>) -> Value {
     json!({
         "operation": step.operation.to_string(),
         "params": step.params.value,
         "grants": plan.grants(&step.operation).words(),
         "limits": limits_json(&step.limits),
+        "columns": columns.map(columns_json),
     })
 }
 

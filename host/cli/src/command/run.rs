@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_engine::{DataEngine, EngineOptions};
-use odibi_plan::Plan;
+use odibi_plan::plan::PlannedNode;
+use odibi_plan::{Plan, Sources, Span};
 use odibi_run::port::{Cancel, Clock as _, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
@@ -19,7 +20,7 @@ use crate::args::{Output, Run};
 use crate::clock::SystemClock;
 use crate::journal::Journal;
 use crate::printer::Printer;
-use crate::progress::Display;
+use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded};
 use crate::{Surroundings, exit};
 
@@ -81,7 +82,11 @@ fn execute(
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
     let mut journal = Journal::create(
         &state_dir.join("runs").join(&run_id),
-        Display::new(printer, &loaded.plan),
+        Display::new(
+            printer,
+            &loaded.plan,
+            excerpts(loaded, printer.colour_stderr),
+        ),
     )
     .map_err(|error| {
         not_started(
@@ -268,19 +273,34 @@ impl Drop for Scratch {
 /// Finds the line of the YAML that a failure of a step belongs to.
 fn places(loaded: &Loaded) -> odibi_run::PlaceOf {
     let (plan, sources) = (loaded.plan.clone(), loaded.sources.clone());
-    Arc::new(move |node, step, param| {
-        let node = plan.nodes.get(node.0)?;
-        let step = step.and_then(|s| node.steps.get(s));
-        let of_param = step
-            .zip(param)
-            .and_then(|(s, pointer)| s.params.place(pointer));
-        let span = of_param.or(step.map(|s| s.span)).unwrap_or(node.span);
+    Arc::new(move |node, failure| {
+        let span = span(&sources, plan.nodes.get(node.0)?, failure);
         let (line, column) = sources.line_column(span.file, span.start);
         Some(Place {
             file: sources.name(span.file).to_owned(),
             line,
             column,
         })
+    })
+}
+
+fn span(sources: &Sources, node: &PlannedNode, failure: &Failure) -> Span {
+    let step = failure.step.and_then(|step| node.steps.get(step));
+    let text = failure.span.map(|span| span.start..span.end);
+    step.map_or(node.span, |step| {
+        step.place(sources, failure.param.as_deref(), text)
+    })
+}
+
+/// Shows the lines of the project that a failure of a node belongs to.
+fn excerpts(loaded: &Loaded, colour: bool) -> Excerpt {
+    let (plan, sources) = (loaded.plan.clone(), loaded.sources.clone());
+    Box::new(move |node, failure| {
+        failure.place.as_ref()?;
+        let mut nodes = plan.nodes.iter();
+        let node = nodes.find(|n| n.pipeline == node.pipeline && n.name == node.name)?;
+        let span = span(&sources, node, failure);
+        Some(odibi_plan::diagnostic::excerpt(span, &sources, colour))
     })
 }
 

@@ -1,10 +1,10 @@
-//! `odibi validate`: every fault of a project, without touching data.
+//! `odibi validate`: every fault of a project. Of data it looks only at what tells the columns.
 
 use serde_json::json;
 
 use crate::args::{Config, Output, Selected};
 use crate::printer::Printer;
-use crate::{Surroundings, exit, project};
+use crate::{Surroundings, exit, forecast, project};
 
 pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
@@ -15,10 +15,11 @@ pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer
         node: Vec::new(),
         tag: Vec::new(),
     };
-    let loaded = match project::load(&everything, around, printer) {
+    let mut loaded = match project::load(&everything, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    forecast::forecast(&mut loaded, printer);
     loaded.print_diagnostics(printer);
     let valid = !loaded.has_errors();
     match printer.output {

@@ -18,8 +18,6 @@ pub struct StepParams {
     pub params: Params,
     /// Places of the keys.
     pub keys: BTreeMap<String, Span>,
-    /// Values that a variable was put into, as they stand in the file.
-    pub written: BTreeMap<String, String>,
     /// Texts that are booleans where one is wanted: plain `yes`, `no`, `on` and `off`.
     pub booleans: BTreeMap<String, bool>,
 }
@@ -35,9 +33,9 @@ pub(super) fn read(
         params: Params {
             value: Json::Object(Map::new()),
             places: BTreeMap::from([(String::new(), span)]),
+            written: BTreeMap::new(),
         },
         keys: BTreeMap::new(),
-        written: BTreeMap::new(),
         booleans: BTreeMap::new(),
     };
     let Some(entry) = entry.filter(|entry| !entry.value.is_null()) else {
@@ -128,7 +126,7 @@ impl Walk<'_> {
             Resolved::Float(value) => Number::from_f64(value),
             Resolved::Text => {
                 if let Some(written) = &scalar.written {
-                    self.made.written.insert(at.clone(), written.clone());
+                    self.made.params.written.insert(at.clone(), written.clone());
                 }
                 if let Some(value) = scalar.as_boolean() {
                     self.made.booleans.insert(at, value);
@@ -137,7 +135,7 @@ impl Walk<'_> {
             }
         };
         if let Some(written) = &scalar.written {
-            self.made.written.insert(at, written.clone());
+            self.made.params.written.insert(at, written.clone());
         }
         if number.is_none() {
             let message = format!("a number that cannot be held: {}", quoted(scalar.shown()));
@@ -240,7 +238,7 @@ mod tests {
             BTreeMap::from([("/a/x~1y/1".to_owned(), true)])
         );
         assert_eq!(
-            made.written,
+            made.params.written,
             BTreeMap::from([("/b".to_owned(), "${V}".to_owned())])
         );
     }

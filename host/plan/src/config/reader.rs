@@ -173,7 +173,8 @@ impl<'a> Reader<'a> {
             return Some(found);
         }
         let found = keys.iter().find_map(|key| self.mapping.get(key));
-        self.require(keys.first().copied().unwrap_or_default(), found)
+        let key = found.map_or(keys.first().copied(), |entry| Some(entry.key.as_str()));
+        self.require(key.unwrap_or_default(), found)
     }
 
     fn require(&self, key: &str, found: Option<&'a Entry>) -> Option<&'a Entry> {
@@ -547,7 +548,8 @@ pub(super) fn ambiguous(context: &Context, scalar: &Scalar, span: Span) {
     }
 }
 
-fn asks_for_something(node: &Node) -> bool {
+/// False for `false`, null, an empty list or mapping.
+pub(super) fn asks_for_something(node: &Node) -> bool {
     match &node.value {
         Value::Missing => false,
         Value::Scalar(scalar) => {

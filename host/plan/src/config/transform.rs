@@ -6,13 +6,16 @@
 //!     - operation: rename_columns
 //!       params: {mapping: {dep_time: departure}}
 //!     - function: geo/great_circle
+//!     - SELECT carrier, count(*) AS flights FROM df GROUP BY carrier
+//!     - sql_file: sql/delays.sql
 //! ```
 
-use super::Text;
 use super::params::{self, StepParams};
-use super::reader::{Context, Reader};
-use crate::diagnostic::{Diagnostic, Span, codes};
-use crate::yaml::{self, Entry, Value};
+use super::reader::{Context, Reader, asks_for_something, is_name};
+use super::sql::{self, SqlSource};
+use super::{Text, alias};
+use crate::diagnostic::{Diagnostic, Span, codes, quoted};
+use crate::yaml::{self, Entry, Resolved, Value};
 
 /// A step of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub struct Step {
     pub operation: Text,
     /// `params`
     pub params: StepParams,
+    /// Where the text of a SQL step comes from; [`super::load`] makes params of it.
+    pub sql: Option<SqlSource>,
 }
 
 /// `transformer` first, then `transform.steps`, as ODIBI runs them.
@@ -67,34 +72,48 @@ pub(super) fn read(node: &mut Reader<'_>) -> Vec<Step> {
 
 fn one(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
     if let Value::Scalar(_) = item.value {
-        let message = format!("{subject} is SQL, which is not supported yet");
-        let made = Diagnostic::error(&codes::NOT_YET, item.span, message);
-        context.report(made.hint("write `operation: NAME` for an operation"));
-        return None;
+        return query(context, item, subject);
     }
     let start = Span {
         end: item.span.start,
         ..item.span
     };
     let mut reader = Reader::new(context, item, start, subject)?;
-    let sql = reader.not_yet(&["sql", "sql_file"]);
-    let named = if sql {
-        reader.one_of(&["operation", "function"])
-    } else {
-        reader.required_one_of(&["operation", "function"])
-    };
-    let operation = named.and_then(|entry| reader.as_text(entry));
-    let operation = reader.filled(operation, "operation");
+    let named = reader.required_one_of(&["operation", "function", "sql", "sql_file"]);
+    let text = named.and_then(|entry| reader.as_text(entry));
     let params = reader.entry("params");
-    let made = step(
-        context,
-        operation,
-        params,
-        &format!("`params` of {subject}"),
-    );
+    let made = match named.map(|entry| (entry, entry.key.as_str())) {
+        Some((entry, key @ ("sql" | "sql_file"))) => {
+            if let Some(params) = params.filter(|params| asks_for_something(&params.value)) {
+                reader.exclusive(entry, params);
+            }
+            let text = reader.filled(text, key);
+            let source = if key == "sql" {
+                text.map(SqlSource::Text)
+            } else {
+                text.map(SqlSource::File)
+            };
+            source.map(sql::step)
+        }
+        Some(_) | None => {
+            let operation = reader.filled(text, "operation");
+            let made = step(
+                context,
+                operation,
+                params,
+                &format!("`params` of {subject}"),
+            );
+            if named.is_some_and(|entry| entry.key == "operation") {
+                made.and_then(|step| alias::lower(context, step))
+            } else {
+                made
+            }
+        }
+    };
     reader.finish_with(&[
         ("transformer", "operation"),
         ("name", "operation"),
+        ("query", "sql"),
         ("columns", "params"),
     ]);
     made
@@ -108,5 +127,39 @@ fn step(
 ) -> Option<Step> {
     let operation = operation?;
     let params = params::read(context, params, operation.span, subject)?;
-    Some(Step { operation, params })
+    Some(Step {
+        operation,
+        params,
+        sql: None,
+    })
+}
+
+/// A text among the steps is SQL.
+fn query(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
+    let Value::Scalar(scalar) = &item.value else {
+        return None;
+    };
+    let text = match scalar.resolve() {
+        Resolved::Text if !scalar.text.trim().is_empty() => Text::new(scalar, item.span),
+        Resolved::Text => {
+            let message = format!("{subject} is an empty text");
+            context.report(Diagnostic::error(&codes::BAD_VALUE, item.span, message));
+            return None;
+        }
+        _ => {
+            let made = context.wrong_type(item, subject, "SQL or a mapping");
+            context.report(made.hint("write a query, or `operation: NAME` for an operation"));
+            return None;
+        }
+    };
+    if is_name(&text.value) {
+        let message = format!(
+            "{subject} is SQL, and this is no query: {}",
+            quoted(text.shown())
+        );
+        let hint = format!("write {}", quoted(&format!("operation: {}", text.shown())));
+        context.report(Diagnostic::error(&codes::BAD_VALUE, text.span, message).hint(hint));
+        return None;
+    }
+    Some(sql::step(SqlSource::Text(text)))
 }

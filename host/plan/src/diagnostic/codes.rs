@@ -84,6 +84,14 @@ catalogue! {
         "Paths of reads, writes and stories lie below the root of their connection. They are relative, use `/`, and hold \
          no `..`, no drive letter, no URL scheme and no control character, so that a project cannot reach files that its \
          connections do not name. Change `base_path` of the connection to reach another directory.";
+    UNREADABLE_FILE = "config/unreadable-file",
+        "A file that the project names cannot be used: it is not there, may not be read, is not UTF-8 text, or is larger \
+         than 1 MiB. The path of `sql_file` is relative to the YAML file that names it, and the file lies in the directory \
+         of the project or below it, also when a symbolic link is followed.";
+    REFUSED_STEP = "config/refused-step",
+        "The operation of a step was asked what it would do with the columns it gets, and refuses: for example because a \
+         column does not exist, has the wrong type, or the SQL cannot be understood. No data was read but what tells the \
+         columns: Parquet footers, and CSV and JSON files of up to 8 MiB. `odibi plan` shows the columns of each node.";
     UNSET_VARIABLE = "config/unset-variable",
         "A value refers to an environment variable (`${NAME}` or `${env:NAME}`) that is not set. Set the variable, or \
          write `${NAME:-default}` to give a default for when it is unset or empty. Write `$${` for a literal `${`.";

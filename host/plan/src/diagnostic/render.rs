@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 use unicode_width::UnicodeWidthChar as _;
 
-use super::{Diagnostic, FileId, Label, Severity, Sources};
+use super::{Diagnostic, FileId, Label, Severity, Sources, Span};
 use crate::limits::SNIPPET_COLUMNS_MAX;
 
 /// Columns kept before the place when a line is cut.
@@ -36,7 +36,27 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
         "{head}: {}\n",
         paint.put(Style::Strong, &visible(&diagnostic.message))
     );
-    let blocks = blocks(&diagnostic.labels, sources);
+    snippets(&mut out, &diagnostic.labels, sources, paint, style);
+    for hint in &diagnostic.hints {
+        let _ = writeln!(out, "{}: {}", paint.put(Style::Hint, "hint"), visible(hint));
+    }
+    out
+}
+
+/// The lines of one place with a mark below them, as they stand in the text form of a diagnostic.
+#[must_use]
+pub fn excerpt(span: Span, sources: &Sources, colour: bool) -> String {
+    let label = Label {
+        span,
+        text: String::new(),
+    };
+    let mut out = String::new();
+    snippets(&mut out, &[label], sources, Paint { colour }, Style::Error);
+    out
+}
+
+fn snippets(out: &mut String, labels: &[Label], sources: &Sources, paint: Paint, style: Style) {
+    let blocks = blocks(labels, sources);
     let widest = blocks
         .iter()
         .flat_map(|b| &b.lines)
@@ -46,7 +66,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
     let gutter = widest.to_string().len();
     for (index, block) in blocks.iter().enumerate() {
         snippet(
-            &mut out,
+            out,
             block,
             sources,
             &Look {
@@ -57,10 +77,6 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
             },
         );
     }
-    for hint in &diagnostic.hints {
-        let _ = writeln!(out, "{}: {}", paint.put(Style::Hint, "hint"), visible(hint));
-    }
-    out
 }
 
 /// The JSON form: `code`, `severity`, `message`, `places` (file, line, column, end_line, end_column, label) and `hints`.

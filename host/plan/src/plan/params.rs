@@ -275,7 +275,7 @@ fn kinds(expected: &[Kind]) -> String {
 
 /// A value as the file shows it.
 fn shown(made: &StepParams, at: &str) -> String {
-    match (made.written.get(at), made.params.value.pointer(at)) {
+    match (made.params.written.get(at), made.params.value.pointer(at)) {
         (Some(written), _) => quoted(written),
         (None, Some(Value::String(text))) => quoted(text),
         (None, Some(other)) => quoted(&other.to_string()),
@@ -341,7 +341,7 @@ fn further_inputs(
             });
             found.push(inputs.len() - 1);
         } else if !tables.written.contains(&name) {
-            let from_variable = made.written.contains_key(&at);
+            let from_variable = made.params.written.contains_key(&at);
             faults.push_with(|| {
                 let fault = Diagnostic::error(
                     &codes::UNKNOWN_TABLE,

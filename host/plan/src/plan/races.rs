@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode};
+use super::{Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode, Read};
 use crate::config::normal_path;
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
 
@@ -88,6 +88,28 @@ fn judge(
             .also(written.span, "written here")
             .hint(format!("add {} to `depends_on`", quoted(&name))),
     );
+}
+
+/// The node that writes a file which the read takes in, as far as paths tell, and does not come after the reader.
+pub(super) fn writer_of<'a>(
+    nodes: &'a [PlannedNode],
+    reader: &PlannedNode,
+    read: &Read,
+) -> Option<&'a PlannedNode> {
+    let (root, path) = target(&read.connection, &read.path);
+    let fixed = path.find(['*', '?', '[']).map(|at| &path[..at]);
+    let writes = |node: &PlannedNode| {
+        node.write.as_ref().is_some_and(|write| {
+            let (to, written) = target(&write.connection, &write.path);
+            to == root
+                && match fixed {
+                    Some(fixed) => written.starts_with(fixed),
+                    None => written == path,
+                }
+        })
+    };
+    let after = |node: &PlannedNode| node.id == reader.id || depends(nodes, node.id, reader.id);
+    nodes.iter().find(|node| writes(node) && !after(node))
 }
 
 fn target(connection: &Connection, path: &str) -> (String, String) {

@@ -146,7 +146,7 @@ impl Dispatcher<'_> {
         let blameless = [code::RUN_CANCELLED.name, code::RUN_UPSTREAM_FAILED.name]
             .contains(&failure.code.as_str());
         if let (None, false, Some(place)) = (&failure.place, blameless, &self.settings.place) {
-            failure.place = place(NodeId(node), failure.step, failure.param.as_deref());
+            failure.place = place(NodeId(node), &failure);
         }
         failure
     }

@@ -442,8 +442,9 @@ fn failure_gets_its_place_from_step_and_param() {
         .at_step(2)
         .at_param("/columns/0");
     engine.script("p.a", [Script::at_once(End::FailStage(failure))]);
-    let place: PlaceOf = Arc::new(|node, step, param| {
-        let file = format!("{}/{step:?}/{}", node.0, param.unwrap_or("none"));
+    let place: PlaceOf = Arc::new(|node, failure| {
+        let param = failure.param.as_deref().unwrap_or("none");
+        let file = format!("{}/{:?}/{param}", node.0, failure.step);
         Some(Place {
             file,
             line: 1,

@@ -86,11 +86,16 @@ impl Inspection {
     /// # Errors
     /// `plugin/not-a-component`: then there is nothing to tell. Other faults are the [`Inspection::refusal`].
     pub fn of(source: &ComponentSource) -> Result<Self, Failure> {
-        let names = names(&source.bytes).map_err(|f| named(f, &source.name))?;
+        let bytes = source
+            .bytes
+            .clone()
+            .plain()
+            .map_err(|f| named(f, &source.name))?;
+        let names = names(&bytes).map_err(|f| named(f, &source.name))?;
         let own = |export: &&String| export.starts_with("odibi:");
         Ok(Self {
             digest: digest(source),
-            bytes: source.bytes.len() as u64,
+            bytes: bytes.len() as u64,
             exports: names.exports.iter().filter(own).map(|e| shown(e)).collect(),
             imports: names.imports.iter().map(|i| import(i)).collect(),
             refusal: names.refusal().map(|f| named(f, &source.name)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::timezone::Tz;
 use arrow_ipc::{DateUnit, Endianness, IntervalUnit, Precision, TimeUnit as FbTimeUnit, Type};
 use arrow_schema::{DataType, Field, Fields, IntervalUnit as ArrowInterval, Schema, TimeUnit};
+use odibi_run::port::UNKNOWN_SCHEMA;
 use odibi_story::failure::Failure;
 
 use super::{broken, frame};
@@ -73,9 +74,26 @@ fn inside_twice(data_type: &DataType) -> Option<&str> {
 /// # Errors
 /// `Internal` when arrow cannot express the schema in IPC.
 pub(crate) fn write(schema: &Schema) -> Result<Vec<u8>, Failure> {
-    arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &plain(schema))
+    encoded(&plain(schema))
+}
+
+fn encoded(schema: &Schema) -> Result<Vec<u8>, Failure> {
+    arrow_ipc::writer::StreamWriter::try_new(Vec::new(), schema)
         .map(|writer| writer.get_ref().clone())
         .map_err(|e| super::encode::failed(&e))
+}
+
+/// As [`write`], for a schema that an operation is asked about: that nobody knows it yet is said.
+///
+/// # Errors
+/// As `write`.
+pub(crate) fn write_offered(schema: &Schema) -> Result<Vec<u8>, Failure> {
+    let mut offered = plain(schema);
+    if schema.fields().is_empty() && schema.metadata().contains_key(UNKNOWN_SCHEMA) {
+        let note = (UNKNOWN_SCHEMA.to_owned(), "true".to_owned());
+        offered.metadata = [note].into();
+    }
+    encoded(&offered)
 }
 
 /// The same schema without metadata at any depth.

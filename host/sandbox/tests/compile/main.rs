@@ -116,7 +116,6 @@ fn load(bytes: &[u8], compiler: Compiler, store_dir: Option<&Path>) -> Loaded {
     let source = ComponentSource {
         name: "bomb".into(),
         bytes: bytes.to_vec().into(),
-        digest: None,
         manifest: None,
     };
     let sandbox = Sandbox::new(Options {

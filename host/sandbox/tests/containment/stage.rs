@@ -51,8 +51,7 @@ fn limits(call_cpu_ms_max: u64) -> Limits {
 fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox {
     let hostile = ComponentSource {
         name: "hostile".into(),
-        bytes: component().into(),
-        digest: None,
+        bytes: component().to_vec().into(),
         manifest: None,
     };
     Sandbox::new(Options {

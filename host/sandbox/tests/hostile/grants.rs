@@ -136,7 +136,6 @@ fn source(bytes: Vec<u8>) -> ComponentSource {
     ComponentSource {
         name: "planted".into(),
         bytes: bytes.into(),
-        digest: None,
         manifest: None,
     }
 }

@@ -52,7 +52,6 @@ fn options(bytes: Vec<u8>, store_dir: Option<PathBuf>) -> Options {
     let source = ComponentSource {
         name: "hostile".into(),
         bytes: bytes.into(),
-        digest: None,
         manifest: None,
     };
     Options {

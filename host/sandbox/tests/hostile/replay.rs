@@ -458,7 +458,6 @@ fn another_component_is_refused_unless_any_will_do() {
     let source = |name: &str, bytes: &[u8]| ComponentSource {
         name: name.to_owned(),
         bytes: bytes.to_vec().into(),
-        digest: None,
         manifest: None,
     };
     let same = [source("whatever its name", component())];

@@ -4,10 +4,9 @@
 use std::fmt;
 
 use odibi_sdk::arrow::schema::TimeUnit;
+use odibi_sdk::iso;
 use odibi_sdk::prelude::*;
 use serde::de::{Deserializer, Error, Visitor};
-
-use crate::iso;
 
 /// Longer decimals than any type has.
 const DECIMAL_DIGITS_MAX: usize = 128;

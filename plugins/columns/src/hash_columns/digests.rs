@@ -15,11 +15,11 @@ use arrow_array::{ArrayAccessor, StringArray};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::TimeUnit;
 use md5::{Digest as _, Md5};
+use odibi_sdk::iso;
 use odibi_sdk::prelude::*;
 use sha2::Sha256;
 
 use super::Algorithm;
-use crate::iso;
 
 const DAY_MILLIS: i64 = 86_400_000;
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -1,4 +1,5 @@
 //! Text that would like to be SQL, as names, values, keys and aliases: a result is what it would be with harmless text.
+#![allow(clippy::too_many_lines, reason = "lists of cases")]
 
 use std::panic::AssertUnwindSafe;
 

@@ -1,4 +1,5 @@
 //! Each thin operation: what it computes, what passes by the sandbox, and how it answers wrong params.
+#![allow(clippy::too_many_lines, reason = "lists of cases")]
 
 use std::panic::AssertUnwindSafe;
 
@@ -396,11 +397,11 @@ fn faults_of_expressions_lie_in_their_own_text() {
     };
     f(
         "nme = 1",
-        "unknown-column /condition 0..3 column `nme` does not exist (line 1, column 1)",
+        "unknown-column /condition 0..3 column `nme` does not exist",
     );
     f(
         "k = 1 AND\n nme = 1",
-        "unknown-column /condition 11..14 column `nme` does not exist (line 2, column 2)",
+        "unknown-column /condition 11..14 column `nme` does not exist",
     );
     f(
         "k = ",
@@ -413,19 +414,19 @@ fn faults_of_expressions_lie_in_their_own_text() {
     );
     f(
         "k = 1; DROP TABLE df",
-        "sql-syntax /condition 5..6 found after the end of the expression: `;` (line 1, column 6)",
+        "sql-syntax /condition 5..6 found after the end of the expression: `;`",
     );
     f(
         "k = 1) OR (true",
-        "sql-syntax /condition 5..6 found after the end of the expression: `)` (line 1, column 6)",
+        "sql-syntax /condition 5..6 found after the end of the expression: `)`",
     );
     f(
         "k = 1 UNION SELECT 1",
-        "sql-syntax /condition 6..11 found after the end of the expression: `UNION` (line 1, column 7)",
+        "sql-syntax /condition 6..11 found after the end of the expression: `UNION`",
     );
     f(
         "true ORDER BY k",
-        "sql-syntax /condition 5..10 found after the end of the expression: `ORDER` (line 1, column 6)",
+        "sql-syntax /condition 5..10 found after the end of the expression: `ORDER`",
     );
     f(
         "k",
@@ -433,43 +434,43 @@ fn faults_of_expressions_lie_in_their_own_text() {
     );
     f(
         "upperr(name) = 'A'",
-        "unknown-function /condition 0..6 function `upperr` does not exist (line 1, column 1)",
+        "unknown-function /condition 0..6 function `upperr` does not exist",
     );
     f(
         "k > (SELECT max(x) FROM other)",
-        "unknown-table /condition 24..29 a subquery may read `df` and nothing else: `other` (line 1, column 25)",
+        "unknown-table /condition 24..29 a subquery may read `df` and nothing else: `other`",
     );
     f(
         "k IN (SELECT value FROM generate_series(1, 5))",
-        "unknown-table /condition 24..39 a subquery may read `df` and nothing else: `generate_series` (line 1, column 25)",
+        "unknown-table /condition 24..39 a subquery may read `df` and nothing else: `generate_series`",
     );
     f(
         "sum(k) > 1",
-        "aggregate-not-allowed /condition 0..3 `sum` looks at all rows together, which has no place here (line 1, column 1)",
+        "aggregate-not-allowed /condition 0..3 `sum` looks at all rows together, which has no place here",
     );
     f(
         "row_number() OVER () = 1",
-        "window-not-allowed /condition 0..10 `row_number` looks at other rows, which has no place here (line 1, column 1)",
+        "window-not-allowed /condition 0..10 `row_number` looks at other rows, which has no place here",
     );
     f(
         "unnest(make_array(k)) = 1",
-        "not-supported /condition 0..6 `unnest` would make several rows of one, which has no place here (line 1, column 1)",
+        "not-supported /condition 0..6 `unnest` would make several rows of one, which has no place here",
     );
     f(
         "k = $1",
-        "sql-syntax /condition 4..6 a placeholder has no value here: `$1` (line 1, column 5)",
+        "sql-syntax /condition 4..6 a placeholder has no value here: `$1`",
     );
     f(
         "k = 'open",
-        "sql-syntax /condition 4..5 unterminated string literal (line 1, column 5)",
+        "sql-syntax /condition 4..5 unterminated string literal",
     );
     f(
         "k /* open",
-        "sql-syntax /condition 9..9 unexpected EOF while in a multi-line comment (line 1, column 10)",
+        "sql-syntax /condition 9..9 unexpected EOF while in a multi-line comment",
     );
     f(
         "name + 1 > ok",
-        "invalid-sql /condition 0..4 cannot coerce arithmetic expression Utf8 + Int64 to valid types (line 1, column 1)",
+        "invalid-sql /condition 0..4 cannot coerce arithmetic expression Utf8 + Int64 to valid types",
     );
     let mut d = |text: &str, expect: &str| {
         cases.fails(
@@ -481,7 +482,7 @@ fn faults_of_expressions_lie_in_their_own_text() {
     };
     d(
         "nme",
-        "unknown-column /derivations/a~1b 0..3 column `nme` does not exist (line 1, column 1)",
+        "unknown-column /derivations/a~1b 0..3 column `nme` does not exist",
     );
     d(
         "NULL",
@@ -489,19 +490,19 @@ fn faults_of_expressions_lie_in_their_own_text() {
     );
     d(
         "k, k",
-        "sql-syntax /derivations/a~1b 1..2 found after the end of the expression: `,` (line 1, column 2)",
+        "sql-syntax /derivations/a~1b 1..2 found after the end of the expression: `,`",
     );
     d(
         "k AS j",
-        "sql-syntax /derivations/a~1b 2..4 found after the end of the expression: `AS` (line 1, column 3)",
+        "sql-syntax /derivations/a~1b 2..4 found after the end of the expression: `AS`",
     );
     d(
         "SELECT",
-        "unknown-column /derivations/a~1b 0..6 column `select` does not exist (line 1, column 1)",
+        "unknown-column /derivations/a~1b 0..6 column `select` does not exist",
     );
     d(
         "*",
-        "sql-syntax /derivations/a~1b 0..1 expected: an expression, found: * (line 1, column 1)",
+        "sql-syntax /derivations/a~1b 0..1 expected: an expression, found: *",
     );
     cases.fails(
         "derive_columns",

@@ -90,13 +90,18 @@ const JOINS: [&str; 9] = [
     "CROSS JOIN",
 ];
 
-const SINGLE: [&str; 30] = [
+const SINGLE: [&str; 34] = [
     "SELECT count(*) AS n FROM df",
     "SELECT sum(v) AS s, max(g) AS m FROM df WHERE k > 1",
     "SELECT * FROM df ORDER BY v DESC NULLS LAST, id",
     "SELECT id, v FROM df ORDER BY t NULLS FIRST, id LIMIT 7",
     "SELECT id FROM df ORDER BY id OFFSET 5",
     "SELECT id FROM df LIMIT 3",
+    // Which rows a limit keeps is decided before they are sorted.
+    "SELECT id, v FROM (SELECT id, v FROM df LIMIT 10) x ORDER BY v, id",
+    "SELECT id, v FROM (SELECT id, v FROM df WHERE b LIMIT 10 OFFSET 3) x ORDER BY v, id",
+    "SELECT id, row_number() OVER (ORDER BY v, id) AS r FROM (SELECT * FROM df LIMIT 10) x",
+    "SELECT id, lag(id) OVER (ORDER BY v, id) AS l FROM (SELECT * FROM df ORDER BY g NULLS FIRST, id DESC LIMIT 9) x",
     "SELECT id, row_number() OVER (ORDER BY id) AS r FROM df ORDER BY id",
     "SELECT id, sum(k) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM df ORDER BY id",
     "SELECT id FROM df WHERE v > (SELECT avg(v) FROM df)",

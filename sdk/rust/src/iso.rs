@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use odibi_sdk::arrow::schema::TimeUnit;
+use arrow_schema::TimeUnit;
 
 const DAY_SECONDS: i64 = 86_400;
 const SECOND_NANOS: i64 = 1_000_000_000;
@@ -15,7 +15,7 @@ const ERA_DAYS: i64 = 146_097;
 const ERA_YEARS: i64 = 400;
 
 /// How many of this unit make a second.
-pub(crate) fn per_second(unit: TimeUnit) -> i64 {
+pub fn per_second(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1,
         TimeUnit::Millisecond => 1_000,
@@ -25,7 +25,7 @@ pub(crate) fn per_second(unit: TimeUnit) -> i64 {
 }
 
 /// `2026-01-31`; years outside 0000 to 9999 have a sign: `+10000-01-01`.
-pub(crate) fn push_date(out: &mut String, days: i64) {
+pub fn push_date(out: &mut String, days: i64) {
     let (year, month, day) = date_of(days);
     if (0..=9999).contains(&year) {
         let _ = write!(out, "{year:04}-{month:02}-{day:02}");
@@ -35,7 +35,7 @@ pub(crate) fn push_date(out: &mut String, days: i64) {
 }
 
 /// `13:45:00` and, unless it is zero, the fraction without trailing zeros: `13:45:00.25`.
-pub(crate) fn push_time(out: &mut String, of_day: i64, unit: TimeUnit) {
+pub fn push_time(out: &mut String, of_day: i64, unit: TimeUnit) {
     let (seconds, fraction) = (
         of_day.div_euclid(per_second(unit)),
         of_day.rem_euclid(per_second(unit)),
@@ -55,7 +55,7 @@ pub(crate) fn push_time(out: &mut String, of_day: i64, unit: TimeUnit) {
 }
 
 /// `2026-01-31T13:45:00.25`, followed by `Z` when `utc`.
-pub(crate) fn push_timestamp(out: &mut String, since_epoch: i64, unit: TimeUnit, utc: bool) {
+pub fn push_timestamp(out: &mut String, since_epoch: i64, unit: TimeUnit, utc: bool) {
     let day = DAY_SECONDS * per_second(unit);
     push_date(out, since_epoch.div_euclid(day));
     out.push('T');
@@ -67,15 +67,15 @@ pub(crate) fn push_timestamp(out: &mut String, since_epoch: i64, unit: TimeUnit,
 
 /// A point in time as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub struct Moment {
     /// Since 1970-01-01T00:00:00 where it was written.
-    pub(crate) local_nanos: i128,
+    pub local_nanos: i128,
     /// East of UTC, when it was written.
-    pub(crate) offset_seconds: Option<i32>,
+    pub offset_seconds: Option<i32>,
 }
 
 /// `2026-01-31` as days since 1970-01-01.
-pub(crate) fn parse_date(text: &str) -> Option<i32> {
+pub fn parse_date(text: &str) -> Option<i32> {
     let (year, rest) = digits(text, 4)?;
     let (month, rest) = digits(rest.strip_prefix('-')?, 2)?;
     let (day, rest) = digits(rest.strip_prefix('-')?, 2)?;
@@ -85,7 +85,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 }
 
 /// `13:45`, `13:45:00` or `13:45:00.25` as nanoseconds since midnight; up to nine digits of fraction, no leap second.
-pub(crate) fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     let (hour, rest) = digits(text, 2)?;
     let (minute, rest) = digits(rest.strip_prefix(':')?, 2)?;
     let (second, rest) = rest
@@ -105,7 +105,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
 }
 
 /// A date, or a date and a time with `T` or a blank between them; after a time, `Z` or an offset such as `+01:00`.
-pub(crate) fn parse_timestamp(text: &str) -> Option<Moment> {
+pub fn parse_timestamp(text: &str) -> Option<Moment> {
     let (date, rest) = text.split_at_checked(10)?;
     let mut local_nanos = i128::from(parse_date(date)?) * i128::from(DAY_SECONDS * SECOND_NANOS);
     if rest.is_empty() {
@@ -141,7 +141,7 @@ fn parse_offset(text: &str) -> Option<i32> {
 }
 
 /// Nanoseconds in a unit, when nothing is lost.
-pub(crate) fn in_unit(nanos: i128, unit: TimeUnit) -> Option<i64> {
+pub fn in_unit(nanos: i128, unit: TimeUnit) -> Option<i64> {
     let unit_nanos = i128::from(SECOND_NANOS / per_second(unit));
     (nanos % unit_nanos == 0).then(|| i64::try_from(nanos / unit_nanos).ok())?
 }

@@ -1,0 +1,82 @@
+//! Asks the steps of a plan what they would make of their columns; what they refuse becomes a diagnostic.
+
+use odibi_plan::diagnostic::{Refusal, refused, sort};
+use odibi_plan::plan::{PlannedNode, Read};
+use odibi_plan::{Diagnostic, Sources};
+use odibi_run::Forecast;
+use odibi_story::failure::Failure;
+use odibi_story::render::plain;
+
+use crate::printer::Printer;
+use crate::project::Loaded;
+
+/// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
+const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
+/// Text files up to this size are read to learn their columns.
+const SCAN_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// One forecast for each node of the plan; none when the project is faulty already, or nobody could be asked. Adds what
+/// is refused to the diagnostics.
+pub(crate) fn forecast(loaded: &mut Loaded, printer: &Printer) -> Vec<Forecast> {
+    if loaded.has_errors() {
+        return Vec::new();
+    }
+    let forecasts = match on_thread(loaded) {
+        Ok(forecasts) => forecasts,
+        Err(error) => {
+            let warning = printer.styled("1;33", "warning:");
+            printer.problem(&format!(
+                "{warning} no step was asked for its columns: {error}\n"
+            ));
+            return Vec::new();
+        }
+    };
+    for (node, forecast) in loaded.plan.nodes.iter().zip(&forecasts) {
+        if let Some(failure) = &forecast.failure {
+            let made = diagnostic(&loaded.sources, node, failure);
+            loaded.diagnostics.push(made);
+        }
+        for note in forecast.notes.iter().filter(|_| printer.verbose > 0) {
+            let place = format!("{}.{}", node.pipeline, node.name);
+            printer.problem(&format!("note: {place}: {}\n", plain(note)));
+        }
+    }
+    sort(&mut loaded.diagnostics);
+    forecasts
+}
+
+fn on_thread(loaded: &Loaded) -> std::io::Result<Vec<Forecast>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .build()?;
+    let schema_of = |read: &Read| odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX);
+    let ask = || {
+        let asked = odibi_run::forecast(&loaded.plan, loaded.sandbox.as_ref(), &schema_of);
+        runtime.block_on(asked)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("odibi-forecast".to_owned())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn_scoped(scope, ask)?;
+        thread
+            .join()
+            .map_err(|_| std::io::Error::other("a plugin's host panicked"))
+    })
+}
+
+fn diagnostic(sources: &Sources, node: &PlannedNode, failure: &Failure) -> Diagnostic {
+    let message = match failure.causes.as_slice() {
+        [] => plain(&failure.message),
+        causes => plain(&format!("{}: {}", failure.message, causes.join(": "))),
+    };
+    let hints: Vec<String> = failure.hints.iter().map(|hint| plain(hint)).collect();
+    let refusal = Refusal {
+        step: failure.step.unwrap_or_default(),
+        message: &message,
+        param: failure.param.as_deref(),
+        text: failure.span.map(|span| span.start..span.end),
+        hints: &hints,
+    };
+    refused(sources, node, &refusal)
+}

@@ -1,0 +1,4 @@
+-- flights that came late
+SELECT carrier, délai AS "délai", nme
+FROM df
+WHERE delay > 15

@@ -187,7 +187,7 @@ impl Columns {
     }
 
     /// The statement over the main input.
-    pub(crate) fn from_main(&self) -> Result<String> {
+    pub(crate) fn over_main(&self) -> Result<String> {
         self.select(&format!("FROM {}", name(MAIN)))
     }
 }

@@ -100,6 +100,6 @@ impl Thin for CaseWhen {
         sql.push_str(&format!(" ELSE {} END", default.sql));
         let mut columns = Columns::of(input);
         columns.put(&self.output_col, sql);
-        columns.from_main()
+        columns.over_main()
     }
 }

@@ -63,7 +63,7 @@ impl Thin for CastColumns {
             let kind = text(&kind.to_string());
             columns.put(name, format!("arrow_cast({}, {kind})", column(name)));
         }
-        columns.from_main()
+        columns.over_main()
     }
 }
 

@@ -51,6 +51,6 @@ impl Thin for CoalesceColumns {
                 columns.leave_out(name);
             }
         }
-        columns.from_main()
+        columns.over_main()
     }
 }

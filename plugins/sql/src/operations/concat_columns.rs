@@ -55,6 +55,6 @@ impl Thin for ConcatColumns {
         }
         let mut columns = Columns::of(input);
         columns.put(&self.output_col, format!("concat_ws({})", parts.join(", ")));
-        columns.from_main()
+        columns.over_main()
     }
 }

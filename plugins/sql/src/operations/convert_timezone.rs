@@ -75,7 +75,7 @@ impl Thin for ConvertTimezone {
         let mut columns = Columns::of(input);
         let default = format!("{}_converted", self.col);
         columns.put(self.output_col.as_ref().unwrap_or(&default), sql);
-        columns.from_main()
+        columns.over_main()
     }
 }
 

@@ -104,6 +104,6 @@ impl Thin for DateAdd {
             &format!("{}_future", self.col),
             format!("{of} + INTERVAL {interval}"),
         );
-        columns.from_main()
+        columns.over_main()
     }
 }

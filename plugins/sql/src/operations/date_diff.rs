@@ -82,6 +82,6 @@ impl Thin for DateDiff {
         };
         let mut columns = Columns::of(input);
         columns.put(name, sql);
-        columns.from_main()
+        columns.over_main()
     }
 }

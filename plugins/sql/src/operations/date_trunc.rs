@@ -77,6 +77,6 @@ impl Thin for DateTrunc {
         }
         let mut columns = Columns::of(input);
         columns.put(&format!("{}_trunc", self.col), sql);
-        columns.from_main()
+        columns.over_main()
     }
 }

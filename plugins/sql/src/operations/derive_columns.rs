@@ -53,6 +53,6 @@ impl Thin for DeriveColumns {
             let value = expressions.value(&child("/derivations", name), text)?;
             columns.put(name, value);
         }
-        columns.from_main()
+        columns.over_main()
     }
 }

@@ -90,6 +90,6 @@ impl Thin for ExtractDateParts {
             let sql = format!("CAST(date_part('{word}', {}) AS INT)", moment.timestamp());
             columns.put(&format!("{prefix}_{word}"), sql);
         }
-        columns.from_main()
+        columns.over_main()
     }
 }

@@ -53,6 +53,6 @@ impl Thin for RegexReplace {
         }
         let mut columns = Columns::of(input);
         columns.put(&self.column, replaced(&of));
-        columns.from_main()
+        columns.over_main()
     }
 }

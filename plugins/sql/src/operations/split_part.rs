@@ -54,6 +54,6 @@ impl Thin for SplitPart {
             &format!("{}_part_{}", self.col, self.index),
             format!("split_part({of}, {delimiter}, {index})"),
         );
-        columns.from_main()
+        columns.over_main()
     }
 }

@@ -80,7 +80,7 @@ impl Thin for Unpivot {
         let of_cell = format!("{}.{}", name(crate::sql::MAIN), name(&cell));
         columns.add("/var_name", &self.var_name, format!("{of_cell}['n']"))?;
         columns.add("/value_name", &self.value_name, format!("{of_cell}['v']"))?;
-        let (rows, main) = (inner.from_main()?, name(crate::sql::MAIN));
+        let (rows, main) = (inner.over_main()?, name(crate::sql::MAIN));
         columns.select(&format!("FROM ({rows}) AS {main}"))
     }
 }

@@ -68,6 +68,6 @@ impl Thin for ValidateAndFlag {
         let mut columns = Columns::of(input);
         let flags = format!("nullif(concat_ws(', ', {}), '')", broken.join(", "));
         columns.put(&self.flag_col, flags);
-        columns.from_main()
+        columns.over_main()
     }
 }

@@ -68,6 +68,6 @@ impl Thin for WindowCalculation {
         }
         let mut columns = Columns::of(input);
         columns.put(&self.target_col, format!("{function} OVER ({over})"));
-        columns.from_main()
+        columns.over_main()
     }
 }

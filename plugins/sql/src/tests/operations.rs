@@ -1,4 +1,5 @@
 //! Each thin operation: what it computes, what passes by the sandbox, and how it answers wrong params.
+#![allow(clippy::too_many_lines, reason = "lists of cases")]
 
 use std::panic::AssertUnwindSafe;
 

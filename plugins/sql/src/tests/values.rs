@@ -1,5 +1,6 @@
 //! What each thin operation computes of nulls, of text in any script and of types that it may not like; and what it says
 //! about wrong params.
+#![allow(clippy::too_many_lines, reason = "lists of cases")]
 
 use odibi_sdk::prelude::*;
 

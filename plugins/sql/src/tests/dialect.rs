@@ -28,7 +28,11 @@ fn the_table_for_people_who_come_from_duckdb_is_right() {
     let page = include_str!("../../../../docs/sql.md");
     let (_, table) = page.split_once("| DuckDB | here |").unwrap();
     let mut rows = 0;
-    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+    for row in table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+    {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let [theirs, ours] = cells[..] else {
             panic!("two cells a row: {row}");

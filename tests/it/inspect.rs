@@ -52,7 +52,7 @@ fn each_first_party_component_can_reach_nothing() {
         assert!(told["operations"].as_array().unwrap().len() > 3, "{told:#}");
         seen += 1;
     }
-    assert_eq!(seen, 2);
+    assert!(seen >= 3, "the bundle is empty or lacks components: {seen}");
 }
 
 #[test]

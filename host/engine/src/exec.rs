@@ -136,7 +136,12 @@ fn step(spec: StepSpec, ports: Vec<Arc<dyn ExecutionPlan>>) -> Arc<dyn Execution
 fn share(planned: &PlannedStep, layout: Layout) -> Share {
     let memory = layout.memory_bytes_max;
     let sorts = planned.plan.inputs.iter().any(|i| !i.sorted_by.is_empty());
-    let guests = memory / if sorts { 2 * GUESTS_SHARE } else { GUESTS_SHARE };
+    let guests = memory
+        / if sorts {
+            2 * GUESTS_SHARE
+        } else {
+            GUESTS_SHARE
+        };
     let instances = usize::try_from(guests / GUEST_BYTES_MIN).unwrap_or(usize::MAX);
     let instances = instances.clamp(1, layout.instances_max.max(1));
     let mut limits = planned.step.limits.iter();

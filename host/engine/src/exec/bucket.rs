@@ -263,8 +263,7 @@ impl Job {
                 false => Order::Buckets,
             };
             let rows = ports.spec.batch_rows;
-            let reader =
-                BucketReader::new(shelf, store, buckets, &ports.shapes[port], order, rows);
+            let reader = BucketReader::new(shelf, store, buckets, &ports.shapes[port], order, rows);
             let stream = match sort_order(wants) {
                 // What every instance is given was sorted before it was kept.
                 Some(order) if store < ports.keyed => {

@@ -146,11 +146,7 @@ impl ExecutionPlan for TransformExec {
         )
     }
 
-    fn execute(
-        &self,
-        _: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let run = NodeRun::of(&context)?;
         let inputs = self
             .inputs
@@ -166,7 +162,9 @@ impl ExecutionPlan for TransformExec {
         pump(self.schema(), &name, run, move |outlet| {
             let mut put = |batch| outlet.send(batch);
             let driven = session::drive(outlet, &spec, Place::ONLY, inputs, &mut put);
-            let spilled = below.iter().filter_map(|input| input.metrics()?.spilled_bytes());
+            let spilled = below
+                .iter()
+                .filter_map(|input| input.metrics()?.spilled_bytes());
             let spilled: usize = spilled.sum();
             outlet.run().spilled(spec.index, spilled as u64);
             driven

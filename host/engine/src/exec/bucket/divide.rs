@@ -48,11 +48,7 @@ impl Divided {
     }
 
     /// By the hash of these columns. Rows with equal keys of equal types meet in one bucket, whatever batch they are of.
-    pub(crate) fn by_hash(
-        batch: RecordBatch,
-        keys: &[usize],
-        level: u32,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn by_hash(batch: RecordBatch, keys: &[usize], level: u32) -> Result<Self, Failure> {
         let buckets = buckets(&batch, keys, level)?;
         let mut bounds = vec![0; BUCKETS + 1];
         for bucket in &buckets {

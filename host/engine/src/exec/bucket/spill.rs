@@ -178,9 +178,7 @@ mod tests {
         let segments: Vec<Segment> = (0..50)
             .map(|at| {
                 let batches = [numbers(at, at * 100), numbers(-at, 1)];
-                spill
-                    .append(&schema, batches.into_iter().map(Ok))
-                    .unwrap()
+                spill.append(&schema, batches.into_iter().map(Ok)).unwrap()
             })
             .collect();
         spill.flush().unwrap();
@@ -193,7 +191,11 @@ mod tests {
             let found: Vec<_> = reader.map(Result::unwrap).collect();
             assert_eq!(found, [numbers(at, at * 100), numbers(-at, 1)]);
         }
-        assert!(SegmentReader::open(&file, Segment::default()).unwrap().is_none());
+        assert!(
+            SegmentReader::open(&file, Segment::default())
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -65,9 +65,7 @@ pub(crate) fn run(
         outlet.run().spawn(&name, move || {
             while let Some((index, partition, queue)) = worker.next() {
                 let outlet = Outlet::new(queue, Arc::clone(&run));
-                let went = serve(&outlet, |outlet| {
-                    work(outlet, &worker, index, &partition)
-                });
+                let went = serve(&outlet, |outlet| work(outlet, &worker, index, &partition));
                 if !went {
                     worker.over.store(true, Ordering::Release);
                 }
@@ -135,7 +133,8 @@ fn work(
         inputs.map_err(|e| classify(&e, During::Run))?
     };
     let keeping = Keeping {
-        held_bytes_max: spec.share.held_bytes_max / (2 * shared.of.min(spec.share.instances)) as u64,
+        held_bytes_max: spec.share.held_bytes_max
+            / (2 * shared.of.min(spec.share.instances)) as u64,
         whole_bytes_max: u64::MAX,
         ..keeping(spec, outlet.run(), &shared.job.ports.context)
     };

@@ -141,7 +141,7 @@ impl ExecutionPlan for BucketsExec {
         let spec = Arc::clone(&self.spec);
         let name = format!("odibi-buckets-{}", spec.index);
         pump(self.schema(), &name, run, move |outlet| {
-            let ports = Ports::new(spec, &inputs, context)?;
+            let ports = Ports::new(spec, outlet.run(), &inputs, context)?;
             let (shelf, partitions) = ports.read(outlet, inputs)?;
             let job = Arc::new(Job { ports, shelf });
             workers::run(outlet, job, partitions)
@@ -157,6 +157,7 @@ pub(crate) struct Ports {
     /// The ports in the order of their stores: those that are divided come first.
     order: Vec<usize>,
     keyed: usize,
+    keeping: Keeping,
 }
 
 /// All that the instances of a step work on.
@@ -169,6 +170,7 @@ pub(crate) struct Job {
 impl Ports {
     fn new(
         spec: Arc<StepSpec>,
+        run: &NodeRun,
         inputs: &[SendableRecordBatchStream],
         context: Arc<TaskContext>,
     ) -> std::result::Result<Self, Failure> {
@@ -179,6 +181,7 @@ impl Ports {
         let (keyed, shared): (Vec<usize>, Vec<usize>) =
             (0..inputs.len()).partition(|port| !is_shared(&spec.plan.inputs[*port]));
         Ok(Self {
+            keeping: keeping(&spec, run, &context),
             spec,
             context,
             shapes,
@@ -197,7 +200,6 @@ impl Ports {
         outlet: &Outlet<RecordBatch>,
         inputs: Vec<SendableRecordBatchStream>,
     ) -> std::result::Result<(Arc<Shelf>, Vec<Partition>), End> {
-        let keeping = keeping(&self.spec, outlet.run(), &self.context);
         let mut stores = Vec::with_capacity(self.order.len());
         for port in &self.order {
             let (shape, wants) = (&self.shapes[*port], self.wants(*port));
@@ -205,7 +207,7 @@ impl Ports {
             let need = shape.places(&wants.need)?;
             stores.push(Store::new(Arc::clone(shape.stored()), keys, need, 0));
         }
-        let mut collector = Collector::new(stores, keeping.clone());
+        let mut collector = Collector::new(stores, self.keeping.clone());
         let mut inputs: Vec<_> = inputs.into_iter().enumerate().collect();
         inputs.sort_by_key(|(port, _)| !self.wants(*port).drained_first);
         for (port, mut input) in inputs {
@@ -221,7 +223,7 @@ impl Ports {
             false => Ok(()),
         };
         let (partitions, spilled_further) =
-            plan::partitions(&shelf, self.keyed, &self.spec.share, &keeping, &stop)?;
+            plan::partitions(&shelf, self.keyed, &self.spec.share, &self.keeping, &stop)?;
         let run = outlet.run();
         run.divided(self.spec.index, partitions.len());
         run.spilled(self.spec.index, spilled + spilled_further);
@@ -236,6 +238,7 @@ pub(crate) fn keeping(spec: &StepSpec, run: &NodeRun, context: &TaskContext) -> 
         whole_bytes_max: spec.share.whole_bytes_max,
         scratch: run.scratch.clone(),
         pool: Arc::clone(context.memory_pool()),
+        file: Arc::default(),
     }
 }
 

@@ -89,7 +89,7 @@ impl Divided {
             weight.rows += (self.bounds[at + 1] - self.bounds[at]) as u64;
         }
         for (index, column) in self.batch.columns().iter().enumerate() {
-            let all = bytes(column);
+            let (all, needed) = (bytes(column), need.contains(&index));
             for (at, weight) in weights.iter_mut().enumerate() {
                 let (start, end) = (self.bounds[at], self.bounds[at + 1]);
                 let bytes = match end - start {
@@ -99,7 +99,7 @@ impl Divided {
                     len => (all * len as u64).div_ceil(rows),
                 };
                 weight.bytes += bytes;
-                if need.contains(&index) {
+                if needed {
                     weight.bytes_of_need += bytes;
                 }
             }

@@ -31,6 +31,7 @@ pub(crate) struct Segment {
 }
 
 /// Appends segments.
+#[derive(Debug)]
 pub(crate) struct SpillFile {
     file: Arc<File>,
     out: BufWriter<File>,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -13,6 +13,7 @@ use odibi_story::failure::Failure;
 use super::divide::{Divided, Weight};
 use super::shape::has_dictionaries;
 use super::spill::{Segment, SegmentReader, SpillFile};
+use crate::exec::node_run::lock;
 use crate::failure::{During, classify};
 use crate::limits::{BUCKETS, SPILL_BATCH_ROWS_MAX};
 
@@ -189,6 +190,8 @@ pub(crate) struct Keeping {
     pub(crate) whole_bytes_max: u64,
     pub(crate) scratch: PathBuf,
     pub(crate) pool: Arc<dyn MemoryPool>,
+    /// Shared by all that a step keeps: there may be thousands of partitions.
+    pub(crate) file: Arc<Mutex<Option<SpillFile>>>,
 }
 
 /// Reads the ports of a step to their ends.
@@ -197,7 +200,7 @@ pub(crate) struct Collector {
     keeping: Keeping,
     reservation: MemoryReservation,
     divided: bool,
-    file: Option<SpillFile>,
+    bytes_spilled: u64,
 }
 
 /// What a collector leaves behind.
@@ -219,7 +222,7 @@ impl Collector {
             keeping,
             reservation,
             divided: false,
-            file: None,
+            bytes_spilled: 0,
         }
     }
 
@@ -249,7 +252,7 @@ impl Collector {
             self.divide()?;
         }
         let refused = self.reservation.try_grow(bytes).is_err();
-        if refused || self.reservation.size() as u64 > self.keeping.held_bytes_max {
+        if refused || self.held_bytes() > self.keeping.held_bytes_max {
             self.spill()?;
         }
         Ok(())
@@ -267,35 +270,40 @@ impl Collector {
         self.stores.iter_mut().try_for_each(Store::divide)
     }
 
-    fn spill(&mut self) -> Result<(), Failure> {
+    /// Bytes in memory.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.reservation.size() as u64
+    }
+
+    /// Writes what is in memory.
+    pub(crate) fn spill(&mut self) -> Result<(), Failure> {
         if !self.divided {
             self.divide()?;
         }
-        let file = match &mut self.file {
+        let mut file = lock(&self.keeping.file);
+        let file = match file.as_mut() {
             Some(file) => file,
-            None => self.file.insert(SpillFile::create(&self.keeping.scratch)?),
+            None => file.insert(SpillFile::create(&self.keeping.scratch)?),
         };
+        let before = file.bytes();
         for store in &mut self.stores {
             store.spill(file)?;
         }
+        file.flush()?;
+        self.bytes_spilled += file.bytes() - before;
         self.reservation.free();
         Ok(())
     }
 
     /// All ports have ended.
     pub(crate) fn finish(mut self) -> Result<Collected, Failure> {
-        if self.file.is_some() {
+        if self.bytes_spilled > 0 {
             // What is left in memory would be missing to the instances.
             self.spill()?;
         }
-        let mut bytes_spilled = 0;
-        if let Some(file) = &mut self.file {
-            file.flush()?;
-            bytes_spilled = file.bytes();
-        }
         Ok(Collected {
             stores: self.stores,
-            bytes_spilled,
+            bytes_spilled: self.bytes_spilled,
             reservation: self.reservation,
         })
     }

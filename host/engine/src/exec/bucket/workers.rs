@@ -1,15 +1,15 @@
 //! Runs the partitions of a step: a few threads, each with one instance at a time, and their results in order.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow_array::RecordBatch;
 use tokio::sync::mpsc::{Sender, channel};
 
+use super::Job;
 use super::plan::Partition;
 use super::store::{Collected, Collector, Keeping, Store};
-use super::{Job, keeping};
 use crate::exec::node_run::lock;
 use crate::exec::pump::{End, Outlet, serve};
 use crate::exec::session::{self, Place};
@@ -34,6 +34,8 @@ struct Shared {
     turn: AtomicUsize,
     /// No further partition is begun.
     over: AtomicBool,
+    /// In memory, of results before their turn.
+    kept_bytes: AtomicU64,
 }
 
 /// Runs them all.
@@ -57,6 +59,7 @@ pub(crate) fn run(
         waiting: Mutex::new(waiting),
         turn: AtomicUsize::new(0),
         over: AtomicBool::new(false),
+        kept_bytes: AtomicU64::new(0),
     });
     let _over = Over(&shared.over);
     for _ in 0..threads {
@@ -77,7 +80,11 @@ pub(crate) fn run(
         while let Some(out) = outlet.wait(queue.recv())? {
             match out {
                 Out::Batch(batch) => outlet.send(batch)?,
-                Out::Kept(kept) => hand_on(outlet, &kept)?,
+                Out::Kept(kept) => {
+                    hand_on(outlet, &kept)?;
+                    let bytes = kept.reservation.size() as u64;
+                    shared.kept_bytes.fetch_sub(bytes, Ordering::AcqRel);
+                }
             }
         }
     }
@@ -133,17 +140,18 @@ fn work(
         inputs.map_err(|e| classify(&e, During::Run))?
     };
     let keeping = Keeping {
-        held_bytes_max: spec.share.held_bytes_max
-            / (2 * shared.of.min(spec.share.instances)) as u64,
         whole_bytes_max: u64::MAX,
-        ..keeping(spec, outlet.run(), &shared.job.ports.context)
+        ..shared.job.ports.keeping.clone()
     };
     let mut kept: Option<Collector> = None;
     let send_kept = |kept: &mut Option<Collector>| -> Result<(), End> {
         let Some(collector) = kept.take() else {
             return Ok(());
         };
+        let held = collector.held_bytes();
         let collected = collector.finish()?;
+        let written = held - collected.reservation.size() as u64;
+        shared.kept_bytes.fetch_sub(written, Ordering::AcqRel);
         outlet.run().spilled(spec.index, collected.bytes_spilled);
         outlet.send(Out::Kept(Box::new(collected)))
     };
@@ -157,7 +165,16 @@ fn work(
             let store = Store::new(batch.schema(), Vec::new(), Vec::new(), 0);
             Collector::new(vec![store], keeping.clone())
         });
-        collector.push(0, batch).map_err(End::from)
+        let before = collector.held_bytes();
+        collector.push(0, batch)?;
+        let held = collector.held_bytes();
+        shared.kept_bytes.fetch_add(held, Ordering::AcqRel);
+        let all = shared.kept_bytes.fetch_sub(before, Ordering::AcqRel) - before;
+        if all > spec.share.held_bytes_max {
+            collector.spill()?;
+            shared.kept_bytes.fetch_sub(held, Ordering::AcqRel);
+        }
+        Ok(())
     };
     let driven = session::drive(outlet, spec, place, inputs, &mut put);
     for sort in sorts {

@@ -1,15 +1,15 @@
-//! The one physical plan of a node: scans, and a [`transform::TransformExec`] for each step.
+//! The one physical plan of a node: scans, and a [`transform::TransformExec`] or [`bucket::BucketsExec`] for each step.
 //!
 //! ```text
-//! ScanExec ─► [OrdinalExec ─► RepartitionExec ─► SortExec] ─► TransformExec ─► [ConcatExec] ─► … ─► the sink
+//! ScanExec ─► [OrdinalExec ─► SortExec] ─► TransformExec ─► … ─► the sink
+//! ScanExec ─► [OrdinalExec] ─► BucketsExec (in it, for each partition: [SortExec]) ─► … ─► the sink
 //! ```
-//! Between two steps there is always one ordered stream of batches. A step that wants its rows by key gets them from a
-//! hash repartition of that stream, one instance for each partition, and its outputs are put behind each other in the
-//! order of the partitions: a run on the same machine gives the same rows in the same order. How many partitions there
-//! are depends on the number of instances and on the size of the input, so the order may differ between machines.
+//! Between two steps there is always one ordered stream of batches. A step that wants its rows by key divides that stream
+//! into buckets, and its outputs are put behind each other in the order of the buckets: a run on the same machine with
+//! the same memory gives the same rows in the same order.
 
 pub(crate) mod blame;
-pub(crate) mod concat;
+pub(crate) mod bucket;
 pub(crate) mod held;
 pub(crate) mod isolate;
 pub(crate) mod node_run;
@@ -27,28 +27,34 @@ use arrow_schema::{SchemaRef, SortOptions};
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use odibi_plan::GuestLimit;
 use odibi_plan::plan::Step;
 use odibi_run::port::{InputPlan, OperationPlan, Spread};
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use self::concat::ConcatExec;
+use self::bucket::{BucketsExec, Share};
 use self::ordinal::OrdinalExec;
 use self::scan::ScanExec;
 use self::transform::{StepSpec, TransformExec};
 use crate::failure::{During, classify};
+use crate::limits::{
+    BUCKETS_HELD_SHARE, GUEST_BYTES_MIN, GUEST_FACTOR, GUESTS_SHARE, PARTITION_DATA_BYTES_MIN,
+};
 use crate::read::Table;
+use crate::read::columns::plain_type;
 
 /// How a plan is to be laid out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// Instances of one step at the same time, and partitions of one.
+    /// Instances of one step at the same time.
     pub(crate) instances_max: usize,
+    /// Memory of the run.
+    pub(crate) memory_bytes_max: u64,
     /// Rows of a batch.
     pub(crate) batch_rows: usize,
     /// Inputs smaller than this are not partitioned.
@@ -71,7 +77,6 @@ pub(crate) fn build(
     layout: Layout,
     quarantines: bool,
 ) -> Result<Arc<dyn ExecutionPlan>, Failure> {
-    let bytes: u64 = tables.iter().map(|t| t.bytes).sum();
     let needs = needs(steps, tables, quarantines);
     let scan = |input: usize, needed: &[bool]| -> Arc<dyn ExecutionPlan> {
         Arc::new(ScanExec::new(
@@ -82,21 +87,17 @@ pub(crate) fn build(
         ))
     };
     let mut current = scan(0, &needs.main);
-    for (index, planned) in steps.iter().enumerate() {
+    for ((index, planned), needed) in steps.iter().enumerate().zip(needs.steps) {
         let mut ports = vec![current];
         for (at, input) in planned.step.further_inputs.iter().enumerate() {
-            ports.push(scan(*input, &needs.further[index][at]));
+            ports.push(scan(*input, &needed[at + 1]));
         }
-        let partitions = if bytes >= layout.partition_bytes_min {
-            layout.instances_max.max(1)
-        } else {
-            1
-        };
         let spec = StepSpec {
             index,
             operation: planned.step.operation.clone(),
             plan: Arc::clone(&planned.plan),
-            partitions: if by_key(&planned.plan) { partitions } else { 1 },
+            needed,
+            share: share(planned, layout),
             instances_max: if stateless(&planned.plan) {
                 layout.instances_max
             } else {
@@ -108,76 +109,110 @@ pub(crate) fn build(
                 .map_or(layout.batch_rows, |rows| rows.clamp(1, layout.batch_rows)),
             quarantines,
         };
-        current = step(spec, ports).map_err(|e| classify(&e, During::Run))?;
+        current = step(spec, ports);
     }
     SanityCheckPlan::new()
         .optimize(current, &ConfigOptions::default())
         .map_err(|e| classify(&e, During::Run))
 }
 
-fn step(spec: StepSpec, ports: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-    let partitions = spec.partitions;
+fn step(spec: StepSpec, ports: Vec<Arc<dyn ExecutionPlan>>) -> Arc<dyn ExecutionPlan> {
+    let by_key = by_key(&spec.plan);
     let inputs = ports
         .into_iter()
         .zip(&spec.plan.inputs)
-        .map(|(port, input)| arrange(port, input, partitions))
-        .collect::<Result<Vec<_>>>()?;
-    let step: Arc<dyn ExecutionPlan> = Arc::new(TransformExec::new(spec, inputs));
-    Ok(if partitions > 1 {
-        Arc::new(ConcatExec::new(step))
+        .map(|(port, input)| arrange(port, input, by_key && !is_shared(input)))
+        .collect();
+    let spec = Arc::new(spec);
+    if by_key {
+        Arc::new(BucketsExec::new(spec, inputs))
     } else {
-        step
-    })
+        Arc::new(TransformExec::new(spec, inputs))
+    }
 }
 
-/// Does no batch depend on another? An operation with several ports keeps state between them, whatever it says.
+/// What a step by key may take: half of the memory of the run is for its instances, or a quarter where they stand beside
+/// sorts.
+fn share(planned: &PlannedStep, layout: Layout) -> Share {
+    let memory = layout.memory_bytes_max;
+    let sorts = planned.plan.inputs.iter().any(|i| !i.sorted_by.is_empty());
+    let guests = memory
+        / if sorts {
+            2 * GUESTS_SHARE
+        } else {
+            GUESTS_SHARE
+        };
+    let instances = usize::try_from(guests / GUEST_BYTES_MIN).unwrap_or(usize::MAX);
+    let instances = instances.clamp(1, layout.instances_max.max(1));
+    let mut limits = planned.step.limits.iter();
+    let limit = limits.find(|(limit, _)| *limit == GuestLimit::Memory);
+    let limit = limit.map_or(GuestLimit::Memory.spec().default, |(_, bytes)| bytes);
+    let guest = limit.min(guests / instances as u64);
+    let data_bytes_max = (guest / GUEST_FACTOR).max(PARTITION_DATA_BYTES_MIN);
+    Share {
+        instances,
+        data_bytes_max,
+        held_bytes_max: memory / BUCKETS_HELD_SHARE,
+        whole_bytes_max: layout.partition_bytes_min.min(data_bytes_max),
+    }
+}
+
+/// Is the port fed whole to every instance, when there are several?
+pub(crate) fn is_shared(input: &InputPlan) -> bool {
+    input.drained_first && input.partition_by.is_empty()
+}
+
+/// The port whose batches go to any instance: the only one that is not fed whole to every instance. An operation with
+/// more of them keeps state between them, whatever it says.
+pub(crate) fn handed_out(plan: &OperationPlan) -> Option<usize> {
+    let mut ports = (0..plan.inputs.len())
+        .filter(|port| plan.inputs.len() == 1 || !is_shared(&plan.inputs[*port]));
+    match (plan.spread, ports.next(), ports.next()) {
+        (Spread::PerBatch, Some(port), None) => Some(port),
+        _ => None,
+    }
+}
+
+/// Does no batch depend on another?
 pub(crate) fn stateless(plan: &OperationPlan) -> bool {
-    plan.spread == Spread::PerBatch && plan.inputs.len() == 1
+    handed_out(plan).is_some()
 }
 
-/// Can the step run in several partitions? All ports must name keys, of the same types, so that equal keys meet.
+/// Can the step run in several partitions? All ports that are not fed whole to every instance must name keys, of the same
+/// types, so that equal keys meet.
 fn by_key(plan: &OperationPlan) -> bool {
     let types = |input: &InputPlan| -> Vec<_> {
-        input
-            .partition_by
-            .iter()
-            .map(|c| input.offered.field(*c).data_type().clone())
+        let keys = input.partition_by.iter();
+        keys.map(|c| plain_type(input.offered.field(*c).data_type()))
             .collect()
     };
+    let divided: Vec<_> = plan.inputs.iter().filter(|i| !is_shared(i)).collect();
     plan.spread == Spread::PerPartition
-        && plan.inputs.iter().all(|i| !i.partition_by.is_empty())
-        && plan.inputs.windows(2).all(|w| types(&w[0]) == types(&w[1]))
+        && !divided.is_empty()
+        && divided.iter().all(|i| !i.partition_by.is_empty())
+        && divided.windows(2).all(|w| types(w[0]) == types(w[1]))
 }
 
-/// Puts the repartition and the sort that a port asks for above its input.
+/// Does every instance get the whole of this port, however many there are?
+pub(crate) fn every_instance_gets(plan: &OperationPlan, port: usize) -> bool {
+    is_shared(&plan.inputs[port])
+        && (by_key(plan) || handed_out(plan).is_some_and(|other| other != port))
+}
+
+/// Puts the sort that a port asks for above its input; for a port that is divided first, only what that sort will need.
 fn arrange(
     input: Arc<dyn ExecutionPlan>,
     wants: &InputPlan,
-    partitions: usize,
-) -> Result<Arc<dyn ExecutionPlan>> {
+    divided: bool,
+) -> Arc<dyn ExecutionPlan> {
     let mut plan = input;
-    if !wants.sorted_by.is_empty() {
+    if !wants.sorted_by.is_empty() || (divided && wants.keep_order) {
         plan = Arc::new(OrdinalExec::new(plan));
     }
-    if partitions > 1 {
-        let keys = key_columns(&wants.offered, &wants.partition_by);
-        plan = Arc::new(RepartitionExec::try_new(
-            plan,
-            Partitioning::Hash(keys, partitions),
-        )?);
+    match sort_order(wants) {
+        Some(order) if !divided => Arc::new(SortExec::new(order, plan)),
+        _ => plan,
     }
-    if let Some(order) = sort_order(wants) {
-        plan = Arc::new(SortExec::new(order, plan).with_preserve_partitioning(partitions > 1));
-    }
-    Ok(plan)
-}
-
-/// Columns as expressions.
-pub(crate) fn key_columns(schema: &SchemaRef, columns: &[usize]) -> Vec<Arc<dyn PhysicalExpr>> {
-    columns
-        .iter()
-        .map(|c| Arc::new(Column::new(schema.field(*c).name(), *c)) as Arc<dyn PhysicalExpr>)
-        .collect()
 }
 
 /// The order a port asks for; rows that are equal in it keep the order of their source, by their ordinal.
@@ -202,18 +237,19 @@ pub(crate) fn sort_order(wants: &InputPlan) -> Option<LexOrdering> {
     LexOrdering::new(keys)
 }
 
-/// Which columns of every scan anybody needs.
+/// Which columns anybody needs.
 struct Needs {
+    /// Of the main input.
     main: Vec<bool>,
-    /// For each step, for each of its further ports.
-    further: Vec<Vec<Vec<bool>>>,
+    /// For each step, for each of its ports.
+    steps: Vec<Vec<Vec<bool>>>,
 }
 
 /// Goes backwards from the result, of which every column is wanted, as of rows that may be set aside.
 fn needs(steps: &[PlannedStep], tables: &[Arc<Table>], quarantines: bool) -> Needs {
     let last = steps.last().map_or(&tables[0].schema, |s| &s.plan.output);
     let mut wanted = vec![true; last.fields().len()];
-    let mut further: Vec<Vec<Vec<bool>>> = Vec::new();
+    let mut needed: Vec<Vec<Vec<bool>>> = Vec::new();
     for planned in steps.iter().rev() {
         let plan = &planned.plan;
         let mut ports: Vec<Vec<bool>> = plan
@@ -244,14 +280,13 @@ fn needs(steps: &[PlannedStep], tables: &[Arc<Table>], quarantines: bool) -> Nee
         if quarantines && stateless(plan) {
             ports.iter_mut().for_each(|columns| columns.fill(true));
         }
-        let mut ports = ports.into_iter();
-        wanted = ports.next().unwrap_or_default();
-        further.push(ports.collect());
+        wanted = ports.first().cloned().unwrap_or_default();
+        needed.push(ports);
     }
-    further.reverse();
+    needed.reverse();
     Needs {
         main: wanted,
-        further,
+        steps: needed,
     }
 }
 

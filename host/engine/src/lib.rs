@@ -5,9 +5,9 @@
 //!
 //! What it promises:
 //! - Rows keep the order of their source, through scans, steps and node outputs, except behind a step that asks for
-//!   its rows by key (`partition_by`) on an input of some size: there the rows come partition by partition. The order
-//!   is the same in every run on a machine with the same number of instances.
-//! - Memory does not grow with the data. Sorts and repartitions spill to the scratch directory.
+//!   its rows by key (`partition_by`) on an input of some size: there the rows come bucket by bucket. The order is the
+//!   same in every run with the same memory and number of instances.
+//! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
 mod connection;
@@ -142,6 +142,7 @@ impl DataEngine {
             .map_err(|e| classify(&e, During::Scratch))?;
         let layout = Layout {
             instances_max: instances_max.max(1),
+            memory_bytes_max,
             batch_rows: batch_rows.clamp(1, BATCH_ROWS_MAX),
             partition_bytes_min: PARTITION_BYTES_MIN,
         };

@@ -56,3 +56,18 @@ pub const REASONS_MAX: usize = 20;
 pub const REASON_CHARS_MAX: usize = 500;
 /// Rows that a failure or a reason names by number.
 pub const ROWS_NAMED_MAX: usize = 8;
+/// Buckets that the rows of a step are divided into by the hash of their keys; several small ones go to one instance, and
+/// one that is too large is divided again. More would make the pieces of a batch too small.
+pub const BUCKETS: usize = 128;
+/// A guest is assumed to need so many times the bytes of the columns it is given: the data, and hash tables over it.
+pub const GUEST_FACTOR: u64 = 4;
+/// One part in so many of the run's memory is for the instances of a step by key, and half of that where they sort.
+pub const GUESTS_SHARE: u64 = 2;
+/// One part in so many of the run's memory holds what a step by key has read; what is beyond goes to disk.
+pub const BUCKETS_HELD_SHARE: u64 = 4;
+/// Memory of the run that an instance has at least, before fewer of them run at a time.
+pub const GUEST_BYTES_MIN: u64 = 32 * 1024 * 1024;
+/// Bytes that an instance is given at least, however small the memory of the run: starting it costs more than a few rows.
+pub const PARTITION_DATA_BYTES_MIN: u64 = 256 * 1024;
+/// Rows of a batch in a spill file: what is read back at once for each of several readers.
+pub const SPILL_BATCH_ROWS_MAX: usize = 8_192;

@@ -39,8 +39,6 @@ pub(crate) struct Table {
     pub(crate) schema: SchemaRef,
     /// Files behind it; none for the output of a node.
     pub(crate) files: Vec<FileFact>,
-    /// Size at rest.
-    pub(crate) bytes: u64,
     source: Source,
 }
 
@@ -76,11 +74,9 @@ impl Table {
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
         };
-        let bytes = files.iter().map(|f| f.bytes).sum();
         Ok(Self {
             schema,
             files,
-            bytes,
             source,
         })
     }
@@ -91,7 +87,6 @@ impl Table {
         Self {
             schema,
             files: Vec::new(),
-            bytes: spool.bytes(),
             source: Source::Spool(spool),
         }
     }

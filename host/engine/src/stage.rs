@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use crate::connection::staged::Staged;
 use crate::connection::{Purpose, Root, normal};
 use crate::exec::node_run::NodeRun;
-use crate::exec::{Layout, PlannedStep, build, check_plan, stateless};
+use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
@@ -77,16 +77,18 @@ impl NodeAttempt {
         let tables = self.tables()?;
         let steps = self.plan(&tables)?;
         let quarantine = self.quarantine(&steps)?;
-        let plan = build(&tables, &steps, self.layout, quarantine.is_some())?;
-        let run = Arc::new(NodeRun::new(
+        let quarantines = quarantine.is_some();
+        let plan = build(&tables, &steps, self.layout, quarantines)?;
+        let run = NodeRun::new(
             self.handle.clone(),
             self.context.clone(),
             Arc::clone(&self.progress),
             Arc::clone(&self.abandoned),
+            self.scratch_dir.clone(),
             self.operations.clone(),
             tables.len(),
-            quarantine,
-        ));
+        );
+        let run = Arc::new(run.with_quarantine(quarantine));
         let result = plain_schema(&plan.schema());
         let mut sink = Sink::new(&self, staged, &result)?;
         let config = SessionConfig::new()
@@ -158,7 +160,7 @@ impl NodeAttempt {
         };
         let inputs = steps
             .iter()
-            .map(|step| stateless(&step.plan).then(|| Arc::clone(&step.plan.inputs[0].offered)));
+            .map(|step| handed_out(&step.plan).map(|at| Arc::clone(&step.plan.inputs[at].offered)));
         let made = Quarantine::open(
             wanted,
             &self.project_dir,
@@ -258,6 +260,8 @@ impl NodeAttempt {
                 instances: record.instances,
                 component: operation.origin(),
                 notes: record.notes,
+                partitions: record.partitions,
+                bytes_spilled: record.bytes_spilled,
             })
             .collect();
         NodeFacts {

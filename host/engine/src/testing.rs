@@ -1,11 +1,13 @@
 //! Fakes for the tests of this crate: native operations, a project directory, nodes.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod buckets;
 mod failing;
 mod fakes;
 mod formats;
 mod publishing;
 mod rows;
+mod shared;
 mod steps;
 
 use std::collections::BTreeMap;

@@ -362,6 +362,12 @@ pub struct OperationFact {
     /// Each instance when there were several, by partition; at most [`INSTANCES_LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceFact>,
+    /// Instances that its rows were divided over by key; 0 when they were not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub partitions: u64,
+    /// Bytes that the host wrote to scratch files for it, because memory was short.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_spilled: u64,
     /// How its component came to be ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<ComponentOrigin>,

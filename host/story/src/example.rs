@@ -211,6 +211,8 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             work: Some(1_234_567_890),
         },
         instances: vec![instance(0, 41 << 20), instance(1, 29 << 20)],
+        partitions: 2,
+        bytes_spilled: 3 << 20,
         component: Some(ComponentOrigin::Compiled { compile_ms: 1_240 }),
         notes: vec![GuestNote {
             kind: "warn".to_owned(),

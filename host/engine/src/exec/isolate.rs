@@ -9,6 +9,7 @@ use arrow_array::RecordBatch;
 use odibi_run::port::Appetite;
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::bucket::shared::Lookups;
 use super::held::Held;
 use super::node_run::NodeRun;
 use super::session::Driven;
@@ -23,6 +24,8 @@ use crate::reason::Reason;
 /// A batch that a step failed on.
 pub(crate) struct Suspect {
     pub(crate) batch: RecordBatch,
+    /// The port it came by.
+    pub(crate) port: usize,
     /// Rows of the step's input before it.
     pub(crate) rows_before: u64,
     pub(crate) failure: Failure,
@@ -110,6 +113,7 @@ pub(crate) fn may_be_of_rows(failure: &Failure) -> bool {
 pub(crate) fn search(
     run: &Arc<NodeRun>,
     spec: &Arc<StepSpec>,
+    lookups: &Lookups,
     suspect: &Suspect,
     purpose: Purpose,
     gone: &dyn Fn() -> bool,
@@ -121,6 +125,8 @@ pub(crate) fn search(
     let mut search = Search {
         run,
         spec,
+        lookups,
+        port: suspect.port,
         batch: &suspect.batch,
         purpose,
         gone,
@@ -137,6 +143,8 @@ pub(crate) fn search(
 struct Search<'a> {
     run: &'a Arc<NodeRun>,
     spec: &'a Arc<StepSpec>,
+    lookups: &'a Lookups,
+    port: usize,
     batch: &'a RecordBatch,
     purpose: Purpose,
     gone: &'a dyn Fn() -> bool,
@@ -205,10 +213,11 @@ impl Search<'_> {
             }
             None => {
                 self.found.instances += 1;
-                Driven::open_search(self.run, self.spec).map_err(|f| Halt::Failed(Box::new(f)))?
+                Driven::open_search(self.run, self.spec, self.lookups)
+                    .map_err(|f| Halt::Failed(Box::new(f)))?
             }
         };
-        let answer = driven.process(0, &self.batch.slice(start, rows));
+        let answer = driven.process(self.port, &self.batch.slice(start, rows));
         self.cpu_ns = self.cpu_ns.saturating_add(driven.call_cpu_ns());
         match answer {
             Ok((out, appetite)) => {

@@ -1,6 +1,7 @@
 //! What the operators of one attempt share: the operations, counters, the stop signs, the threads. The plan itself is
 //! plain data; operators find this in the session's extensions.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -28,6 +29,8 @@ pub(crate) struct NodeRun {
     pub(crate) progress: Arc<Progress>,
     /// Set when nobody waits for the attempt any more.
     pub(crate) abandoned: Arc<AtomicBool>,
+    /// Where files are put that nobody asked for.
+    pub(crate) scratch: PathBuf,
     /// By index of the step.
     pub(crate) operations: Vec<Arc<dyn Operation>>,
     rows_in: Vec<Mutex<Vec<Arc<AtomicU64>>>>,
@@ -43,6 +46,10 @@ pub(crate) struct StepRecord {
     /// The first that ended, or none when there was but one.
     pub(crate) instances: Vec<InstanceFact>,
     pub(crate) notes: Vec<GuestNote>,
+    /// How many instances its rows were divided over by key.
+    pub(crate) partitions: u64,
+    /// Written to scratch files because memory was short.
+    pub(crate) bytes_spilled: u64,
 }
 
 impl NodeRun {
@@ -52,9 +59,9 @@ impl NodeRun {
         context: SessionContext,
         progress: Arc<Progress>,
         abandoned: Arc<AtomicBool>,
+        scratch: PathBuf,
         operations: Vec<Arc<dyn Operation>>,
         inputs: usize,
-        quarantine: Option<Quarantine>,
     ) -> Self {
         let records = vec![StepRecord::default(); operations.len()];
         Self {
@@ -62,10 +69,11 @@ impl NodeRun {
             context,
             progress,
             abandoned,
+            scratch,
             operations,
             rows_in: (0..inputs).map(|_| Mutex::default()).collect(),
             records: Mutex::new(records),
-            quarantine: Mutex::new(quarantine),
+            quarantine: Mutex::default(),
             threads: Mutex::default(),
         }
     }
@@ -130,6 +138,20 @@ impl NodeRun {
         }
     }
 
+    /// Says over how many instances the rows of a step were divided.
+    pub(crate) fn divided(&self, step: usize, partitions: usize) {
+        if let Some(record) = lock(&self.records).get_mut(step) {
+            record.partitions = partitions as u64;
+        }
+    }
+
+    /// Adds to what a step wrote because memory was short.
+    pub(crate) fn spilled(&self, step: usize, bytes: u64) {
+        if let Some(record) = lock(&self.records).get_mut(step) {
+            record.bytes_spilled += bytes;
+        }
+    }
+
     /// What every step cost and said.
     pub(crate) fn records(&self) -> Vec<StepRecord> {
         let mut records = lock(&self.records).clone();
@@ -153,6 +175,12 @@ impl NodeRun {
             Some(quarantine) => quarantine.add(step, batch, rows),
             None => Err(internal("rows were rejected, and there is no quarantine")),
         }
+    }
+
+    /// Has a place for rows that are set aside.
+    pub(crate) fn with_quarantine(self, quarantine: Option<Quarantine>) -> Self {
+        *lock(&self.quarantine) = quarantine;
+        self
     }
 
     /// Hands the quarantine over, once every thread has ended.

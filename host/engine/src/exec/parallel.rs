@@ -10,11 +10,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::RecordBatch;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, StreamExt as _, poll_fn};
 use odibi_run::port::Appetite;
@@ -22,6 +22,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::sync::oneshot;
 
 use super::blame::{after_the_last, named, too_many};
+use super::bucket::shared::Lookups;
 use super::isolate::{Found, Halt, Purpose, Suspect, may_be_of_rows, search};
 use super::node_run::{NodeRun, lock};
 use super::pump::{End, Outlet, panicked, start};
@@ -68,6 +69,9 @@ struct Work {
 struct Shared {
     run: Arc<NodeRun>,
     spec: Arc<StepSpec>,
+    /// The port whose batches are handed out.
+    port: usize,
+    lookups: Arc<Lookups>,
     queue: Mutex<Receiver<Work>>,
     /// Batches that no instance has taken yet.
     waiting: AtomicUsize,
@@ -78,15 +82,19 @@ struct Shared {
 struct Reader {
     run: Arc<NodeRun>,
     spec: Arc<StepSpec>,
+    /// There once the first batch was handed out.
+    lookups: OnceLock<Arc<Lookups>>,
     rows_set_aside: AtomicU64,
     instances_for_search: AtomicU64,
 }
 
-/// Runs a step of one port over one ordered input.
+/// Runs a step over the ordered input of one port, for which instances are made ready with those of all others.
 pub(crate) fn execute(
     run: Arc<NodeRun>,
     spec: Arc<StepSpec>,
-    input: SendableRecordBatchStream,
+    port: usize,
+    inputs: Vec<SendableRecordBatchStream>,
+    context: Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&spec.plan.output);
     let room = spec.instances_max * IN_FLIGHT_PER_INSTANCE;
@@ -94,11 +102,17 @@ pub(crate) fn execute(
     let reader = Arc::new(Reader {
         run: Arc::clone(&run),
         spec: Arc::clone(&spec),
+        lookups: OnceLock::new(),
         rows_set_aside: AtomicU64::new(0),
         instances_for_search: AtomicU64::new(0),
     });
+    let tell = Arc::clone(&reader);
     let mut answers = start(&name, run, room, move |outlet| {
-        hand_out(outlet, spec, input)
+        let mut inputs: Vec<_> = inputs.into_iter().enumerate().collect();
+        let (_, input) = inputs.remove(port);
+        let lookups = Arc::new(Lookups::read(outlet, &spec, &context, inputs)?);
+        let _ = tell.lookups.set(Arc::clone(&lookups));
+        hand_out(outlet, spec, port, lookups, input)
     })?;
     let in_order = poll_fn(move |context| answers.poll_recv(context))
         .then(move |next| read(Arc::clone(&reader), next))
@@ -173,12 +187,15 @@ impl Reader {
     async fn look_into(&self, suspect: Box<Suspect>) -> Failure {
         let bare = suspect.failure.clone();
         let (run, spec) = (Arc::clone(&self.run), Arc::clone(&self.spec));
+        let Some(lookups) = self.lookups.get().map(Arc::clone) else {
+            return bare;
+        };
         let (tell, told) = oneshot::channel();
         let name = format!("odibi-search-{}", spec.index);
         let body = move || {
             let failure = catch_unwind(AssertUnwindSafe(|| {
                 let gone = || tell.is_closed();
-                let (found, halt) = search(&run, &spec, &suspect, Purpose::Naming, &gone);
+                let (found, halt) = search(&run, &spec, &lookups, &suspect, Purpose::Naming, &gone);
                 named(&spec, &suspect, &found, halt.as_ref())
             }))
             .unwrap_or_else(|panic| panicked(panic.as_ref()));
@@ -196,13 +213,17 @@ impl Reader {
 fn hand_out(
     outlet: &Outlet<Pending>,
     spec: Arc<StepSpec>,
+    port: usize,
+    lookups: Arc<Lookups>,
     mut input: SendableRecordBatchStream,
 ) -> Result<(), End> {
     let (sender, receiver) = channel();
-    let mut rebatch = Rebatch::new(&spec.plan.inputs[0].offered, spec.batch_rows);
+    let mut rebatch = Rebatch::new(&spec.plan.inputs[port].offered, spec.batch_rows);
     let shared = Arc::new(Shared {
         run: Arc::clone(outlet.run()),
         spec: Arc::clone(&spec),
+        port,
+        lookups,
         queue: Mutex::new(receiver),
         waiting: AtomicUsize::new(0),
         enough: AtomicBool::new(false),
@@ -213,7 +234,7 @@ fn hand_out(
         let next = outlet.receive(&mut input)?;
         let ended = next.is_none();
         let ready = match next {
-            Some(batch) => rebatch.push(offered(&batch, &spec.plan.inputs[0].offered)?)?,
+            Some(batch) => rebatch.push(offered(&batch, &spec.plan.inputs[port].offered)?)?,
             None => rebatch.flush()?,
         };
         for batch in ready {
@@ -290,7 +311,7 @@ fn work(shared: &Arc<Shared>, tail: oneshot::Sender<Answer>) {
         }
     }
     if let Some(mut driven) = driven {
-        let ended = driven.drain(0).and_then(|mut out| {
+        let ended = driven.drain(shared.port).and_then(|mut out| {
             out.extend(driven.finish()?);
             Ok(out)
         });
@@ -321,12 +342,12 @@ fn process(
     let open = match driven {
         Some(driven) => driven,
         // Which instance sees which batch is chance, so all are told the same partition.
-        None => match Driven::open(&shared.run, &shared.spec, 0, 1) {
+        None => match Driven::open_with(&shared.run, &shared.spec, &shared.lookups) {
             Ok(opened) => driven.insert(opened),
             Err(failure) => return failed(failure),
         },
     };
-    let failure = match open.process(0, &batch) {
+    let failure = match open.process(shared.port, &batch) {
         Ok((out, appetite)) => {
             if appetite == Appetite::Enough {
                 shared.enough.store(true, Ordering::Release);
@@ -343,6 +364,7 @@ fn process(
     }
     let suspect = Suspect {
         batch,
+        port: shared.port,
         rows_before,
         failure,
         cpu_ns,
@@ -362,7 +384,8 @@ fn set_aside(
     gone: &dyn Fn() -> bool,
 ) -> Answer {
     let (run, spec) = (&shared.run, &shared.spec);
-    let (mut found, halt) = search(run, spec, &suspect, Purpose::SettingAside, gone);
+    let lookups = &shared.lookups;
+    let (mut found, halt) = search(run, spec, lookups, &suspect, Purpose::SettingAside, gone);
     if let Some(halt) = halt {
         let failure = match halt {
             Halt::Costly { .. } => too_many(spec, &suspect, &found, Some(&halt)),

@@ -42,6 +42,10 @@ pub(crate) struct Outlet<T> {
 }
 
 impl<T: Send> Outlet<T> {
+    pub(crate) fn new(queue: Sender<Result<T>>, run: Arc<NodeRun>) -> Self {
+        Self { queue, run }
+    }
+
     /// Hands something on. Waits for room.
     pub(crate) fn send(&self, item: T) -> Result<(), End> {
         self.queue.blocking_send(Ok(item)).map_err(|_| End::Unread)
@@ -52,6 +56,14 @@ impl<T: Send> Outlet<T> {
         &self,
         input: &mut SendableRecordBatchStream,
     ) -> Result<Option<RecordBatch>, End> {
+        self.wait(input.next())
+    }
+
+    /// Waits for something, as long as somebody reads.
+    pub(crate) fn wait<N>(
+        &self,
+        next: impl Future<Output = Option<Result<N>>>,
+    ) -> Result<Option<N>, End> {
         if self.run.stopped() {
             return Err(cancelled().into());
         }
@@ -59,15 +71,23 @@ impl<T: Send> Outlet<T> {
             tokio::select! {
                 biased;
                 () = self.queue.closed() => None,
-                next = input.next() => Some(next),
+                next = next => Some(next),
             }
         });
         match next {
             None => Err(End::Unread),
             Some(None) => Ok(None),
-            Some(Some(Ok(batch))) => Ok(Some(batch)),
+            Some(Some(Ok(next))) => Ok(Some(next)),
             Some(Some(Err(error))) => Err(classify(&error, During::Run).into()),
         }
+    }
+
+    /// Does anybody read?
+    pub(crate) fn check_read(&self) -> Result<(), End> {
+        if self.queue.is_closed() {
+            return Err(End::Unread);
+        }
+        Ok(())
     }
 
     /// The attempt it works for.
@@ -98,16 +118,28 @@ pub(crate) fn start<T: Send + 'static>(
     let (queue, receiver) = channel(room.max(1));
     let threads = Arc::clone(&run);
     let thread = move || {
-        let outlet = Outlet { queue, run };
-        let ended = catch_unwind(AssertUnwindSafe(|| body(&outlet)))
-            .unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into()));
-        if let Err(End::Failed(failure)) = ended {
-            // Nobody is there to hear of it when this fails.
-            let _ = outlet.queue.blocking_send(Err(carry(*failure)));
-        }
+        serve(&Outlet { queue, run }, body);
     };
     threads.spawn(name, thread).map_err(carry)?;
     Ok(receiver)
+}
+
+/// Fills a queue from this thread; what goes wrong goes into it too. True when all went well.
+pub(crate) fn serve<T: Send>(
+    outlet: &Outlet<T>,
+    body: impl FnOnce(&Outlet<T>) -> Result<(), End>,
+) -> bool {
+    let ended = catch_unwind(AssertUnwindSafe(|| body(outlet)))
+        .unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into()));
+    match ended {
+        Ok(()) => true,
+        Err(End::Unread) => false,
+        Err(End::Failed(failure)) => {
+            // Nobody is there to hear of it when this fails.
+            let _ = outlet.queue.blocking_send(Err(carry(*failure)));
+            false
+        }
+    }
 }
 
 /// The failure of a thread that panicked.

@@ -1,5 +1,6 @@
 //! Drives one session from the first batch to `finish`.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,11 +11,13 @@ use odibi_run::port::{Appetite, OperationPlan, Session, SessionContext};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use super::blame::{after_the_last, untold};
+use super::bucket::shared::Lookups;
+use super::every_instance_gets;
 use super::node_run::NodeRun;
 use super::pump::{End, Outlet};
 use super::rebatch::Rebatch;
 use super::transform::StepSpec;
-use crate::failure::{internal, panic_text};
+use crate::failure::{cancelled, internal, panic_text};
 
 /// A session, and where its costs go. Its record is taken when it is dropped, however it ended.
 pub(crate) struct Driven {
@@ -34,20 +37,82 @@ impl Driven {
     pub(crate) fn open(
         run: &Arc<NodeRun>,
         spec: &Arc<StepSpec>,
-        partition: usize,
-        of: usize,
+        place: Place,
     ) -> Result<Self, Failure> {
         let mut context = run.context.clone();
-        context.partition = u32::try_from(partition).unwrap_or(u32::MAX);
-        context.partitions = u32::try_from(of).unwrap_or(u32::MAX);
+        context.partition = u32::try_from(place.partition).unwrap_or(u32::MAX);
+        context.partitions = u32::try_from(place.of).unwrap_or(u32::MAX);
         Self::open_in(run, spec, context)
     }
 
+    /// Opens a session for any batches, and gives it what every instance is given.
+    pub(crate) fn open_with(
+        run: &Arc<NodeRun>,
+        spec: &Arc<StepSpec>,
+        lookups: &Lookups,
+    ) -> Result<Self, Failure> {
+        let mut driven = Self::open(run, spec, Place::ONLY)?;
+        driven.prepare(lookups)?;
+        Ok(driven)
+    }
+
     /// Opens a session that searches for the rows a batch fails on.
-    pub(crate) fn open_search(run: &Arc<NodeRun>, spec: &Arc<StepSpec>) -> Result<Self, Failure> {
+    pub(crate) fn open_search(
+        run: &Arc<NodeRun>,
+        spec: &Arc<StepSpec>,
+        lookups: &Lookups,
+    ) -> Result<Self, Failure> {
         let mut context = run.context.clone();
         (context.partitions, context.searching) = (1, true);
-        Self::open_in(run, spec, context)
+        let mut driven = Self::open_in(run, spec, context)?;
+        driven.prepare(lookups)?;
+        Ok(driven)
+    }
+
+    fn prepare(&mut self, lookups: &Lookups) -> Result<(), Failure> {
+        let spec = Arc::clone(&self.spec);
+        for port in lookups.ports() {
+            let mut rebatch = Rebatch::new(&spec.plan.inputs[port].offered, spec.batch_rows);
+            let mut enough = false;
+            lookups.each(&spec, port, &mut |batch| {
+                for batch in rebatch.push(batch)? {
+                    if self.take_in(port, &batch)? == Appetite::Enough {
+                        enough = true;
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            let left = if enough { Vec::new() } else { rebatch.flush()? };
+            for batch in left {
+                if self.take_in(port, &batch)? == Appetite::Enough {
+                    break;
+                }
+            }
+            let out = self.drain(port).map_err(after_the_last)?;
+            self.check_silent(port, &out)?;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, port: usize, batch: &RecordBatch) -> Result<Appetite, Failure> {
+        if self.run.stopped() {
+            return Err(cancelled());
+        }
+        let (out, appetite) = self.process(port, batch)?;
+        self.check_silent(port, &out)?;
+        Ok(appetite)
+    }
+
+    /// A port that every instance is fed must give nothing: it would come once for each of them.
+    pub(crate) fn check_silent(&self, port: usize, out: &[RecordBatch]) -> Result<(), Failure> {
+        let plan = &self.spec.plan;
+        if out.iter().all(|batch| batch.num_rows() == 0) || !every_instance_gets(plan, port) {
+            return Ok(());
+        }
+        let message = "the step put rows out while it was fed an input that every instance gets";
+        let failure = Failure::new(FailureClass::Contract, code::ENGINE_BAD_OUTPUT, message);
+        Err(failure.at_step(self.spec.index))
     }
 
     fn open_in(
@@ -147,32 +212,56 @@ impl Drop for Driven {
     }
 }
 
+/// Which partition a session works on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// From 0.
+    pub(crate) partition: usize,
+    /// How many there are.
+    pub(crate) of: usize,
+}
+
+impl Place {
+    /// The only one.
+    pub(crate) const ONLY: Self = Self {
+        partition: 0,
+        of: 1,
+    };
+}
+
+/// Where the batches of a session go.
+type Put<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), End>;
+
 /// Feeds one session with all ports: those to be drained first, then the streamed ones, each in port order.
-pub(crate) fn drive(
-    outlet: &Outlet<RecordBatch>,
+pub(crate) fn drive<T: Send>(
+    outlet: &Outlet<T>,
     spec: &Arc<StepSpec>,
-    partition: usize,
+    place: Place,
     inputs: Vec<SendableRecordBatchStream>,
+    put: Put<'_>,
 ) -> Result<(), End> {
-    let mut driven = Driven::open(outlet.run(), spec, partition, spec.partitions)?;
+    let mut driven = Driven::open(outlet.run(), spec, place)?;
     let mut ports: Vec<(usize, SendableRecordBatchStream)> =
         inputs.into_iter().enumerate().collect();
     ports.sort_by_key(|(port, _)| !spec.plan.inputs[*port].drained_first);
     for (port, mut input) in ports {
-        feed(outlet, spec, &mut driven, port, &mut input)?;
+        feed(outlet, spec, &mut driven, port, &mut input, put)?;
         // Ends the threads above before the next port begins.
         drop(input);
-        emit(outlet, driven.drain(port).map_err(after_the_last)?)?;
+        let out = driven.drain(port).map_err(after_the_last)?;
+        driven.check_silent(port, &out)?;
+        emit(put, out)?;
     }
-    emit(outlet, driven.finish().map_err(after_the_last)?)
+    emit(put, driven.finish().map_err(after_the_last)?)
 }
 
-fn feed(
-    outlet: &Outlet<RecordBatch>,
+fn feed<T: Send>(
+    outlet: &Outlet<T>,
     spec: &StepSpec,
     driven: &mut Driven,
     port: usize,
     input: &mut SendableRecordBatchStream,
+    put: Put<'_>,
 ) -> Result<(), End> {
     let mut rebatch = Rebatch::new(&spec.plan.inputs[port].offered, spec.batch_rows);
     loop {
@@ -187,7 +276,8 @@ fn feed(
                 return Err(crate::failure::cancelled().into());
             }
             let (out, appetite) = driven.process(port, &batch).map_err(|f| untold(f, spec))?;
-            emit(outlet, out)?;
+            driven.check_silent(port, &out)?;
+            emit(put, out)?;
             if appetite == Appetite::Enough {
                 return Ok(());
             }
@@ -198,11 +288,11 @@ fn feed(
     }
 }
 
-fn emit(outlet: &Outlet<RecordBatch>, batches: Vec<RecordBatch>) -> Result<(), End> {
+fn emit(put: Put<'_>, batches: Vec<RecordBatch>) -> Result<(), End> {
     batches
         .into_iter()
         .filter(|b| b.num_rows() > 0)
-        .try_for_each(|batch| outlet.send(batch))
+        .try_for_each(put)
 }
 
 /// A batch of an input under the offered schema: without the ordinal that the sort needed.

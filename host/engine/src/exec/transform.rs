@@ -19,9 +19,11 @@ use datafusion::physical_plan::{
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{OperationPlan, Spread};
 
+use super::bucket::Share;
 use super::node_run::NodeRun;
 use super::pump::pump;
-use super::{key_columns, parallel, session, sort_order, stateless};
+use super::session::Place;
+use super::{handed_out, parallel, session, sort_order};
 
 /// A step as plain data.
 #[derive(Debug)]
@@ -32,9 +34,11 @@ pub(crate) struct StepSpec {
     pub(crate) operation: OperationRef,
     /// Params, schemas and the operation's own state.
     pub(crate) plan: Arc<OperationPlan>,
-    /// Partitions of input and output.
-    pub(crate) partitions: usize,
-    /// Instances at the same time within one partition.
+    /// For each port, which of its columns anybody needs.
+    pub(crate) needed: Vec<Vec<bool>>,
+    /// What it may take of the memory of the run.
+    pub(crate) share: Share,
+    /// Instances at the same time.
     pub(crate) instances_max: usize,
     /// Rows of a batch at most.
     pub(crate) batch_rows: usize,
@@ -52,14 +56,10 @@ pub(crate) struct TransformExec {
 
 impl TransformExec {
     /// The inputs are the ports, in order.
-    pub(crate) fn new(spec: StepSpec, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
-        Self::with(Arc::new(spec), inputs)
-    }
-
-    fn with(spec: Arc<StepSpec>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
+    pub(crate) fn new(spec: Arc<StepSpec>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&spec.plan.output)),
-            Partitioning::UnknownPartitioning(spec.partitions),
+            Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
@@ -77,7 +77,6 @@ impl DisplayAs for TransformExec {
             index,
             operation,
             plan,
-            partitions,
             ..
         } = self.spec.as_ref();
         let spread = match plan.spread {
@@ -87,7 +86,7 @@ impl DisplayAs for TransformExec {
         };
         write!(
             f,
-            "TransformExec: step={index} operation={operation} spread={spread} partitions={partitions}"
+            "TransformExec: step={index} operation={operation} spread={spread}"
         )
     }
 }
@@ -106,18 +105,8 @@ impl ExecutionPlan for TransformExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        let wants = self.spec.plan.inputs.iter().map(|input| {
-            if self.spec.partitions > 1 {
-                Distribution::KeyPartitioned(key_columns(&input.offered, &input.partition_by))
-            } else {
-                Distribution::SinglePartition
-            }
-        });
-        if self.inputs.len() > 1 && self.spec.partitions > 1 {
-            InputDistributionRequirements::co_partitioned(wants.collect())
-        } else {
-            InputDistributionRequirements::new(wants.collect())
-        }
+        let wants = vec![Distribution::SinglePartition; self.inputs.len()];
+        InputDistributionRequirements::new(wants)
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
@@ -144,7 +133,7 @@ impl ExecutionPlan for TransformExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::with(Arc::clone(&self.spec), children)))
+        Ok(Arc::new(Self::new(Arc::clone(&self.spec), children)))
     }
 
     fn with_new_children(
@@ -157,26 +146,28 @@ impl ExecutionPlan for TransformExec {
         )
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let run = NodeRun::of(&context)?;
-        let mut inputs = self
+        let inputs = self
             .inputs
             .iter()
-            .map(|input| input.execute(partition, Arc::clone(&context)))
+            .map(|input| input.execute(0, Arc::clone(&context)))
             .collect::<Result<Vec<_>>>()?;
         let spec = Arc::clone(&self.spec);
-        if stateless(&spec.plan)
-            && let Some(input) = inputs.pop()
-        {
-            return parallel::execute(run, spec, input);
+        if let Some(port) = handed_out(&spec.plan) {
+            return parallel::execute(run, spec, port, inputs, context);
         }
         let name = format!("odibi-step-{}", spec.index);
+        let below = self.inputs.clone();
         pump(self.schema(), &name, run, move |outlet| {
-            session::drive(outlet, &spec, partition, inputs)
+            let mut put = |batch| outlet.send(batch);
+            let driven = session::drive(outlet, &spec, Place::ONLY, inputs, &mut put);
+            let spilled = below
+                .iter()
+                .filter_map(|input| input.metrics()?.spilled_bytes());
+            let spilled: usize = spilled.sum();
+            outlet.run().spilled(spec.index, spilled as u64);
+            driven
         })
     }
 }

@@ -243,7 +243,7 @@ fn enough_stops_the_reading() {
 fn union(drained_first: bool) -> Arc<Fake> {
     Fake::new(
         move |inputs| {
-            let mut plan = plan_like(inputs, Spread::PerBatch);
+            let mut plan = plan_like(inputs, Spread::Single);
             plan.inputs[1].drained_first = drained_first;
             plan
         },

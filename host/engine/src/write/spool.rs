@@ -18,7 +18,6 @@ use crate::failure::{During, classify};
 pub(crate) struct Spool {
     path: TempPath,
     schema: SchemaRef,
-    bytes: u64,
 }
 
 impl Spool {
@@ -30,11 +29,6 @@ impl Spool {
     /// Its columns.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    /// Its size.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 
@@ -72,20 +66,14 @@ impl SpoolWriter {
 
     /// Ends the stream.
     pub(crate) fn finish(self) -> Result<Spool, Failure> {
-        let file = self
-            .writer
+        self.writer
             .into_inner()
             .map_err(|e| classify(&e, During::Scratch))?
             .into_inner()
             .map_err(|e| classify(e.error(), During::Scratch))?;
-        let bytes = file
-            .metadata()
-            .map_err(|e| classify(&e, During::Scratch))?
-            .len();
         Ok(Spool {
             path: self.path,
             schema: self.schema,
-            bytes,
         })
     }
 }

@@ -28,6 +28,23 @@ pub(super) fn granted(fact: &OperationFact) -> Option<String> {
     (!grants.is_empty()).then(|| format!("granted {grants}, so its result may differ each time"))
 }
 
+/// How the host laid the rows out, and what that took beyond memory: `divided over 16 partitions, 1.2 GiB spilled`.
+pub(super) fn layout(fact: &OperationFact) -> Option<String> {
+    let divided = match fact.partitions {
+        0 => None,
+        partitions => Some(format!(
+            "divided over {}",
+            words::count(partitions, "partition")
+        )),
+    };
+    let spilled = match fact.bytes_spilled {
+        0 => None,
+        bytes => Some(format!("{} spilled", words::bytes(bytes))),
+    };
+    let told: Vec<String> = divided.into_iter().chain(spilled).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 /// The costs of a step as lines: what it took, and what crossed the border. What did not happen is not told.
 pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
     let ledger = &fact.ledger;
@@ -78,6 +95,7 @@ pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
         ));
     }
     let mut lines = vec![took.join(", "), crossed.join("; ")];
+    lines.extend(layout(fact));
     lines.extend(granted(fact));
     lines
 }

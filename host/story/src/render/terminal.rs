@@ -295,6 +295,7 @@ mod tests {
             orders_clean step 1, clean_text
               peak 41 MiB of 256, guest 85 ms, encode 700 µs, decode 300 µs, 2 instances, component compiled in 1.24 s, work 1,234,567,890
               in 336,776 rows, 977 KiB, 42 batches; out 1,234 rows, 9.8 KiB, 42 emits; 3 log lines dropped
+              divided over 2 partitions, 3 MiB spilled
         "#]].assert_eq(&costs(&example::story(), false));
     }
 

@@ -147,6 +147,13 @@ fn instances(at: usize, fact: &OperationFact, document: &mut Document) {
 }
 
 fn step_details(at: usize, fact: &OperationFact, document: &mut Document) {
+    if let Some(layout) = costs::layout(fact) {
+        document.line(&format!(
+            "Rows of step {}: {}.",
+            at + 1,
+            Inline::text(&layout)
+        ));
+    }
     if let Some(granted) = costs::granted(fact) {
         document.line(&format!(
             "The plugin of step {} was {}.",

@@ -141,6 +141,11 @@ fn ends_of_the_range_are_no_panic() {
             }
         }
     }
+    let last: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+    let params = json!({"col": "c", "value": 1, "unit": "day"});
+    let input = [column(last)];
+    let got = harness::run_cut(&plugin, "date_add", params, &input, harness::Cut::WHOLE);
+    assert_eq!(got.unwrap_err().code, "bad-value");
     let micros = i64::MAX / 2;
     let far: ArrayRef = Arc::new(
         arrow_array::PrimitiveArray::<TimestampMicrosecondType>::from(vec![micros, -micros]),

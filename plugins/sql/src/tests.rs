@@ -4,6 +4,7 @@
 
 mod dialect;
 mod injection;
+mod layouts;
 mod models;
 mod operations;
 mod queries;

@@ -1,0 +1,173 @@
+//! Thin operations on columns of other layouts than a CSV file gives, and on values at the ends of their range.
+
+use arrow_array::types::{Int8Type, TimestampMicrosecondType};
+use arrow_array::{
+    Date32Array, Date64Array, DictionaryArray, LargeStringArray, NullArray, StringViewArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+};
+use odibi_sdk::harness;
+use odibi_sdk::prelude::*;
+
+fn column(array: ArrayRef) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([("c", array, true)]).unwrap()
+}
+
+/// Values of the last column as CSV.
+#[track_caller]
+fn check(operation: &str, params: Value, array: &ArrayRef, expect: &str) {
+    let what = format!("{operation} {params} of {}", array.data_type());
+    let got = harness::run(
+        &crate::plugin(),
+        operation,
+        params,
+        &[column(Arc::clone(array))],
+    );
+    let got = match got {
+        Ok(got) => {
+            let last = got.num_columns() - 1;
+            let lines = harness::csv(&got.project(&[last]).unwrap());
+            lines.lines().skip(1).collect::<Vec<_>>().join(" ")
+        }
+        Err(f) => format!("{} {}", f.code, f.message),
+    };
+    assert_eq!(got, expect, "{what}");
+}
+
+#[test]
+fn text_of_every_layout() {
+    let texts = [Some("a-ß"), None, Some("日")];
+    let layouts: [ArrayRef; 4] = [
+        Arc::new(StringArray::from_iter(texts)),
+        Arc::new(LargeStringArray::from_iter(texts)),
+        Arc::new(StringViewArray::from_iter(texts)),
+        Arc::new(DictionaryArray::<Int8Type>::from_iter(texts)),
+    ];
+    for array in layouts {
+        let c = |operation, params, expect| check(operation, params, &array, expect);
+        c(
+            "split_part",
+            json!({"col": "c", "delimiter": "-", "index": 1}),
+            "a \"\" 日",
+        );
+        c(
+            "regex_replace",
+            json!({"column": "c", "pattern": "ß", "replacement": "s"}),
+            "a-s \"\" 日",
+        );
+        c(
+            "concat_columns",
+            json!({"columns": ["c"], "output_col": "x"}),
+            "a-ß \"\" 日",
+        );
+        c(
+            "coalesce_columns",
+            json!({"columns": ["c"], "output_col": "x"}),
+            "a-ß \"\" 日",
+        );
+        c("filter_rows", json!({"condition": "c = '日'"}), "日");
+        c(
+            "aggregate",
+            json!({"group_by": [], "aggregations": {"c": "max"}}),
+            "日",
+        );
+        c(
+            "pivot",
+            json!({"group_by": [], "pivot_col": "c", "agg_col": "c", "agg_func": "count", "values": ["日"]}),
+            "1",
+        );
+    }
+}
+
+#[test]
+fn times_of_every_layout() {
+    // 2024-02-29T23:30:00
+    let seconds = 1_709_249_400;
+    let zoned = |zone: &str| -> ArrayRef {
+        Arc::new(TimestampSecondArray::from(vec![seconds]).with_timezone(zone))
+    };
+    let naive: [ArrayRef; 3] = [
+        Arc::new(TimestampSecondArray::from(vec![seconds])),
+        Arc::new(TimestampMillisecondArray::from(vec![seconds * 1000])),
+        Arc::new(TimestampNanosecondArray::from(vec![
+            seconds * 1_000_000_000,
+        ])),
+    ];
+    let hour = json!({"source_col": "c", "parts": ["hour"]});
+    for array in &naive {
+        check("extract_date_parts", hour.clone(), array, "23");
+        let params = json!({"col": "c", "target_tz": "Asia/Tokyo"});
+        check("convert_timezone", params, array, "2024-03-01T08:30:00");
+        let params = json!({"start_col": "c", "end_col": "c", "unit": "hour"});
+        check("date_diff", params, array, "0.0");
+        let params = json!({"col": "c", "value": 1, "unit": "month"});
+        check("date_add", params, array, "2024-03-29T23:30:00");
+    }
+    // Half an hour past midnight in Berlin.
+    let berlin = zoned("Europe/Berlin");
+    check("extract_date_parts", hour, &berlin, "0");
+    let params = json!({"col": "c", "source_tz": "America/New_York", "target_tz": "Asia/Tokyo"});
+    check("convert_timezone", params, &berlin, "2024-03-01T08:30:00");
+    let params = json!({"col": "c", "unit": "month"});
+    check("date_trunc", params, &berlin, "2024-03-01T00:00:00+01:00");
+    let date64: ArrayRef = Arc::new(Date64Array::from(vec![seconds / 86_400 * 86_400_000]));
+    let params = json!({"col": "c", "value": 1, "unit": "day"});
+    check("date_add", params, &date64, "2024-03-01");
+}
+
+#[test]
+fn ends_of_the_range_are_no_panic() {
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX, i32::MIN, 90_000_000]));
+    let plugin = crate::plugin();
+    for unit in ["year", "month", "day", "hour", "minute", "second"] {
+        for value in [
+            i64::MIN,
+            -73_000_000,
+            -200_000,
+            200_000,
+            73_000_000,
+            i64::MAX,
+        ] {
+            let params = json!({"col": "c", "value": value, "unit": unit});
+            let got = harness::run_cut(
+                &plugin,
+                "date_add",
+                params.clone(),
+                &[column(Arc::clone(&days))],
+                harness::Cut::WHOLE,
+            );
+            if let Err(f) = got {
+                let kind = odibi_sdk::failure::Kind::Internal;
+                assert_ne!(f.kind, kind, "{params}: {f}");
+            }
+        }
+    }
+    let last: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+    let params = json!({"col": "c", "value": 1, "unit": "day"});
+    let input = [column(last)];
+    let got = harness::run_cut(&plugin, "date_add", params, &input, harness::Cut::WHOLE);
+    assert_eq!(got.unwrap_err().code, "bad-value");
+    let micros = i64::MAX / 2;
+    let far: ArrayRef = Arc::new(
+        arrow_array::PrimitiveArray::<TimestampMicrosecondType>::from(vec![micros, -micros]),
+    );
+    for operation in ["date_trunc", "date_add"] {
+        let mut params = json!({"col": "c", "unit": "year"});
+        if operation == "date_add" {
+            params["value"] = json!(200_000);
+        }
+        let input = [column(Arc::clone(&far))];
+        let _ = harness::run_cut(&plugin, operation, params, &input, harness::Cut::WHOLE);
+    }
+}
+
+/// FIXME: a column without a type passes by the sandbox and could stay; `types::output` refuses it like one that is made.
+#[test]
+fn a_column_of_nulls_without_a_type_is_refused() {
+    let nulls: ArrayRef = Arc::new(NullArray::new(2));
+    check(
+        "filter_rows",
+        json!({"condition": "true"}),
+        &nulls,
+        "no-type column `c` of the result is null and has no type",
+    );
+}

@@ -27,8 +27,8 @@ impl Thin for SplitPart {
             Example::new(
                 "takes the domain of an address",
                 json!({ "col": "email", "delimiter": "@", "index": 2 }),
-                ["id,email\n1,ann@example.org\n2,nobody\n3,\n"],
-                "id,email,email_part_2\n1,ann@example.org,example.org\n2,nobody,\n3,,\n",
+                ["id,email\n1,ann@example.org\n2,bob@home.net\n3,\n"],
+                "id,email,email_part_2\n1,ann@example.org,example.org\n2,bob@home.net,home.net\n3,,\n",
             ),
             Example::new(
                 "takes the last piece of a path",

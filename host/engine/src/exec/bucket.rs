@@ -242,12 +242,15 @@ pub(crate) fn keeping(spec: &StepSpec, run: &NodeRun, context: &TaskContext) -> 
     }
 }
 
+/// Sorts of a partition; what they have spilled is known when they are through.
+type Sorts = Vec<Arc<dyn ExecutionPlan>>;
+
 impl Job {
     /// What one instance is given, port by port, and the sorts in it.
     pub(crate) fn inputs(
         &self,
         partition: &Partition,
-    ) -> Result<(Vec<SendableRecordBatchStream>, Vec<Arc<dyn ExecutionPlan>>)> {
+    ) -> Result<(Vec<SendableRecordBatchStream>, Sorts)> {
         let ports = &self.ports;
         let mut sorts = Vec::new();
         let mut inputs = Vec::with_capacity(ports.order.len());

@@ -54,7 +54,7 @@ impl Divided {
         for bucket in &buckets {
             bounds[bucket + 1] += 1;
         }
-        if bounds.iter().any(|rows| *rows == buckets.len()) {
+        if bounds.contains(&buckets.len()) {
             // One bucket has them all.
             (1..=BUCKETS).for_each(|at| bounds[at] += bounds[at - 1]);
             return Ok(Self { batch, bounds });
@@ -126,7 +126,8 @@ fn buckets(batch: &RecordBatch, keys: &[usize], level: u32) -> Result<Vec<usize>
     create_hashes(&columns, &RandomState::with_seed(0), &mut hashes)
         .map_err(|e| classify(&e, During::Run))?;
     let shift = u64::BITS - BITS * (level + 1);
-    let bucket = |hash: &u64| (mixed(*hash) >> shift) as usize % BUCKETS;
+    let last = BUCKETS as u64 - 1;
+    let bucket = |hash: &u64| usize::try_from((mixed(*hash) >> shift) & last).unwrap_or_default();
     Ok(hashes.iter().map(bucket).collect())
 }
 

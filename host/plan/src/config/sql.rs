@@ -27,7 +27,7 @@ pub enum SqlSource {
     /// In the project file.
     Text(Text),
     /// In a file of this path.
-    File(Text),
+    Beside(Text),
 }
 
 /// Why a file cannot be had.
@@ -43,7 +43,7 @@ pub enum FileFault {
 
 /// A step without params yet.
 pub(super) fn step(source: SqlSource) -> Step {
-    let (SqlSource::Text(text) | SqlSource::File(text)) = &source;
+    let (SqlSource::Text(text) | SqlSource::Beside(text)) = &source;
     let span = text.span;
     Step {
         operation: Text {
@@ -188,7 +188,7 @@ impl Files<'_> {
                     written: text.written.clone(),
                 });
             }
-            SqlSource::File(path) => path,
+            SqlSource::Beside(path) => path,
         };
         let below = self.below(path)?;
         if let Some(found) = self.known.get(&below) {

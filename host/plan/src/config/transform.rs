@@ -91,7 +91,7 @@ fn one(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
             let source = if key == "sql" {
                 text.map(SqlSource::Text)
             } else {
-                text.map(SqlSource::File)
+                text.map(SqlSource::Beside)
             };
             source.map(sql::step)
         }

@@ -41,6 +41,9 @@ pub enum FileFault {
     Unreadable(String),
 }
 
+/// Reads a file of this path below the project's directory: all of it, or more than the number of bytes.
+pub type ReadBeside<'a> = &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>;
+
 /// A step without params yet.
 pub(super) fn step(source: SqlSource) -> Step {
     let (SqlSource::Text(text) | SqlSource::Beside(text)) = &source;
@@ -69,7 +72,7 @@ pub(super) fn step(source: SqlSource) -> Step {
 pub(super) fn fill(
     project: &mut Project,
     name: &str,
-    read: &dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+    read: ReadBeside<'_>,
     sources: &mut Sources,
     faults: &mut Collector,
 ) {
@@ -162,7 +165,7 @@ struct Found {
 struct Files<'a> {
     /// Directory of the project file, as it is shown.
     root: String,
-    read: &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+    read: ReadBeside<'a>,
     sources: &'a mut Sources,
     /// Files that were read, by their path below the directory.
     known: BTreeMap<String, Found>,

@@ -146,7 +146,7 @@ fn query(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
             context.report(Diagnostic::error(&codes::BAD_VALUE, item.span, message));
             return None;
         }
-        _ => {
+        Resolved::Null | Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float(_) => {
             let made = context.wrong_type(item, subject, "SQL or a mapping");
             context.report(made.hint("write a query, or `operation: NAME` for an operation"));
             return None;

@@ -194,14 +194,17 @@ fn plan_lists_what_would_happen() {
         pipeline orders
           load
             reads   df = here:orders.csv (csv)
+            columns id Int64, city Utf8
           clean
             reads   df = node orders.load
             step    clean_text {"columns":["city"],"case":"upper"}
+            columns id Int64, city Utf8
             writes  here:out/clean.csv (csv, overwrite)
           cities
             reads   df = node orders.clean
             step    select_columns {"columns":["city"]}
             step    distinct {}
+            columns city Utf8
             writes  here:out/cities.jsonl (json lines, overwrite)
         --- stderr
     "#]]

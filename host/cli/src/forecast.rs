@@ -4,7 +4,7 @@ use odibi_plan::diagnostic::{Refusal, refused, sort};
 use odibi_plan::plan::{PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
-use odibi_story::failure::Failure;
+use odibi_story::failure::{Failure, FailureClass};
 use odibi_story::render::plain;
 
 use crate::printer::Printer;
@@ -67,7 +67,10 @@ fn on_thread(loaded: &Loaded) -> std::io::Result<Vec<Forecast>> {
 
 fn diagnostic(sources: &Sources, node: &PlannedNode, failure: &Failure) -> Diagnostic {
     let message = match failure.causes.as_slice() {
-        [] => plain(&failure.message),
+        // What a plugin says is whole; its code tells people nothing more.
+        causes if causes.is_empty() || failure.class == FailureClass::Guest => {
+            plain(&failure.message)
+        }
         causes => plain(&format!("{}: {}", failure.message, causes.join(": "))),
     };
     let hints: Vec<String> = failure.hints.iter().map(|hint| plain(hint)).collect();

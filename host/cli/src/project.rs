@@ -282,9 +282,12 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
 
 /// A file of the project's directory. Of one that is too long, enough to see it.
 fn beside(directory: &Path, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileFault> {
-    let fault = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => FileFault::Missing,
-        _ => FileFault::Unreadable(error.to_string()),
+    let fault = |error: std::io::Error| {
+        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+            FileFault::Missing
+        } else {
+            FileFault::Unreadable(error.to_string())
+        }
     };
     let root = directory.canonicalize().map_err(fault)?;
     let real = root.join(path).canonicalize().map_err(fault)?;

@@ -30,7 +30,7 @@ pub use pipeline::Pipeline;
 pub use project::Project;
 pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;
-pub use sql::{FileFault, SqlSource};
+pub use sql::{FileFault, ReadBeside, SqlSource};
 pub use story::Story;
 pub use transform::Step;
 pub use write::Write;
@@ -95,7 +95,7 @@ pub struct Outside<'a> {
     /// The value of a variable, `None` when it is unset.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// The bytes of a file below the directory of the project file. Of one that is longer than the number, any more.
-    pub file: &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+    pub file: ReadBeside<'a>,
 }
 
 /// Reads a project: parses the text, puts variables in, lowers and checks it, reads the SQL files that it names. The

@@ -358,3 +358,47 @@ fn valid_fixtures_have_no_errors() {
     }
     assert!(count >= 2);
 }
+
+/// Decodes every scalar of the fixtures. Line breaks at the end of a block lie outside of its place.
+#[test]
+fn every_scalar_of_the_fixtures_is_decoded_as_it_was_read() {
+    fn walk(node: &Node, sources: &Sources, seen: &mut usize) {
+        match &node.value {
+            Value::Missing => {}
+            Value::Scalar(scalar) => {
+                let file = sources.text(node.span.file);
+                let written = &file[node.span.start as usize..node.span.end as usize];
+                if written.starts_with('*') || scalar.text.trim().is_empty() {
+                    return;
+                }
+                let text = scalar.text.trim_end_matches('\n');
+                for (at, c) in text.char_indices().filter(|(_, c)| c.is_alphanumeric()) {
+                    let range = at..at + c.len_utf8();
+                    let span = diagnostic::within(sources, node.span, &scalar.text, range);
+                    let found = &file[span.start as usize..span.end as usize];
+                    let escaped = found.starts_with('\\');
+                    assert!(
+                        found == c.to_string() || escaped,
+                        "{c} of {written}: {found}"
+                    );
+                    *seen += 1;
+                }
+            }
+            Value::Sequence(items) => items.iter().for_each(|i| walk(i, sources, seen)),
+            Value::Mapping(mapping) => {
+                mapping
+                    .entries
+                    .iter()
+                    .for_each(|e| walk(&e.value, sources, seen));
+            }
+        }
+    }
+    let mut seen = 0;
+    for (_, text) in fixtures() {
+        let mut sources = Sources::default();
+        let file = sources.add("t.yaml", text);
+        let tree = odibi_plan::yaml::parse(&sources, file).0;
+        walk(&tree.root, &sources, &mut seen);
+    }
+    assert!(seen > 5000, "{seen}");
+}

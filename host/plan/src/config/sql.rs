@@ -27,7 +27,7 @@ pub enum SqlSource {
     /// In the project file.
     Text(Text),
     /// In a file of this path.
-    File(Text),
+    Beside(Text),
 }
 
 /// Why a file cannot be had.
@@ -41,9 +41,12 @@ pub enum FileFault {
     Unreadable(String),
 }
 
+/// Reads a file of this path below the project's directory: all of it, or more than the number of bytes.
+pub type ReadBeside<'a> = &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>;
+
 /// A step without params yet.
 pub(super) fn step(source: SqlSource) -> Step {
-    let (SqlSource::Text(text) | SqlSource::File(text)) = &source;
+    let (SqlSource::Text(text) | SqlSource::Beside(text)) = &source;
     let span = text.span;
     Step {
         operation: Text {
@@ -69,7 +72,7 @@ pub(super) fn step(source: SqlSource) -> Step {
 pub(super) fn fill(
     project: &mut Project,
     name: &str,
-    read: &dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+    read: ReadBeside<'_>,
     sources: &mut Sources,
     faults: &mut Collector,
 ) {
@@ -162,7 +165,7 @@ struct Found {
 struct Files<'a> {
     /// Directory of the project file, as it is shown.
     root: String,
-    read: &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>,
+    read: ReadBeside<'a>,
     sources: &'a mut Sources,
     /// Files that were read, by their path below the directory.
     known: BTreeMap<String, Found>,
@@ -188,7 +191,7 @@ impl Files<'_> {
                     written: text.written.clone(),
                 });
             }
-            SqlSource::File(path) => path,
+            SqlSource::Beside(path) => path,
         };
         let below = self.below(path)?;
         if let Some(found) = self.known.get(&below) {

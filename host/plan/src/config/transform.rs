@@ -91,7 +91,7 @@ fn one(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
             let source = if key == "sql" {
                 text.map(SqlSource::Text)
             } else {
-                text.map(SqlSource::File)
+                text.map(SqlSource::Beside)
             };
             source.map(sql::step)
         }
@@ -146,7 +146,7 @@ fn query(context: &Context, item: &yaml::Node, subject: &str) -> Option<Step> {
             context.report(Diagnostic::error(&codes::BAD_VALUE, item.span, message));
             return None;
         }
-        _ => {
+        Resolved::Null | Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float(_) => {
             let made = context.wrong_type(item, subject, "SQL or a mapping");
             context.report(made.hint("write a query, or `operation: NAME` for an operation"));
             return None;

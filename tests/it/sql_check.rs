@@ -117,7 +117,7 @@ fn plan_shows_the_columns_of_nodes_and_steps() {
 fn a_large_text_file_is_not_read_to_validate() {
     let yaml = format!("{HEAD}{LOAD}");
     let row = format!("{}\n", "1".repeat(99));
-    let project = Project::with(&yaml).file("orders.csv", &format!("id\n{}", row.repeat(90_000)));
+    let project = Project::with(&yaml).file("orders.csv", format!("id\n{}", row.repeat(90_000)));
     let verbose = project.odibi(&["validate", "-v"]).exits(0);
     assert_eq!(
         verbose.stderr,
@@ -198,7 +198,7 @@ fn sql_is_parsed_even_where_no_column_is_known() {
         )
     };
     let good = Project::with(&yaml("SELECT nobody_knows FROM df"));
-    good.odibi(&["validate"]).exits(0);
+    let _ = good.odibi(&["validate"]).exits(0);
     let bad = Project::with(&yaml("SELECT nobody knows it FROM df"));
     let found = bad.odibi(&["validate"]).exits(78).stderr;
     assert!(found.contains(" --> odibi.yaml:8:"), "{found}");
@@ -221,7 +221,7 @@ fn sql_runs_with_its_tables_and_steps_chain() {
         plan.contains("    columns id Int64, name Utf8, n Int64, top Float64\n"),
         "{plan}"
     );
-    project.odibi(&["run"]).exits(0);
+    let _ = project.odibi(&["run"]).exits(0);
     assert_eq!(
         project.text("out.csv"),
         "id,name,n,top\n1,Ann,2,3.0\n2,Béa,2,3.0\n"

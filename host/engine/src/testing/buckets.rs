@@ -19,6 +19,9 @@ use super::{Build as _, Call, Fake, House, csv_in, csv_out, more, node, plan_lik
 
 const MIB: u64 = 1024 * 1024;
 
+/// For each key, the partitions that saw it, with the rows from either port.
+type Seen = BTreeMap<String, BTreeMap<u32, [u64; 2]>>;
+
 /// The highest that the engine has held, as the steps saw it.
 type Peak = Arc<AtomicU64>;
 
@@ -462,6 +465,7 @@ fn check_keys(types: &[DataType]) {
                 .map(|n| (n % 11 != 3).then_some((n * 31) % spread))
                 .collect();
             let numbers: ArrayRef = Arc::new(numbers);
+            #[expect(clippy::wildcard_enum_match_arm, reason = "all others are plain")]
             let plain = match data_type {
                 DataType::Dictionary(_, value) => value.as_ref(),
                 DataType::Binary => &DataType::Utf8,
@@ -485,7 +489,7 @@ fn check_keys(types: &[DataType]) {
     };
     let keys = types.len();
     for memory in [512 * MIB, 16 * 1024] {
-        let seen: Arc<Mutex<BTreeMap<String, BTreeMap<u32, [u64; 2]>>>> = Arc::default();
+        let seen: Arc<Mutex<Seen>> = Arc::default();
         let told = Arc::clone(&seen);
         let witness = Fake::new(
             move |inputs| {

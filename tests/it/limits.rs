@@ -108,8 +108,11 @@ fn plan_shows_limits_that_are_not_the_default() {
             reads   df = here:in.csv (csv)
             step    evil/copy {}
             limits  memory: 32MiB, emits: 100
+            gives   id Int64, name Utf8
             step    evil/memory {}
             limits  memory: 32MiB, emits: 100
+            gives   id Int64, name Utf8
+            columns id Int64, name Utf8
     "#]]
     .assert_eq(&text.stdout);
     let brief = project.odibi(&["plan", "--node", "by_node"]).exits(0);

@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod beyond_memory;
 mod cli;
 mod conformance;
 mod examples;

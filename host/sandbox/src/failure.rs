@@ -322,6 +322,9 @@ mod tests {
         for (trap, code) in cases {
             let mut guest = guest();
             guest.report.stderr_line("thread panicked at src/lib.rs:1");
+            let advice =
+                "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+            guest.report.stderr_line(advice);
             let got = of_call(wasmtime::Error::new(trap), &mut guest);
             assert_eq!(got.code, code);
             assert_eq!(got.causes, ["thread panicked at src/lib.rs:1"]);

@@ -13,6 +13,8 @@ use crate::limits::Limits;
 
 /// Lines of stderr kept to explain a crash.
 const STDERR_TAIL_LINES: usize = 8;
+/// Rust's advice after a panic: it explains nothing, and the guest has no environment to follow it in.
+const RUST_ADVICE: &str = "note: run with `RUST_BACKTRACE=1`";
 /// Fields kept of one log line.
 const FIELDS_MAX: usize = 16;
 
@@ -67,10 +69,12 @@ impl Report {
 
     /// A line of stderr: kept like any other, and remembered in case the guest crashes.
     pub(crate) fn stderr_line(&mut self, text: &str) {
-        if self.stderr_tail.len() == STDERR_TAIL_LINES {
-            self.stderr_tail.pop_front();
+        if !text.starts_with(RUST_ADVICE) {
+            if self.stderr_tail.len() == STDERR_TAIL_LINES {
+                self.stderr_tail.pop_front();
+            }
+            self.stderr_tail.push_back(clean(text, self.line_bytes_max));
         }
-        self.stderr_tail.push_back(clean(text, self.line_bytes_max));
         self.line("stderr", text);
     }
 

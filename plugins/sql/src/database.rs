@@ -43,7 +43,7 @@ impl Database {
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
             )
             .build_arc()?;
-        let state = SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(runtime)
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
@@ -53,6 +53,8 @@ impl Database {
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .build();
+        // `now()` is one time in the whole query: the clock of the sandbox, which is the run's logical time.
+        state.mark_start_execution();
         Ok(Self { state, tables })
     }
 

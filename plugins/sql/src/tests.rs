@@ -5,6 +5,7 @@
 mod dialect;
 mod injection;
 mod layouts;
+mod logictest;
 mod models;
 mod operations;
 mod queries;

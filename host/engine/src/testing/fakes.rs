@@ -107,12 +107,12 @@ pub(super) fn uneven() -> Arc<Fake> {
     let calls = Arc::new(AtomicUsize::new(0));
     Fake::map(Spread::PerBatch, move |batch| {
         let turns = if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
-            2_000
+            20_000
         } else {
             1
         };
         for _ in 0..turns {
-            std::thread::yield_now();
+            std::hint::spin_loop();
         }
         more(vec![batch.clone()])
     })

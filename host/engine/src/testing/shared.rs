@@ -54,7 +54,7 @@ fn lookup(
                         ));
                     }
                     if turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-                        (0..2_000).for_each(|_| std::thread::yield_now());
+                        (0..20_000).for_each(|_| std::hint::spin_loop());
                     }
                     let found = column(batch, 1).values().iter();
                     let found: Int64Array = found.map(|k| names.get(k).copied()).collect();

@@ -23,7 +23,11 @@ pub(super) fn page<'a>(operations: impl Iterator<Item = (&'a str, &'a OperationS
 }
 
 fn section(page: &mut String, name: &str, operation: &OperationSpec) {
-    let _ = write!(page, "\n## {name}\n\n{}.", operation.summary);
+    let mut summary = operation.summary.clone();
+    if let Some(first) = summary.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let _ = write!(page, "\n## {name}\n\n{summary}.");
     match &operation.further_inputs {
         FurtherInputs::None => {}
         FurtherInputs::One { param } => {

@@ -13,6 +13,7 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
+mod measure;
 mod shared;
 
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use odibi_bench_kernels::{self as kernels, Groups};
 use odibi_run::port::Session;
 use odibi_sandbox::Sandbox;
 
-use shared::{Arguments, Kernel, Spread, batches, bytes, cpu_nanos, name, open, per};
+use measure::{Spread, cpu_nanos};
+use shared::{Arguments, Kernel, batches, bytes, name, open, per};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -12,6 +12,7 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
+mod measure;
 mod shared;
 
 use arrow_array::RecordBatch;
@@ -21,7 +22,8 @@ use odibi_run::port::Session;
 use wasmtime::component::{Component, Linker, TypedFunc};
 use wasmtime::{Config, Engine, Store, StoreContextMut};
 
-use shared::{Arguments, Kernel, Spread, batches, component, cpu_nanos, name, open, per, sandbox};
+use measure::{Spread, cpu_nanos};
+use shared::{Arguments, Kernel, batches, component, name, open, per, sandbox};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,4 +1,4 @@
-//! What the benchmarks share: the table, the kernels natively and as a component, and the counting of time.
+//! What the benchmarks share: the table, the kernels natively and as a component, and the arguments.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,13 +13,13 @@ use odibi_bench_kernels as kernels;
 use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Session, SessionContext, Transforms};
 use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
-use rustix::time::{ClockId, clock_gettime};
+
+use crate::measure::{Noise, SEED};
 
 const ROWS: usize = 2_000_000;
 const ROUNDS: usize = 9;
 const CATEGORIES: u64 = 40;
 const CUSTOMERS: u64 = 1_000;
-pub(crate) const SEED: u64 = 42;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kernel {
@@ -215,48 +215,6 @@ fn batch(start: usize, rows: usize, noise: &mut Noise) -> RecordBatch {
     RecordBatch::try_new(kernels::table(), columns).unwrap()
 }
 
-/// `SplitMix64`.
-pub(crate) struct Noise(pub(crate) u64);
-
-impl Noise {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-pub(crate) struct Spread {
-    pub(crate) min: f64,
-    pub(crate) median: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Self {
-            min: values[0],
-            median,
-            max: values[values.len() - 1],
-        }
-    }
-
-    pub(crate) fn show(&self, digits: usize) -> String {
-        let Self { min, median, max } = self;
-        format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
-    }
-}
-
 pub(crate) fn bytes(batch: &RecordBatch) -> usize {
     batch
         .columns()
@@ -267,14 +225,4 @@ pub(crate) fn bytes(batch: &RecordBatch) -> usize {
 
 pub(crate) fn per(total: usize, rows: usize) -> f64 {
     total as f64 / rows as f64
-}
-
-pub(crate) fn cpu_nanos(work: impl FnOnce()) -> f64 {
-    let now = || {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
-    };
-    let start = now();
-    work();
-    now() - start
 }

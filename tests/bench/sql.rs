@@ -13,8 +13,7 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
-#[allow(dead_code, reason = "the kernels are for the other benchmarks")]
-mod shared;
+mod measure;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -34,7 +33,8 @@ use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Operation, OperationPlan, SessionContext, Transforms as _};
 use odibi_sandbox::{Compiler, ComponentBytes, ComponentSource, Limits, Options, Sandbox};
 use serde_json::json;
-use shared::{Noise, Spread, cpu_nanos};
+
+use measure::{Noise, SEED, Spread, cpu_nanos};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -384,7 +384,7 @@ fn orders(rows: usize) -> Vec<RecordBatch> {
         field("at", DataType::Timestamp(TimeUnit::Microsecond, None)),
         field("name", DataType::Utf8),
     ]));
-    let mut noise = Noise(shared::SEED);
+    let mut noise = Noise(SEED);
     let mut small = |below: u64, rows: usize| -> Int32Array {
         (0..rows)
             .map(|_| i32::try_from(noise.below(below)).unwrap())

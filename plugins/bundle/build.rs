@@ -45,19 +45,18 @@ fn main() {
         let target_dir = target_dir(&out);
         let members = PLUGINS.map(|plugin| format!("-podibi-{plugin}"));
         let flags = include_str!("guest.rustflags").trim_end();
-        build(&root, "component", &members, flags, &target_dir);
+        let mut cargo = Command::new(cargo());
+        cargo.current_dir(&root);
+        build(cargo, "component", &members, flags, &target_dir);
         for plugin in PLUGINS {
             entry(&mut table, plugin, &root, &target_dir, "component");
         }
+        // Its DataFusion is compiled once for all clones that share a target directory: see there.
+        let mut cargo = Command::new(root.join("plugins/sql/cargo"));
+        cargo.arg(target_dir.with_file_name("stubs"));
         // Other flags in one directory would build everything anew in turns.
         let target_dir = target_dir.join(SQL);
-        build(
-            &root.join("plugins/sql"),
-            "release",
-            &[],
-            SQL_RUSTFLAGS,
-            &target_dir,
-        );
+        build(cargo, "release", &[], SQL_RUSTFLAGS, &target_dir);
         entry(&mut table, SQL, &root, &target_dir, "release");
     }
     table.push(']');
@@ -132,9 +131,18 @@ fn add_target() {
     }
 }
 
-fn build(workspace: &Path, profile: &str, members: &[String], rustflags: &str, target_dir: &Path) {
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.current_dir(workspace).args([
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+}
+
+fn build(
+    mut cargo: Command,
+    profile: &str,
+    members: &[String],
+    rustflags: &str,
+    target_dir: &Path,
+) {
+    cargo.args([
         "build",
         "--locked",
         "--profile",

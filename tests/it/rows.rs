@@ -227,6 +227,7 @@ fn run_impatiently(directory: &Path) -> Result<NodeFacts, Failure> {
             .stage(Attempt {
                 node,
                 run_id: "run",
+                slot: "run",
                 attempt: 1,
                 logical_time: Timestamp::UNIX_EPOCH,
                 sample_rows_max: 0,

@@ -310,6 +310,7 @@ impl House {
         self.block(self.engine.stage(Attempt {
             node,
             run_id,
+            slot: run_id,
             attempt: 1,
             logical_time: Timestamp::UNIX_EPOCH,
             sample_rows_max: 3,

@@ -36,6 +36,8 @@ pub type PlaceOf = Arc<dyn Fn(NodeId, &Failure) -> Option<Place> + Send + Sync>;
 pub struct Settings {
     /// UUIDv7.
     pub run_id: String,
+    /// Whose writes this run makes: `None` for its own, or the id of the interrupted run which it continues.
+    pub slot: Option<String>,
     /// Nodes run side by side, at most; 0 counts as 1.
     pub workers: usize,
     /// Version of odibi, for the events.
@@ -241,6 +243,12 @@ impl Dispatcher<'_> {
                     ..planned.clone()
                 },
                 run_id: self.settings.run_id.clone(),
+                slot: self
+                    .settings
+                    .slot
+                    .as_ref()
+                    .unwrap_or(&self.settings.run_id)
+                    .clone(),
                 logical_time: self.settings.logical_time,
                 sample_rows_max: self.settings.sample_rows_max,
                 retry: self.settings.retry.clone(),

@@ -107,6 +107,7 @@ pub(crate) struct NodeEnd {
 pub(crate) struct Executor {
     pub(crate) node: PlannedNode,
     pub(crate) run_id: String,
+    pub(crate) slot: String,
     pub(crate) logical_time: Timestamp,
     pub(crate) sample_rows_max: usize,
     pub(crate) retry: RetryPolicy,
@@ -171,6 +172,7 @@ impl Executor {
         let attempt = Attempt {
             node: &self.node,
             run_id: &self.run_id,
+            slot: &self.slot,
             attempt: number,
             logical_time: self.logical_time,
             sample_rows_max: self.sample_rows_max,

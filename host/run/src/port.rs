@@ -1,5 +1,7 @@
 //! What the outside implements: the engine, the transforms, the clock, and the sink of events.
 
+mod batch_log;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,6 +17,8 @@ use odibi_story::event::{
 use odibi_story::failure::Failure;
 use serde_json::Value;
 use tokio::sync::Notify;
+
+pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog};
 
 use crate::memory::MemoryBudget;
 
@@ -92,6 +96,9 @@ pub struct Attempt<'a> {
     pub node: &'a PlannedNode,
     /// UUIDv7 of the run.
     pub run_id: &'a str,
+    /// Whose writes this attempt makes: the run's id, or that of the interrupted run which it continues. A batch of mode
+    /// `append` counts once for each.
+    pub slot: &'a str,
     /// From 1.
     pub attempt: u32,
     /// The run's logical time.

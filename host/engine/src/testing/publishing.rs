@@ -130,6 +130,7 @@ fn an_attempt_that_nobody_waits_for_stops_and_cleans_up() {
         let attempt = odibi_run::port::Attempt {
             node: &node,
             run_id: "run",
+            slot: "run",
             attempt: 1,
             logical_time: jiff::Timestamp::UNIX_EPOCH,
             sample_rows_max: 0,

@@ -1,0 +1,128 @@
+//! What was written to targets before: the memory that makes a write count once, whatever is killed or started again.
+//!
+//! A **batch** is what one node writes at one time. It has an id made of what it comes from, so a second try has the same
+//! id. The order is always: [`BatchLog::staged`], then the one step that makes the batch visible, then
+//! [`BatchLog::committed`]. After anything in between went wrong, the target is asked, with the evidence that `staged` kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use odibi_story::failure::Failure;
+
+/// How far a batch came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchState {
+    /// It lies ready; whether it is visible, only the target knows.
+    Staged,
+    /// It is in the target.
+    Committed,
+    /// It is not in the target, and will not be.
+    Aborted,
+}
+
+/// One batch at one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRecord {
+    /// Connection and path, as `connection:path`.
+    pub target: String,
+    /// Hash of what the batch comes from, hex.
+    pub batch: String,
+    /// Run that staged it last.
+    pub run_id: String,
+    /// Pipeline.
+    pub pipeline: String,
+    /// Node.
+    pub node: String,
+    /// Word of the write mode.
+    pub mode: String,
+    /// How far it came.
+    pub state: BatchState,
+    /// Rows of the batch.
+    pub rows: u64,
+    /// By what the target shows that it holds the batch: the digest of a file, the name of a part, a version.
+    pub evidence: String,
+}
+
+/// Remembers batches. Calls block; every one is durable when it returns.
+pub trait BatchLog: Send + Sync {
+    /// What is known of a batch at a target.
+    ///
+    /// # Errors
+    /// The memory cannot be read. That never means that the batch is unknown.
+    fn find(&self, target: &str, batch: &str) -> Result<Option<BatchRecord>, Failure>;
+
+    /// Batches of a target that were staged and neither committed nor aborted: what a killed run has left.
+    ///
+    /// # Errors
+    /// The memory cannot be read.
+    fn pending(&self, target: &str) -> Result<Vec<BatchRecord>, Failure>;
+
+    /// Notes that a batch lies ready; replaces what was known of it.
+    ///
+    /// # Errors
+    /// Nothing is noted: the batch must not become visible.
+    fn staged(&self, record: &BatchRecord) -> Result<(), Failure>;
+
+    /// Notes that a staged batch is visible.
+    ///
+    /// # Errors
+    /// It is visible all the same; the next start asks the target.
+    fn committed(&self, target: &str, batch: &str) -> Result<(), Failure>;
+
+    /// Notes that a staged batch is not in the target.
+    ///
+    /// # Errors
+    /// The next start asks the target.
+    fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure>;
+}
+
+/// A log that forgets with the process: for tests, and for runs of which nothing is kept.
+#[derive(Debug, Default)]
+pub struct MemoryBatchLog {
+    batches: Mutex<BTreeMap<(String, String), BatchRecord>>,
+}
+
+impl MemoryBatchLog {
+    fn with<T>(&self, then: impl FnOnce(&mut BTreeMap<(String, String), BatchRecord>) -> T) -> T {
+        then(&mut self.batches.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn mark(&self, target: &str, batch: &str, state: BatchState) {
+        self.with(|batches| {
+            if let Some(record) = batches.get_mut(&(target.to_owned(), batch.to_owned())) {
+                record.state = state;
+            }
+        });
+    }
+}
+
+impl BatchLog for MemoryBatchLog {
+    fn find(&self, target: &str, batch: &str) -> Result<Option<BatchRecord>, Failure> {
+        let key = (target.to_owned(), batch.to_owned());
+        Ok(self.with(|batches| batches.get(&key).cloned()))
+    }
+
+    fn pending(&self, target: &str) -> Result<Vec<BatchRecord>, Failure> {
+        Ok(self.with(|batches| {
+            let of_target = batches.values().filter(|r| r.target == target);
+            let open = of_target.filter(|r| r.state == BatchState::Staged);
+            open.cloned().collect()
+        }))
+    }
+
+    fn staged(&self, record: &BatchRecord) -> Result<(), Failure> {
+        let key = (record.target.clone(), record.batch.clone());
+        self.with(|batches| batches.insert(key, record.clone()));
+        Ok(())
+    }
+
+    fn committed(&self, target: &str, batch: &str) -> Result<(), Failure> {
+        self.mark(target, batch, BatchState::Committed);
+        Ok(())
+    }
+
+    fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
+        self.mark(target, batch, BatchState::Aborted);
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! What odibi remembers between runs: runs, batches, leases and watermarks.

@@ -10,6 +10,7 @@ pub mod json;
 pub mod markdown;
 pub mod terminal;
 mod words;
+mod written;
 
 pub use escape::plain;
 pub use words::{bytes, count, duration, thousands};

@@ -7,16 +7,46 @@ use crate::event::{
 };
 use crate::render::escape::{Inline, fence};
 use crate::render::json::escape_hidden;
-use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words};
+use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words, written};
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
 pub(super) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
     operations(&facts.operations, document);
     quarantine::tell(facts, document);
+    write(facts, document);
     columns(node, &facts.nulls_out, document);
     sample(&facts.sample, document);
     files(facts, document);
+}
+
+/// What the write did to the target, the batch, and the versions around it.
+fn write(facts: &NodeFacts, document: &mut Document) {
+    let Some(fact) = &facts.write else { return };
+    let Some(sentence) = written::sentence(fact) else {
+        return;
+    };
+    document.line("#### Write");
+    let mut parts = vec![
+        format!("{}.", Inline::text(&sentence)),
+        format!("Batch {}.", digest(&fact.batch)),
+    ];
+    let version = |version: &Option<String>| {
+        let none = Inline::host("none");
+        version.as_deref().map_or(none, Inline::code)
+    };
+    match (&fact.version_before, &fact.version_after) {
+        (None, None) => {}
+        (before, after) if before == after => {
+            parts.push(format!("The target stays at version {}.", version(before)));
+        }
+        (before, after) => parts.push(format!(
+            "Version of the target: {}, before it {}.",
+            version(after),
+            version(before)
+        )),
+    }
+    document.line(&parts.join(" "));
 }
 
 fn operations(operations: &[OperationFact], document: &mut Document) {

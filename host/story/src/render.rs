@@ -5,9 +5,11 @@
 use crate::story::Story;
 
 mod costs;
+mod document;
 mod escape;
 pub mod json;
 pub mod markdown;
+mod section;
 pub mod terminal;
 mod words;
 mod written;

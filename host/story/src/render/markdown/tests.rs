@@ -149,7 +149,7 @@ fn a_step_with_grants_says_that_it_is_not_deterministic() {
 #[test]
 fn quarantine_lists_reasons_and_the_file() {
     let mut document = Document::default();
-    quarantine::tell(&example::quarantining(), &mut document);
+    section::quarantine::tell(&example::quarantining(), &mut document);
     expect_test::expect![[r#"
         #### Quarantine
 
@@ -160,7 +160,7 @@ fn quarantine_lists_reasons_and_the_file() {
         | trap/unreachable | the plugin crashed: it panicked or aborted                  | 1,000 | 17, 40, 1041 |
         | guest/data       | <code>no &#124;date&#124;&#58; &#96;&#60;b&#62;&#96;</code> |     1 |           99 |
         | others           |                                                             |    12 |              |
-    "#]].assert_eq(&document.text);
+    "#]].assert_eq(&write(&document));
 }
 
 #[test]

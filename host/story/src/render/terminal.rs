@@ -294,6 +294,7 @@ mod tests {
               orders_raw    succeeded  1.24 s  336,776     1,234    1,234
               orders_clean  recovered  1.24 s  336,776     1,234    1,234
                 1,013 rows quarantined: lake:rejects/orders/0190aaaa-step-1.parquet
+                upsert: 1,000 rows inserted, 234 rows updated, 1 row unchanged
               work: 1,234,567,890
         "#]]
         .assert_eq(&render(&story, false));

@@ -27,27 +27,26 @@ fn write(facts: &NodeFacts, document: &mut Document) {
     let Some(sentence) = written::sentence(fact) else {
         return;
     };
-    document.line("#### Write");
-    let mut parts = vec![
-        format!("{}.", Inline::text(&sentence)),
-        format!("Batch {}.", digest(&fact.batch)),
-    ];
+    document.heading(4, Inline::host("Write"));
     let version = |version: &Option<String>| {
         let none = Inline::host("none");
         version.as_deref().map_or(none, Inline::code)
     };
-    match (&fact.version_before, &fact.version_after) {
-        (None, None) => {}
+    let (before, after) = (&fact.version_before, &fact.version_after);
+    let versions = match (before, after) {
+        (None, None) => Inline::host(""),
         (before, after) if before == after => {
-            parts.push(format!("The target stays at version {}.", version(before)));
+            Inline::format(" The target stays at version {}.", [version(before)])
         }
-        (before, after) => parts.push(format!(
-            "Version of the target: {}, before it {}.",
-            version(after),
-            version(before)
-        )),
-    }
-    document.line(&parts.join(" "));
+        (before, after) => Inline::format(
+            " Version of the target: {}, before it {}.",
+            [version(after), version(before)],
+        ),
+    };
+    document.line(Inline::format(
+        "{}. Batch {}.{}",
+        [Inline::text(sentence), digest(&fact.batch), versions],
+    ));
 }
 
 fn operations(operations: &[OperationFact], document: &mut Document) {

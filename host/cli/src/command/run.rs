@@ -97,14 +97,20 @@ fn execute(
             &error,
         )
     })?;
-    let engine = Arc::new(DataEngine::new(EngineOptions {
+    let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
         memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
         instances_max: if run.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
-    })?);
+    })?;
+    // A recording holds what one step was sent.
+    let engine = Arc::new(if run.capture_failures.is_some() {
+        engine.without_chains()
+    } else {
+        engine
+    });
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),

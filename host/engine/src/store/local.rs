@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::root::Root;

@@ -104,7 +104,7 @@ impl Operation for Chain {
             query: queries,
             schemas: vec![Arc::clone(offered)],
         };
-        Ok(Plan::new([InputPlan::only(need)], output)
+        Ok(Plan::new([InputPlan::only(need)], output.collect())
             .spread(Spread::PerBatch)
             .state(state.write()?))
     }
@@ -166,7 +166,7 @@ fn chained(
 /// A failure of a step as one of the chain.
 fn within(mut failure: Failure, at: usize) -> Failure {
     if let Some(param) = &failure.param {
-        failure.param = Some(format!("{}{param}", child(child("/steps", at), "params")));
+        failure.param = Some(format!("{}{param}", child(&child("/steps", at), "params")));
     }
     failure
 }

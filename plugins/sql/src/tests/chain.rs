@@ -32,8 +32,8 @@ fn chains() -> Vec<Steps> {
         vec![
             sql("SELECT k AS id, id AS k, g FROM df"),
             sql("SELECT k AS id, id AS k, g FROM df"),
-            sql("SELECT k, id AS \"df.k\", g FROM df"),
-            sql("SELECT \"df.k\" + k AS k, g FROM df"),
+            sql("SELECT k, id AS \"x.k\", g FROM df"),
+            sql("SELECT \"x.k\" + k AS k, g FROM df"),
         ],
         // Filters above filters, and nothing left.
         vec![

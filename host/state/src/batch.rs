@@ -128,7 +128,9 @@ impl Batches {
             Some((_, run_id)) => {
                 let message = format!("run {run_id} has taken pipeline `{pipeline}` over");
                 let failure = Failure::new(FailureClass::Conflict, code::STATE_LEASE_LOST, message);
-                Err(failure.hint("look at that run: it does the work of this one").into())
+                Err(failure
+                    .hint("look at that run: it does the work of this one")
+                    .into())
             }
             None => Err(internal(format!("the lease of pipeline `{pipeline}` is gone")).into()),
         }
@@ -141,8 +143,10 @@ impl BatchLog for Batches {
             let sql = format!(
                 "SELECT {COLUMNS} FROM batch WHERE project = ?1 AND target = ?2 AND batch = ?3"
             );
-            Ok(t.query_row(&sql, params![self.project, target, batch], record)
-                .optional()?)
+            Ok(
+                t.query_row(&sql, params![self.project, target, batch], record)
+                    .optional()?,
+            )
         })
     }
 

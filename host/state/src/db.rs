@@ -96,14 +96,18 @@ impl StateDb {
             Some(0) => return Err(corrupt(&path, "the file is empty")),
             Some(_) => {}
             None if log_bytes > 0 => {
-                return Err(corrupt(&path, "the file is gone, and its log is still there"));
+                return Err(corrupt(
+                    &path,
+                    "the file is gone, and its log is still there",
+                ));
             }
             None if !alone => {
                 return Err(corrupt(&path, "the file was removed while it was in use"));
             }
             None => create(directory)?,
         }
-        let mut connection = connect(&path, OpenFlags::empty()).map_err(|e| from_sqlite(&e, &path))?;
+        let mut connection =
+            connect(&path, OpenFlags::empty()).map_err(|e| from_sqlite(&e, &path))?;
         if alone && log_bytes > 0 {
             check(&connection, &path)?;
         }
@@ -154,7 +158,9 @@ impl StateDb {
 
     /// A panic in between has rolled its transaction back.
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,9 +249,12 @@ fn refuse_network(directory: &Path) -> Result<(), Failure> {
         None => Ok(()),
         Some(name) => {
             let shown = directory.display();
-            let message = format!("the state directory is on a network file system ({name}): {shown}");
-            Err(Failure::new(FailureClass::Denied, code::STATE_NETWORK, message)
-                .hint("set `ODIBI_STATE_DIR` to a directory on a disk of this machine"))
+            let message =
+                format!("the state directory is on a network file system ({name}): {shown}");
+            Err(
+                Failure::new(FailureClass::Denied, code::STATE_NETWORK, message)
+                    .hint("set `ODIBI_STATE_DIR` to a directory on a disk of this machine"),
+            )
         }
     }
 }

@@ -7,11 +7,13 @@ mod batch;
 mod db;
 mod lease;
 mod run;
+#[cfg(test)]
+mod testing;
 
 pub use batch::Batches;
 pub use db::StateDb;
 pub use lease::{Holder, Lease, LeaseRequest};
 pub use run::{
-    Interrupted, NewRun, NodeRecord, PipelineSlot, NodeEnd, RunFilter, RunMark, RunRecord,
+    Interrupted, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
     RunSelection,
 };

@@ -11,7 +11,7 @@ use odibi_story::failure::Failure;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 pub use self::mark::RunMark;
-use self::mark::{boot_id, is_marked, is_running};
+use self::mark::{boot_id, is_left, is_running};
 pub use self::record::{NodeRecord, RunFilter, RunRecord};
 use crate::db::{Fault, StateDb};
 
@@ -208,7 +208,10 @@ impl StateDb {
                 .collect::<Result<_, _>>()?;
             for id in open {
                 if !is_running(self.directory(), &id)? {
-                    t.execute("UPDATE run SET outcome = ?2 WHERE id = ?1", params![id, CRASHED])?;
+                    t.execute(
+                        "UPDATE run SET outcome = ?2 WHERE id = ?1",
+                        params![id, CRASHED],
+                    )?;
                 }
             }
             record::select(
@@ -259,7 +262,7 @@ impl StateDb {
                 };
                 let ended = outcome.is_some_and(|outcome| outcome != CRASHED);
                 // After its end was noted a process still has to remove its mark; a machine that stopped may bring one back.
-                let marked = its_boot == boot && is_marked(self.directory(), &run_id)?;
+                let marked = its_boot == boot && is_left(self.directory(), &run_id)?;
                 if !ended || marked {
                     found.insert(pipeline.to_owned(), Interrupted { run_id, slot });
                 }

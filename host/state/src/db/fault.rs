@@ -47,7 +47,9 @@ pub(super) fn from_sqlite(error: &Error, path: &Path) -> Failure {
         .hint("look for an odibi that hangs; its number is shown by `odibi runs list`"),
         Some(ErrorCode::DiskFull) => full(path),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(path),
-        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => denied(path),
+        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+            denied(path)
+        }
         Some(ErrorCode::SystemIoFailure) => failed(path),
         _ => Failure::new(
             FailureClass::Internal,
@@ -61,7 +63,9 @@ pub(super) fn from_sqlite(error: &Error, path: &Path) -> Failure {
 pub(super) fn from_io(error: &io::Error, path: &Path) -> Failure {
     use io::ErrorKind as K;
     let failure = match error.kind() {
-        K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::AlreadyExists => denied(path),
+        K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::AlreadyExists => {
+            denied(path)
+        }
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => full(path),
         _ => failed(path),
     };
@@ -79,7 +83,8 @@ pub(super) fn newer(path: &Path, found: i64, known: i64) -> Failure {
         "the state was written by a newer odibi (version {found} of its tables, this one knows {known}): {}",
         path.display()
     );
-    Failure::new(FailureClass::Data, code::STATE_NEWER, message).hint("use that version of odibi, or a later one")
+    Failure::new(FailureClass::Data, code::STATE_NEWER, message)
+        .hint("use that version of odibi, or a later one")
 }
 
 fn denied(path: &Path) -> Failure {
@@ -90,7 +95,8 @@ fn denied(path: &Path) -> Failure {
 
 fn full(path: &Path) -> Failure {
     let message = format!("no room is left for the state: {}", path.display());
-    Failure::new(FailureClass::Limit, code::STATE_DISK_FULL, message).hint("make room, then run again")
+    Failure::new(FailureClass::Limit, code::STATE_DISK_FULL, message)
+        .hint("make room, then run again")
 }
 
 fn failed(path: &Path) -> Failure {

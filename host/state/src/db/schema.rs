@@ -165,7 +165,9 @@ mod tests {
         let failure = migrate_to(&mut old, &[ONE, broken], Path::new("db")).unwrap_err();
         assert_eq!(failure.code, "internal/state");
         assert_eq!(identity(&old), Ok((APPLICATION_ID, 1)));
-        let tables = old.query_row("SELECT count(*) FROM sqlite_schema", (), |r| r.get::<_, i64>(0));
+        let tables = old.query_row("SELECT count(*) FROM sqlite_schema", (), |r| {
+            r.get::<_, i64>(0)
+        });
         assert_eq!(tables, Ok(1));
     }
 

@@ -56,10 +56,11 @@ pub(super) fn is_running(directory: &Path, run_id: &str) -> Result<bool, Fault> 
     Ok(!free)
 }
 
-/// True until a run has come to its end.
-pub(super) fn is_marked(directory: &Path, run_id: &str) -> Result<bool, Fault> {
+/// True when the process of a run is gone and did not remove the mark.
+pub(super) fn is_left(directory: &Path, run_id: &str) -> Result<bool, Fault> {
     let path = path(directory, run_id);
-    Ok(path.try_exists().map_err(|error| beside(&error, &path))?)
+    let exists = path.try_exists().map_err(|error| beside(&error, &path))?;
+    Ok(exists && !is_running(directory, run_id)?)
 }
 
 /// Changes with each start of the machine. Empty where the system does not tell.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use odibi_story::event::NodeRef;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rusqlite::{OptionalExtension as _, Params, Row, Transaction, params};
+use rusqlite::{Params, Row, Transaction, params};
 
 use super::{KEPT, RunSelection};
 use crate::db::{Fault, StateDb};
@@ -66,7 +66,10 @@ impl NodeRecord {
     /// True when what it made stands.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        matches!(self.outcome.as_deref(), Some("succeeded" | "recovered" | KEPT))
+        matches!(
+            self.outcome.as_deref(),
+            Some("succeeded" | "recovered" | KEPT)
+        )
     }
 }
 
@@ -129,12 +132,16 @@ impl StateDb {
         })?;
         let message = match <[RunRecord; 1]>::try_from(found) {
             Ok([run]) => return Ok(run),
-            Err(none) if none.is_empty() && name == "last" => format!("project `{project}` has no run yet"),
+            Err(none) if none.is_empty() && name == "last" => {
+                format!("project `{project}` has no run yet")
+            }
             Err(none) if none.is_empty() => format!("there is no run `{name}`"),
             Err(_) => format!("more than one run begins with `{name}`"),
         };
-        Err(Failure::new(FailureClass::Missing, code::STATE_NO_RUN, message)
-            .hint("`odibi runs list` shows the runs and their ids"))
+        Err(
+            Failure::new(FailureClass::Missing, code::STATE_NO_RUN, message)
+                .hint("`odibi runs list` shows the runs and their ids"),
+        )
     }
 
     /// The nodes of a run, in order; those that were kept come last.
@@ -167,7 +174,11 @@ pub(super) fn select(
     let rows = statement.query_map(params, |row| Ok((row.get(12)?, run(row)?)))?;
     let mut records: Vec<(i64, RunRecord)> = rows.collect::<Result<_, _>>()?;
     for (number, record) in &mut records {
-        record.pipelines = words(t, "SELECT pipeline FROM run_pipeline WHERE run = ?1", params![*number])?;
+        record.pipelines = words(
+            t,
+            "SELECT pipeline FROM run_pipeline WHERE run = ?1",
+            params![*number],
+        )?;
         let selected = |kind| {
             let sql = "SELECT word FROM run_selection WHERE run = ?1 AND kind = ?2";
             words(t, sql, params![*number, kind])

@@ -30,6 +30,9 @@ pub fn render(story: &Story) -> String {
     if story.outcome == Status::Unfinished {
         document.line("The events stop before the end of the pipeline: odibi was killed, or is still at work.");
     }
+    if story.outcome == Status::Crashed {
+        document.line("odibi was killed before the end of the pipeline; the duration is that to the last thing it said.");
+    }
     document.block(&run_facts(story).to_string());
     document.line("## Lineage");
     document.block(&mermaid::graph(&story.lineage));

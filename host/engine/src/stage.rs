@@ -10,10 +10,10 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
+use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode, TargetLayout, WriteMode};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
-use odibi_story::failure::Failure;
+use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
 use crate::connection::staged::Staged;
@@ -65,6 +65,18 @@ impl NodeAttempt {
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
         let staged = match &self.node.write {
+            Some(write)
+                if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
+            {
+                let message = format!(
+                    "mode `{}` is not built yet for this target",
+                    write.mode.word()
+                );
+                return Err(
+                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+                        .hint("use mode `overwrite` with a path that names one file"),
+                );
+            }
             Some(write) => {
                 let path = normal(&write.path, Purpose::Write)?;
                 Some(Staged::create(

@@ -94,6 +94,8 @@ pub trait DriverTarget: fmt::Debug + Send {
 pub struct DriverBatch {
     /// Hash of what it comes from, hex: a second try has the same.
     pub id: String,
+    /// Whose write it is: the run, or the interrupted one that it continues.
+    pub slot: String,
     /// The run.
     pub run_id: String,
     /// Pipeline of the node.

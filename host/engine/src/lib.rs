@@ -11,6 +11,7 @@
 //! - A target is as it was, until `publish` replaces it in one step.
 
 mod connection;
+pub mod driver;
 mod exec;
 mod facts;
 mod failure;

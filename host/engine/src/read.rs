@@ -73,6 +73,7 @@ impl Table {
                 let (schema, parquet) = parquet::ParquetFiles::open(root, paths)?;
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
+            ReadFormat::Delta(_) => return Err(crate::failure::internal("no driver reads `delta`")),
         };
         Ok(Self {
             schema,
@@ -139,7 +140,7 @@ pub fn schema_of(
     let scans = match &read.format {
         ReadFormat::Csv(options) => options.infer_rows.is_none(),
         ReadFormat::JsonLines => true,
-        ReadFormat::Parquet => false,
+        ReadFormat::Parquet | ReadFormat::Delta(_) => false,
     };
     if scans {
         let path = normal(&read.path, Purpose::Read)?;

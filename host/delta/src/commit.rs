@@ -22,10 +22,10 @@ use deltalake::kernel::transaction::CommitProperties;
 use deltalake::operations::write::SchemaMode;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableError};
-use odibi_engine::driver::{Change, DriverBatch, Lent, Published};
+use odibi_engine::driver::{DriverBatch, Lent};
 use odibi_plan::plan::{ColumnName, DeltaWrite, WriteMode};
-use odibi_run::port::{BatchRecord, BatchState};
-use odibi_story::event::FileFact;
+use odibi_run::port::{BatchRecord, BatchState, Published};
+use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
@@ -61,6 +61,8 @@ pub(crate) struct Commit<'a> {
 /// What a try did.
 struct Done {
     table: DeltaTable,
+    /// Rows of the batch that are left where one was chosen for each key.
+    rows_kept: u64,
     rows_inserted: u64,
     rows_updated: u64,
 }
@@ -91,7 +93,8 @@ impl Commit<'_> {
             if let Some(table) = &table {
                 self.settle(table).await?;
                 if self.is_applied(table).await? {
-                    return self.published(table, applied(table)).await;
+                    let fact = self.fact(WriteEffect::AlreadyApplied, table.version(), table.version());
+                    return self.published(table, fact).await;
                 }
             }
             self.note_staged(table.as_ref())?;
@@ -239,6 +242,7 @@ impl Commit<'_> {
             let (table, metrics) = merge.run(table, rows, &context, properties).await?;
             return Ok(Done {
                 table,
+                rows_kept: metrics.num_source_rows as u64,
                 rows_inserted: metrics.num_target_rows_inserted as u64,
                 rows_updated: metrics.num_target_rows_updated as u64,
             });
@@ -296,9 +300,12 @@ impl Commit<'_> {
             let columns = self.partition_by.iter().map(|column| column.name.clone());
             write = write.with_partition_columns(columns);
         }
+        let table = write.await?;
+        let added = rows_added(&table).await.unwrap_or(self.batch.rows.count());
         Ok(Done {
-            table: write.await?,
-            rows_inserted: self.batch.rows.count(),
+            table,
+            rows_kept: added,
+            rows_inserted: added,
             rows_updated: 0,
         })
     }
@@ -366,14 +373,9 @@ impl Commit<'_> {
         if let Some(table) = table
             && self.has(&table, &self.app_id()).await?
         {
-            let change = Change {
-                version_before: before,
-                version_after: table.version(),
-                rows_inserted: self.batch.rows.count(),
-                ..Change::default()
-            };
+            let fact = self.fact(WriteEffect::Published, before, table.version());
             self.location.noted.keep();
-            return self.published(&table, change).await.map(Some);
+            return self.published(&table, fact).await.map(Some);
         }
         self.location.noted.sweep().await;
         Ok(None)
@@ -381,25 +383,49 @@ impl Commit<'_> {
 
     async fn finish(&self, before: Option<u64>, done: Done) -> Result<Published, Failure> {
         let after = done.table.version();
-        let mut change = Change {
-            already_applied: false,
-            version_before: before,
-            version_after: after,
-            rows_inserted: done.rows_inserted,
-            rows_updated: done.rows_updated,
-            ..Change::default()
+        let written = after != before;
+        let effect = if written {
+            WriteEffect::Published
+        } else {
+            WriteEffect::Unchanged
         };
-        if let Some(version) = after.filter(|_| after != before) {
+        let mut fact = self.fact(effect, before, after);
+        (fact.rows_inserted, fact.rows_updated) = (done.rows_inserted, done.rows_updated);
+        let known = done.rows_kept.saturating_sub(done.rows_inserted + done.rows_updated);
+        match self.mode {
+            WriteMode::Upsert(_) => fact.rows_unchanged = known,
+            WriteMode::AppendOnce(_) => fact.rows_present = known,
+            WriteMode::Overwrite | WriteMode::Append => {}
+        }
+        fact.rows_duplicate = self.batch.rows.count().saturating_sub(done.rows_kept);
+        if let Some(version) = after.filter(|_| written) {
             self.location.noted.keep();
-            (change.files_added, change.files_removed) =
+            (fact.files_added, fact.files_removed) =
                 files(&done.table, version).await.unwrap_or_default();
         } else {
             self.location.noted.sweep().await;
         }
-        self.published(&done.table, change).await
+        self.published(&done.table, fact).await
     }
 
-    async fn published(&self, table: &DeltaTable, change: Change) -> Result<Published, Failure> {
+    fn fact(&self, effect: WriteEffect, before: Option<u64>, after: Option<u64>) -> WriteFact {
+        WriteFact {
+            mode: self.mode.word().to_owned(),
+            batch: self.batch.id.clone(),
+            effect,
+            rows_inserted: 0,
+            rows_updated: 0,
+            rows_unchanged: 0,
+            rows_present: 0,
+            rows_duplicate: 0,
+            files_added: 0,
+            files_removed: 0,
+            version_before: before.map(|version| version.to_string()),
+            version_after: after.map(|version| version.to_string()),
+        }
+    }
+
+    async fn published(&self, table: &DeltaTable, fact: WriteFact) -> Result<Published, Failure> {
         // It is visible; when this cannot be noted, the next start asks the table.
         let _ = self.lent.batch_log.committed(&self.target(), &self.log_id());
         let state = table.snapshot().map_err(|e| classify(&e, self.during()))?;
@@ -411,25 +437,29 @@ impl Commit<'_> {
             jiff::Timestamp::from_millisecond(time.timestamp_millis()).ok()
         });
         Ok(Published {
-            target: FileFact {
+            target: Some(FileFact {
                 connection: self.location.connection.clone(),
                 path: self.location.path.clone(),
                 bytes,
                 modified,
-            },
-            change,
+            }),
+            write: Some(fact),
         })
     }
 }
 
-/// The table is as it was.
-fn applied(table: &DeltaTable) -> Change {
-    Change {
-        already_applied: true,
-        version_before: table.version(),
-        version_after: table.version(),
-        ..Change::default()
+/// Rows of the files that the newest commit added, by their statistics.
+async fn rows_added(table: &DeltaTable) -> Option<u64> {
+    let entry = table.log_store().read_commit_entry(table.version()?).await.ok()??;
+    let mut rows = 0;
+    for line in entry.split(|byte| *byte == b'\n') {
+        let action: Value = serde_json::from_slice(line).ok()?;
+        if let Some(stats) = action.pointer("/add/stats") {
+            let stats: Value = serde_json::from_str(stats.as_str()?).ok()?;
+            rows += stats.get("numRecords")?.as_u64()?;
+        }
     }
+    Some(rows)
 }
 
 /// Files that a commit added and removed.

@@ -80,7 +80,7 @@ impl LocalDir {
     }
 
     /// A directory that is made when it is not there, with what lies above it.
-    fn made_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+    pub(crate) fn made_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         match self.dir(path) {
             Err(Errno::NOENT) if !path.is_empty() => {}
             other => return other,

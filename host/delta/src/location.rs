@@ -14,7 +14,7 @@ use object_store::prefix::PrefixStore;
 use odibi_engine::driver::{Place, Reach};
 use odibi_plan::plan::TableVersion;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::FlockOperation;
 use url::Url;
 
 use crate::failure::{During, classify, damaged, internal};
@@ -38,7 +38,7 @@ pub(crate) struct Location {
     pub(crate) shown: String,
     /// What was put.
     pub(crate) noted: Arc<Noted>,
-    dir: Option<OwnedFd>,
+    dir: Option<LocalDir>,
 }
 
 /// Held until it is dropped.
@@ -56,12 +56,14 @@ impl Location {
             reach,
         } = place;
         let (store, dir): (Arc<dyn ObjectStore>, _) = match reach {
-            Reach::Directory(fd) => {
-                let dir = fd.try_clone().map_err(|e| classify(&e, During::Read(&shown)))?;
-                (Arc::new(LocalDir::new(fd)), Some(dir))
+            Reach::Directory(root) => {
+                let local = LocalDir::new(root);
+                let table = PrefixStore::new(local.clone(), parsed(&path)?);
+                (Arc::new(table), Some(local))
             }
-            Reach::Objects { store, prefix } => {
-                (Arc::new(PrefixStore::new(store, Path::from(prefix))), None)
+            Reach::Objects(store, prefix) => {
+                let below = format!("{prefix}/{path}");
+                (Arc::new(PrefixStore::new(store, parsed(&below)?)), None)
             }
         };
         Ok(Self {
@@ -78,13 +80,7 @@ impl Location {
         let Some(dir) = &self.dir else {
             return Lock { _dir: None };
         };
-        let own = rustix::fs::openat(
-            dir,
-            ".",
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        let Ok(own) = own else {
+        let Ok(own) = dir.made_dir(&self.path) else {
             return Lock { _dir: None };
         };
         let until = Instant::now() + LOCK_WAIT_MAX;
@@ -193,6 +189,14 @@ impl Location {
         )
         .hint(format!("its newest version is {newest}"))
     }
+}
+
+/// Names are kept as they are, and not encoded.
+fn parsed(path: &str) -> Result<Path, Failure> {
+    Path::parse(path.trim_matches('/')).map_err(|e| {
+        let message = format!("no table can lie at `{path}`");
+        Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message).cause(e.to_string())
+    })
 }
 
 /// A log that cannot be read, whatever the reason. Never a table that is not there.

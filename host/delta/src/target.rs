@@ -5,8 +5,9 @@ use std::time::Duration;
 use arrow_schema::SchemaRef;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::PROTOCOL;
-use odibi_engine::driver::{DriverBatch, DriverTarget, Lent, Place, Published};
+use odibi_engine::driver::{DriverBatch, DriverTarget, Lent, Place};
 use odibi_plan::plan::{ColumnName, DeltaWrite, Write, WriteFormat, WriteMode};
+use odibi_run::port::Published;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use crate::batch::keyed;

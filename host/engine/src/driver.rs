@@ -14,7 +14,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use object_store::ObjectStore;
 use odibi_plan::plan::{Read, Write};
-use odibi_run::port::{BatchLog, Cancel};
+use odibi_run::port::{BatchLog, Cancel, Published};
 use odibi_story::event::FileFact;
 use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
@@ -121,34 +121,6 @@ pub trait DriverRows: fmt::Debug + Send + Sync {
     fn scan(&self) -> Result<Box<dyn Batches>, Failure>;
 }
 
-/// What a write has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// The target.
-    pub target: FileFact,
-    /// What became of the rows.
-    pub change: Change,
-}
-
-/// What a write has changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
-    /// The batch was in the target before; nothing was written.
-    pub already_applied: bool,
-    /// Version of the target before; `None` when there was no target.
-    pub version_before: Option<u64>,
-    /// Version of the target now.
-    pub version_after: Option<u64>,
-    /// Rows that are new.
-    pub rows_inserted: u64,
-    /// Rows that replaced others.
-    pub rows_updated: u64,
-    /// Files that are new.
-    pub files_added: u64,
-    /// Files that no longer belong to it.
-    pub files_removed: u64,
-}
-
 /// Where a table lies.
 #[derive(Debug)]
 pub struct Place {
@@ -162,18 +134,13 @@ pub struct Place {
     pub reach: Reach,
 }
 
-/// How a driver gets to a place.
+/// How a driver gets to the root of a connection. Nothing outside of it may be touched.
 #[derive(Debug)]
 pub enum Reach {
-    /// An open directory of this machine; nothing outside of it may be touched.
+    /// An open directory of this machine.
     Directory(OwnedFd),
-    /// Everything below a prefix of an object store.
-    Objects {
-        /// The store.
-        store: Arc<dyn ObjectStore>,
-        /// The prefix.
-        prefix: String,
-    },
+    /// An object store, and the prefix of every path; `""` for none.
+    Objects(Arc<dyn ObjectStore>, String),
 }
 
 /// What the engine lends to a driver for one attempt.

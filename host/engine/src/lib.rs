@@ -10,7 +10,7 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
-mod connection;
+mod driven;
 pub mod driver;
 mod exec;
 mod facts;
@@ -20,12 +20,18 @@ mod pool;
 mod read;
 mod reason;
 mod stage;
+#[allow(
+    dead_code,
+    reason = "the write modes and object stores that are to come use it all"
+)]
+mod store;
 #[cfg(test)]
 mod testing;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -38,7 +44,9 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
 use odibi_run::MemoryBudget;
-use odibi_run::port::{Attempt, Engine, SessionContext, Staged};
+use odibi_run::port::{
+    Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
+};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -47,8 +55,8 @@ use tokio::sync::oneshot;
 
 pub use self::read::schema_of;
 
-use self::connection::staged::Staged as StagedFile;
-use self::connection::{Purpose, Root, normal};
+use self::driven::Drivers;
+use self::driver::{Driver, DriverTarget, Lent};
 use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
@@ -58,6 +66,7 @@ use self::limits::{
 };
 use self::pool::BudgetPool;
 use self::stage::{NodeAttempt, Ready};
+use self::store::{Expect, Purpose, Put, Stores, Upload, normal};
 use self::write::spool::Spool;
 
 /// Consumers of memory that are named when it runs out.
@@ -95,7 +104,7 @@ impl EngineOptions {
 /// Reads, drives the steps, writes.
 #[derive(Debug)]
 pub struct DataEngine {
-    project_dir: PathBuf,
+    stores: Arc<Stores>,
     scratch: TempDir,
     memory: MemoryBudget,
     runtime: Arc<RuntimeEnv>,
@@ -104,6 +113,9 @@ pub struct DataEngine {
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+    /// What was written to targets before.
+    batch_log: Arc<dyn BatchLog>,
+    drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
 }
 
 impl DataEngine {
@@ -148,7 +160,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            project_dir,
+            stores: Arc::new(Stores::new(project_dir)),
             scratch,
             memory,
             runtime,
@@ -156,7 +168,23 @@ impl DataEngine {
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
+            batch_log: Arc::new(MemoryBatchLog::default()),
+            drivers: BTreeMap::new(),
         })
+    }
+
+    /// Remembers batches there, and not only as long as the engine lives.
+    #[must_use]
+    pub fn with_batch_log(mut self, log: Arc<dyn BatchLog>) -> Self {
+        self.batch_log = log;
+        self
+    }
+
+    /// Reads and writes a further format.
+    #[must_use]
+    pub fn with_driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.insert(driver.format(), driver);
+        self
     }
 
     /// Partitions inputs of this size already. For tests of partitioning with small data.
@@ -177,14 +205,14 @@ impl DataEngine {
         bytes: &[u8],
     ) -> Result<String, Failure> {
         let path = normal(path, Purpose::Write)?;
-        let root = Root::open(connection, &self.project_dir, Purpose::Write)?;
-        let mut staged = StagedFile::create(root, &path)?;
+        let store = self.stores.open(connection, Purpose::Write)?;
+        let mut staged = store.create(&path)?;
         let shown = staged.shown().to_owned();
         staged
             .writer()?
             .write_all(bytes)
             .map_err(|e| classify(&e, During::Write(&shown)))?;
-        staged.publish()?;
+        staged.put(&Expect::Anything)?;
         Ok(shown)
     }
 
@@ -231,8 +259,20 @@ impl DataEngine {
             progress: Arc::clone(&attempt.progress),
             abandoned,
             handle: Handle::current(),
-            project_dir: self.project_dir.clone(),
+            stores: Arc::clone(&self.stores),
             scratch_dir: self.scratch.path().to_path_buf(),
+            drivers: Drivers {
+                by_format: Arc::new(self.drivers.clone()),
+                lent: Lent::new(
+                    Handle::current(),
+                    attempt.cancel.clone(),
+                    Arc::clone(&self.batch_log),
+                    self.scratch.path().to_path_buf(),
+                    self.layout.batch_rows,
+                    Arc::clone(&self.runtime) as Arc<dyn Any + Send + Sync>,
+                ),
+            },
+            slot: attempt.slot.to_owned(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
             node: node.clone(),
@@ -262,7 +302,7 @@ impl Engine for DataEngine {
         Ok(Staged { facts, token })
     }
 
-    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure> {
+    async fn publish(&self, token: u64) -> Result<Published, Failure> {
         let taken = lock(&self.ready).remove(&token);
         let Some(Ready {
             run_id,
@@ -270,14 +310,16 @@ impl Engine for DataEngine {
             file,
             quarantine,
             spool,
+            driven,
             ..
         }) = taken
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let published = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
+        let visible = move || make_visible(quarantine, file, driven);
+        let published = on_thread("odibi-publish", visible).await?;
         if let Some(spool) = spool {
-            lock(&self.spools).insert((run_id, node), Arc::new(spool));
+            lock(&self.spools).insert((run_id, node), spool);
         }
         Ok(published)
     }
@@ -296,21 +338,42 @@ impl Engine for DataEngine {
 /// Rejected rows first: when the target appears, what is missing in it has a place already. They stay only with a target
 /// that has appeared, which it may have even when this fails.
 fn make_visible(
-    mut quarantine: Vec<StagedFile>,
-    mut file: Option<StagedFile>,
-) -> Result<Option<FileFact>, Failure> {
+    mut quarantine: Vec<Box<dyn Upload>>,
+    mut file: Option<Box<dyn Upload>>,
+    mut driven: Option<Box<dyn DriverTarget>>,
+) -> Result<Published, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
-            rejected.publish()?;
+            put(rejected.as_mut())?;
         }
-        file.as_mut().map(StagedFile::publish).transpose()
+        if let Some(driven) = &mut driven {
+            return driven.publish();
+        }
+        let target = file.as_mut().map(|file| put(file.as_mut())).transpose()?;
+        Ok(Published {
+            target,
+            write: None,
+        })
     };
     let published = publish();
-    let appeared = file.as_ref().is_some_and(StagedFile::is_published);
+    let appeared = file.as_ref().is_some_and(|file| file.is_put());
     if published.is_err() && !appeared {
-        quarantine.into_iter().for_each(StagedFile::revoke);
+        quarantine.into_iter().for_each(Upload::revoke);
     }
     published
+}
+
+/// Replaces what is at the target.
+fn put(file: &mut dyn Upload) -> Result<FileFact, Failure> {
+    let fact = file.sync()?;
+    match file.put(&Expect::Anything)? {
+        Put::Done(stat) => Ok(FileFact {
+            bytes: stat.bytes,
+            modified: stat.modified,
+            ..fact
+        }),
+        Put::Changed => Err(internal("a put that expects anything found a change")),
+    }
 }
 
 /// Runs blocking code on a thread of its own.

@@ -19,8 +19,10 @@ use odibi_plan::plan::{Read, ReadFormat};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use crate::connection::{Purpose, Root, normal, pattern};
+use crate::driven;
+use crate::driver::DriverTable;
 use crate::limits::COLUMNS_MAX;
+use crate::store::{Purpose, Stores, normal, pattern};
 use crate::write::spool::Spool;
 
 /// Says whether to stop.
@@ -48,29 +50,30 @@ enum Source {
     JsonLines(Arc<jsonl::JsonFiles>),
     Parquet(Arc<parquet::ParquetFiles>),
     Spool(Arc<Spool>),
+    Driver(Arc<dyn DriverTable>),
 }
 
 impl Table {
     /// Finds the files of a `read:` and settles their schema.
-    pub(crate) fn open(read: &Read, project_dir: &Path, stop: Stop<'_>) -> Result<Self, Failure> {
+    pub(crate) fn open(read: &Read, stores: &Stores, stop: Stop<'_>) -> Result<Self, Failure> {
         let path = normal(&read.path, Purpose::Read)?;
-        let root = Arc::new(Root::open(&read.connection, project_dir, Purpose::Read)?);
-        let paths = pattern::expand(&root, &path)?;
+        let store = stores.open(&read.connection, Purpose::Read)?;
+        let paths = pattern::expand(store.as_ref(), &path)?;
         let mut files = Vec::with_capacity(paths.len());
         for path in &paths {
-            files.push(root.fact(path, &root.open_file(path)?)?);
+            files.push(store.open(path)?.fact().clone());
         }
         let (schema, source) = match &read.format {
             ReadFormat::Csv(options) => {
-                let (schema, csv) = csv::CsvFiles::open(root, paths, options, stop)?;
+                let (schema, csv) = csv::CsvFiles::open(store, paths, options, stop)?;
                 (schema, Source::Csv(Arc::new(csv)))
             }
             ReadFormat::JsonLines => {
-                let (schema, json) = jsonl::JsonFiles::open(root, paths, stop)?;
+                let (schema, json) = jsonl::JsonFiles::open(store, paths, stop)?;
                 (schema, Source::JsonLines(Arc::new(json)))
             }
             ReadFormat::Parquet => {
-                let (schema, parquet) = parquet::ParquetFiles::open(root, paths)?;
+                let (schema, parquet) = parquet::ParquetFiles::open(store, paths)?;
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
             ReadFormat::Delta(_) => return Err(crate::failure::internal("no driver reads `delta`")),
@@ -92,6 +95,30 @@ impl Table {
         }
     }
 
+    /// A table that a driver reads.
+    pub(crate) fn of_driver(table: Arc<dyn DriverTable>) -> Self {
+        Self {
+            schema: columns::plain_schema(table.schema()),
+            files: table.facts(),
+            source: Source::Driver(table),
+        }
+    }
+
+    /// Words that change when its rows may have.
+    pub(crate) fn identity(&self) -> Result<String, Failure> {
+        Ok(match &self.source {
+            Source::Spool(spool) => driven::spool_digest(spool)?,
+            Source::Driver(table) => table.version(),
+            Source::Csv(_) | Source::JsonLines(_) | Source::Parquet(_) => {
+                let file = |f: &FileFact| {
+                    let modified = f.modified.map(|at| at.to_string()).unwrap_or_default();
+                    format!("{}:{} {} {modified}", f.connection, f.path, f.bytes)
+                };
+                self.files.iter().map(file).collect::<Vec<_>>().join("\n")
+            }
+        })
+    }
+
     /// What it is, for plans shown to people.
     pub(crate) fn format(&self) -> &'static str {
         match &self.source {
@@ -99,6 +126,7 @@ impl Table {
             Source::JsonLines(_) => "json lines",
             Source::Parquet(_) => "parquet",
             Source::Spool(_) => "node",
+            Source::Driver(_) => "table",
         }
     }
 
@@ -124,6 +152,11 @@ impl Table {
                 batch_rows,
             )),
             Source::Spool(spool) => Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?),
+            Source::Driver(table) => Box::new(driven::DriverDecoder::new(
+                table.as_ref(),
+                filler,
+                batch_rows,
+            )?),
         })
     }
 }
@@ -142,18 +175,22 @@ pub fn schema_of(
         ReadFormat::JsonLines => true,
         ReadFormat::Parquet | ReadFormat::Delta(_) => false,
     };
+    if driven::read_word(&read.format).is_some() {
+        return Ok(None);
+    }
+    let stores = Stores::new(project_dir);
     if scans {
         let path = normal(&read.path, Purpose::Read)?;
-        let root = Root::open(&read.connection, project_dir, Purpose::Read)?;
+        let store = stores.open(&read.connection, Purpose::Read)?;
         let mut bytes = 0_u64;
-        for path in pattern::expand(&root, &path)? {
-            bytes = bytes.saturating_add(root.fact(&path, &root.open_file(&path)?)?.bytes);
+        for path in pattern::expand(store.as_ref(), &path)? {
+            bytes = bytes.saturating_add(store.open(&path)?.len());
         }
         if bytes > scan_bytes_max {
             return Ok(None);
         }
     }
-    Table::open(read, project_dir, &|| false).map(|table| Some(table.schema))
+    Table::open(read, &stores, &|| false).map(|table| Some(table.schema))
 }
 
 /// Refuses names that occur twice and files with too many columns.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::{Array as _, ArrayRef, RecordBatch, UInt64Array};
+use arrow_array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::Column;
@@ -34,21 +34,28 @@ pub(crate) fn column(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 
-/// The batch in the columns of `schema`.
-pub(crate) fn frame(
-    context: &SessionContext,
-    rows: &Arc<dyn DriverRows>,
-    schema: &SchemaRef,
-) -> Result<DataFrame, DataFusionError> {
-    read(context, rows, schema, false)
+/// A batch on its way into a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) rows: &'a Arc<dyn DriverRows>,
+    /// Its columns in the types of the table.
+    pub(crate) schema: &'a SchemaRef,
+    /// Columns that the table is partitioned by.
+    pub(crate) partitions: &'a [String],
+    /// The table, as messages show it.
+    pub(crate) shown: &'a str,
 }
 
-fn read(
+/// The batch in the columns of its schema.
+pub(crate) fn frame(
     context: &SessionContext,
-    rows: &Arc<dyn DriverRows>,
-    schema: &SchemaRef,
-    numbered: bool,
-) -> PlanResult<DataFrame> {
+    incoming: Incoming<'_>,
+) -> Result<DataFrame, DataFusionError> {
+    read(context, incoming, false)
+}
+
+fn read(context: &SessionContext, incoming: Incoming<'_>, numbered: bool) -> PlanResult<DataFrame> {
+    let Incoming { rows, schema, .. } = incoming;
     let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
     if numbered {
         fields.push(Field::new(ORDINAL, DataType::UInt64, false));
@@ -58,6 +65,7 @@ fn read(
         rows: Arc::clone(rows),
         wanted: Arc::clone(schema),
         shown: Arc::clone(&shown),
+        partitions: incoming.partitions.to_vec(),
         numbered,
     };
     let table = StreamingTable::try_new(shown, vec![Arc::new(stream)])?;
@@ -69,6 +77,7 @@ struct Stream {
     rows: Arc<dyn DriverRows>,
     wanted: SchemaRef,
     shown: SchemaRef,
+    partitions: Vec<String>,
     numbered: bool,
 }
 
@@ -91,13 +100,14 @@ impl PartitionStream for Stream {
             Arc::clone(&self.wanted),
             Arc::clone(&self.shown),
         );
-        let numbered = self.numbered;
+        let (numbered, partitions) = (self.numbered, self.partitions.clone());
         stream.spawn_blocking(move || {
             let carried = |failure: Failure| DataFusionError::External(Box::new(failure));
             let mut batches = rows.scan().map_err(carried)?;
             let mut ordinal = 0_u64;
             while let Some(batch) = batches.next().map_err(carried)? {
                 let mut batch = cast(&batch, &wanted).map_err(carried)?;
+                no_empty_partition(&batch, &partitions).map_err(carried)?;
                 if numbered {
                     let end = ordinal + batch.num_rows() as u64;
                     let numbers: ArrayRef = Arc::new(UInt64Array::from_iter_values(ordinal..end));
@@ -116,14 +126,27 @@ impl PartitionStream for Stream {
     }
 }
 
+/// Delta takes an empty text in a partition for null.
+fn no_empty_partition(batch: &RecordBatch, partitions: &[String]) -> Result<(), Failure> {
+    for name in partitions {
+        let texts = batch.column_by_name(name);
+        let texts = texts.and_then(|column| column.as_any().downcast_ref::<StringArray>());
+        if texts.is_some_and(|texts| texts.iter().flatten().any(str::is_empty)) {
+            let message = format!("column `{name}` holds an empty text and is a partition");
+            return Err(Failure::new(FailureClass::Data, code::WRITE_BAD_VALUE, message)
+                .hint("Delta takes an empty text in a partition for null: make it null, or another text"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks the keys of a batch. Returns it with one row for each key, where the YAML says which.
 pub(crate) async fn keyed(
     context: &SessionContext,
-    rows: &Arc<dyn DriverRows>,
-    schema: &SchemaRef,
+    incoming: Incoming<'_>,
     keys: &Keys,
-    shown: &str,
 ) -> Result<DataFrame, Failure> {
+    let Incoming { schema, shown, .. } = incoming;
     for key in &keys.columns {
         let Some((_, field)) = schema.fields().find(&key.name) else {
             return Err(no_column("keys", &key.name, schema));
@@ -147,7 +170,7 @@ pub(crate) async fn keyed(
         .map(|name| column(name).is_null())
         .reduce(Expr::or)
         .ok_or_else(|| internal("keys without columns were planned"))?;
-    let plain = frame(context, rows, schema).map_err(failed)?;
+    let plain = frame(context, incoming).map_err(failed)?;
     if keys.null_keys == NullKeys::Error {
         let nulls = plain.clone().filter(has_null.clone()).map_err(failed)?;
         let nulls = number(nulls).await.map_err(failed)?;
@@ -188,7 +211,11 @@ pub(crate) async fn keyed(
     }
     let mut order = Vec::new();
     // Null is the least value.
-    order.extend(order_by.iter().map(|by| column(&by.name).sort(ascending, ascending)));
+    order.extend(
+        order_by
+            .iter()
+            .map(|by| column(&by.name).sort(ascending, ascending)),
+    );
     order.push(column(ORDINAL).sort(ascending, ascending));
     let one_of_each = || {
         let rank = row_number()
@@ -200,11 +227,17 @@ pub(crate) async fn keyed(
             NullKeys::Distinct => first.or(has_null),
             NullKeys::Error | NullKeys::Equal => first,
         };
-        read(context, rows, schema, true)?
+        read(context, incoming, true)?
             .window(vec![rank.alias(RANK)])?
             .filter(kept)?
             .sort(vec![column(ORDINAL).sort(true, true)])?
-            .select(schema.fields().iter().map(|f| column(f.name())).collect::<Vec<_>>())
+            .select(
+                schema
+                    .fields()
+                    .iter()
+                    .map(|f| column(f.name()))
+                    .collect::<Vec<_>>(),
+            )
     };
     one_of_each().map_err(failed)
 }
@@ -227,5 +260,7 @@ async fn number(rows: DataFrame) -> PlanResult<u64> {
         let counts = counts.downcast_ref::<arrow_array::Int64Array>()?;
         (counts.len() > 0).then(|| counts.value(0))
     });
-    Ok(first.and_then(|n| u64::try_from(n).ok()).unwrap_or_default())
+    Ok(first
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or_default())
 }

@@ -184,7 +184,11 @@ pub(crate) fn align(
     let differs = !added.is_empty() || !missing.is_empty();
     if !changed.is_empty() || (differs && !how.merge_schema) {
         let named = |names: &[String], what: &str| {
-            let names: Vec<String> = names.iter().take(NAMED_MAX).map(|n| format!("`{n}`")).collect();
+            let names: Vec<String> = names
+                .iter()
+                .take(NAMED_MAX)
+                .map(|n| format!("`{n}`"))
+                .collect();
             (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
         };
         let hint = if overwrites {
@@ -199,7 +203,10 @@ pub(crate) fn align(
             code::WRITE_SCHEMA,
             format!("the batch has other columns than the Delta table `{shown}`"),
         );
-        let parts = [named(&added, "not in the table"), named(&missing, "not in the batch")];
+        let parts = [
+            named(&added, "not in the table"),
+            named(&missing, "not in the batch"),
+        ];
         for part in parts.into_iter().flatten() {
             failure = failure.cause(part);
         }
@@ -313,7 +320,8 @@ mod tests {
     use super::*;
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
-        let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
+        let field =
+            |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
         Schema::new(fields.iter().map(field).collect::<Vec<_>>())
     }
 

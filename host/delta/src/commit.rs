@@ -29,7 +29,7 @@ use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
-use crate::batch::{frame, keyed};
+use crate::batch::{Incoming, frame, keyed};
 use crate::columns::{Alignment, align};
 use crate::failure::{During, classify, conflict, internal, is_conflict};
 use crate::location::Location;
@@ -93,7 +93,11 @@ impl Commit<'_> {
             if let Some(table) = &table {
                 self.settle(table).await?;
                 if self.is_applied(table).await? {
-                    let fact = self.fact(WriteEffect::AlreadyApplied, table.version(), table.version());
+                    let fact = self.fact(
+                        WriteEffect::AlreadyApplied,
+                        table.version(),
+                        table.version(),
+                    );
                     return self.published(table, fact).await;
                 }
             }
@@ -147,7 +151,9 @@ impl Commit<'_> {
 
     async fn has(&self, table: &DeltaTable, app_id: &str) -> Result<bool, Failure> {
         let state = table.snapshot().map_err(|e| classify(&e, self.during()))?;
-        let version = state.transaction_version(table.log_store().as_ref(), app_id).await;
+        let version = state
+            .transaction_version(table.log_store().as_ref(), app_id)
+            .await;
         let version = version.map_err(|e| classify(&e, self.during()))?;
         Ok(version.is_some())
     }
@@ -227,12 +233,24 @@ impl Commit<'_> {
             }
         } else {
             self.check_partitioning(state.metadata().partition_columns())?;
-            align(self.stored, &table_schema, how, replaces, &self.location.shown)?
+            align(
+                self.stored,
+                &table_schema,
+                how,
+                replaces,
+                &self.location.shown,
+            )?
         };
         let properties = self.properties(table.version());
+        let own = self.partitions();
+        let partitions = if replaces && how.overwrite_schema && !own.is_empty() {
+            own
+        } else {
+            state.metadata().partition_columns().to_vec()
+        };
+        let incoming = self.incoming(&aligned.schema, &partitions);
         if let Some(keys) = mode.keys() {
-            let shown = &self.location.shown;
-            let rows = keyed(&context, &self.batch.rows, &aligned.schema, keys, shown).await?;
+            let rows = keyed(&context, incoming, keys).await?;
             let merge = Merge {
                 keys,
                 updates: matches!(mode, WriteMode::Upsert(_)),
@@ -247,8 +265,7 @@ impl Commit<'_> {
                 rows_updated: metrics.num_target_rows_updated as u64,
             });
         }
-        let rows = frame(&context, &self.batch.rows, &aligned.schema)
-            .map_err(|e| classify(&e, self.during()))?;
+        let rows = frame(&context, incoming).map_err(|e| classify(&e, self.during()))?;
         let schema_mode = if replaces && how.overwrite_schema {
             Some(SchemaMode::Overwrite)
         } else if !aligned.added.is_empty() || !aligned.missing.is_empty() {
@@ -256,18 +273,21 @@ impl Commit<'_> {
         } else {
             None
         };
-        self.write(table, rows, &context, properties, schema_mode).await
+        self.write(table, rows, &context, properties, schema_mode)
+            .await
     }
 
     /// The first commit of a table, which takes place only where there is none.
     async fn create(&self, context: &SessionContext) -> Result<Done, Trouble> {
-        let (rows, stored) = (&self.batch.rows, self.stored);
+        let partitions = self.partitions();
+        let incoming = self.incoming(self.stored, &partitions);
         let rows = match self.mode.keys() {
-            Some(keys) => keyed(context, rows, stored, keys, &self.location.shown).await?,
-            None => frame(context, rows, stored).map_err(|e| classify(&e, self.during()))?,
+            Some(keys) => keyed(context, incoming, keys).await?,
+            None => frame(context, incoming).map_err(|e| classify(&e, self.during()))?,
         };
         let table = self.location.fresh()?;
-        self.write(table, rows, context, self.properties(None), None).await
+        self.write(table, rows, context, self.properties(None), None)
+            .await
     }
 
     async fn write(
@@ -297,8 +317,7 @@ impl Commit<'_> {
             write = write.with_schema_mode(schema_mode);
         }
         if is_new || (replaced && !self.partition_by.is_empty()) {
-            let columns = self.partition_by.iter().map(|column| column.name.clone());
-            write = write.with_partition_columns(columns);
+            write = write.with_partition_columns(self.partitions());
         }
         let table = write.await?;
         let added = rows_added(&table).await.unwrap_or(self.batch.rows.count());
@@ -310,13 +329,30 @@ impl Commit<'_> {
         })
     }
 
+    fn partitions(&self) -> Vec<String> {
+        let columns = self.partition_by.iter();
+        columns.map(|column| column.name.clone()).collect()
+    }
+
+    fn incoming<'a>(&'a self, schema: &'a SchemaRef, partitions: &'a [String]) -> Incoming<'a> {
+        Incoming {
+            rows: &self.batch.rows,
+            schema,
+            partitions,
+            shown: &self.location.shown,
+        }
+    }
+
     fn check_partitioning(&self, actual: &[String]) -> Result<(), Failure> {
         let wanted = self.partition_by.iter().map(|column| &column.name);
         if self.partition_by.is_empty() || wanted.eq(actual) {
             return Ok(());
         }
         let message = if actual.is_empty() {
-            format!("the Delta table `{}` has no partitions", self.location.shown)
+            format!(
+                "the Delta table `{}` has no partitions",
+                self.location.shown
+            )
         } else {
             let names: Vec<String> = actual.iter().map(|name| format!("`{name}`")).collect();
             format!(
@@ -391,7 +427,9 @@ impl Commit<'_> {
         };
         let mut fact = self.fact(effect, before, after);
         (fact.rows_inserted, fact.rows_updated) = (done.rows_inserted, done.rows_updated);
-        let known = done.rows_kept.saturating_sub(done.rows_inserted + done.rows_updated);
+        let known = done
+            .rows_kept
+            .saturating_sub(done.rows_inserted + done.rows_updated);
         match self.mode {
             WriteMode::Upsert(_) => fact.rows_unchanged = known,
             WriteMode::AppendOnce(_) => fact.rows_present = known,
@@ -427,15 +465,21 @@ impl Commit<'_> {
 
     async fn published(&self, table: &DeltaTable, fact: WriteFact) -> Result<Published, Failure> {
         // It is visible; when this cannot be noted, the next start asks the table.
-        let _ = self.lent.batch_log.committed(&self.target(), &self.log_id());
+        let _ = self
+            .lent
+            .batch_log
+            .committed(&self.target(), &self.log_id());
         let state = table.snapshot().map_err(|e| classify(&e, self.during()))?;
         let bytes = state.log_data().into_iter();
-        let bytes = bytes.filter_map(|file| u64::try_from(file.size()).ok()).sum();
-        let version = table.version().ok_or_else(|| internal("a table without a version"))?;
+        let bytes = bytes
+            .filter_map(|file| u64::try_from(file.size()).ok())
+            .sum();
+        let version = table
+            .version()
+            .ok_or_else(|| internal("a table without a version"))?;
         let modified = self.location.commit_time(table, version).await.ok();
-        let modified = modified.and_then(|time| {
-            jiff::Timestamp::from_millisecond(time.timestamp_millis()).ok()
-        });
+        let modified = modified
+            .and_then(|time| jiff::Timestamp::from_millisecond(time.timestamp_millis()).ok());
         Ok(Published {
             target: Some(FileFact {
                 connection: self.location.connection.clone(),
@@ -450,7 +494,11 @@ impl Commit<'_> {
 
 /// Rows of the files that the newest commit added, by their statistics.
 async fn rows_added(table: &DeltaTable) -> Option<u64> {
-    let entry = table.log_store().read_commit_entry(table.version()?).await.ok()??;
+    let entry = table
+        .log_store()
+        .read_commit_entry(table.version()?)
+        .await
+        .ok()??;
     let mut rows = 0;
     for line in entry.split(|byte| *byte == b'\n') {
         let action: Value = serde_json::from_slice(line).ok()?;
@@ -477,7 +525,9 @@ async fn files(table: &DeltaTable, version: u64) -> Option<(u64, u64)> {
 
 /// Longer from round to round, and not the same for two processes.
 fn pause(round: u32) -> Duration {
-    let most = PAUSE_MS_MIN.saturating_mul(1 << round.min(10)).min(PAUSE_MS_MAX);
+    let most = PAUSE_MS_MIN
+        .saturating_mul(1 << round.min(10))
+        .min(PAUSE_MS_MAX);
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| u64::from(since.subsec_nanos()));

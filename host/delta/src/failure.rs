@@ -63,13 +63,7 @@ pub(crate) fn classify(error: &(dyn Error + 'static), during: During<'_>) -> Fai
             .downcast_ref::<DataFusionError>()
             .or_else(|| at.downcast_ref::<Arc<DataFusionError>>().map(Arc::as_ref));
         if let Some(DataFusionError::ResourcesExhausted(message)) = datafusion {
-            return Failure::new(
-                FailureClass::Limit,
-                code::RESOURCES_MEMORY,
-                "the memory of the run is used up",
-            )
-            .cause(first_line(message))
-            .hint("give the run more memory, or make the batch smaller: a merge holds it in memory");
+            return no_memory(message);
         }
         next = match datafusion {
             Some(DataFusionError::Collection(all)) => {
@@ -79,7 +73,32 @@ pub(crate) fn classify(error: &(dyn Error + 'static), during: During<'_>) -> Fai
             Some(_) | None => at.source(),
         };
     }
-    damaged(during).cause(first_line(&error.to_string()))
+    of_text(&error.to_string(), during)
+}
+
+/// Some layers keep no more of an error than its text.
+fn of_text(text: &str, during: During<'_>) -> Failure {
+    if text.contains("Resources exhausted") {
+        return no_memory(text);
+    }
+    let number = text.rsplit_once("(os error ").and_then(|(_, rest)| {
+        let number = rest.split_once(')')?.0;
+        number.parse::<i32>().ok()
+    });
+    if let Some(number) = number {
+        return of_io(&io::Error::from_raw_os_error(number), during);
+    }
+    damaged(during).cause(first_line(text))
+}
+
+fn no_memory(text: &str) -> Failure {
+    Failure::new(
+        FailureClass::Limit,
+        code::RESOURCES_MEMORY,
+        "the memory of the run is used up",
+    )
+    .cause(first_line(text))
+    .hint("give the run more memory, or make the batch smaller: a merge holds it in memory")
 }
 
 /// The failure of something that cannot happen.
@@ -160,7 +179,10 @@ fn beyond(error: &TransactionError) -> Option<String> {
         TransactionError::UnsupportedTableFeatures(features) => {
             let mut names: Vec<String> = features.iter().map(|f| format!("`{f}`")).collect();
             names.sort();
-            Some(format!("it uses features that odibi has not: {}", names.join(", ")))
+            Some(format!(
+                "it uses features that odibi has not: {}",
+                names.join(", ")
+            ))
         }
         TransactionError::TableFeaturesRequired(feature) => Some(format!(
             "its columns need the feature `{feature}`, which is not enabled in it"

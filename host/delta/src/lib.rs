@@ -14,6 +14,8 @@ mod noted;
 mod session;
 mod source;
 mod target;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

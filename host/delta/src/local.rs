@@ -107,7 +107,7 @@ impl LocalDir {
         Ok((file, meta_of(location.clone(), &stat)))
     }
 
-    fn put(&self, location: &Path, payload: &PutPayload, create: bool) -> Result<PutResult> {
+    fn put_whole(&self, location: &Path, payload: &PutPayload, create: bool) -> Result<PutResult> {
         let mut unseen = self.unseen(location)?;
         for bytes in payload {
             unseen
@@ -342,7 +342,7 @@ impl ObjectStore for LocalDir {
             PutMode::Update(_) => return Err(not_implemented("put_opts with PutMode::Update")),
         };
         let (this, location) = (self.clone(), location.clone());
-        blocking(move || this.put(&location, &payload, create)).await
+        blocking(move || this.put_whole(&location, &payload, create)).await
     }
 
     async fn put_multipart_opts(
@@ -458,7 +458,10 @@ fn meta_of(location: Path, stat: &rustix::fs::Stat) -> ObjectMeta {
 
 fn e_tag(stat: &rustix::fs::Stat) -> String {
     let (inode, bytes) = (stat.st_ino, stat.st_size);
-    format!("{inode:x}-{bytes:x}-{:x}.{:x}", stat.st_mtime, stat.st_mtime_nsec)
+    format!(
+        "{inode:x}-{bytes:x}-{:x}.{:x}",
+        stat.st_mtime, stat.st_mtime_nsec
+    )
 }
 
 fn fault(errno: Errno, location: &Path) -> Error {
@@ -545,7 +548,10 @@ mod tests {
         futures::future::try_join_all(parts).await.unwrap();
         assert!(store.head(&whole).await.is_err());
         upload.complete().await.unwrap();
-        assert_eq!(store.get(&whole).await.unwrap().bytes().await.unwrap(), "onetwo");
+        assert_eq!(
+            store.get(&whole).await.unwrap().bytes().await.unwrap(),
+            "onetwo"
+        );
         let mut upload = store.put_multipart(&given_up).await.unwrap();
         upload.put_part("x".into()).await.unwrap();
         drop(upload);
@@ -583,7 +589,9 @@ mod tests {
         for path in ["link", "up/secret", "etc/passwd"] {
             let at = Path::from(path);
             assert!(store.get(&at).await.is_err(), "{path} was read");
-            let put = store.put(&Path::from(format!("{path}/x")), "x".into()).await;
+            let put = store
+                .put(&Path::from(format!("{path}/x")), "x".into())
+                .await;
             assert!(put.is_err(), "{path} was written through");
         }
         assert!(store.resolve("../secret", OFlags::RDONLY).is_err());

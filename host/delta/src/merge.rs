@@ -37,7 +37,13 @@ impl Merge<'_> {
         properties: CommitProperties,
     ) -> DeltaResult<(DeltaTable, MergeMetrics)> {
         let state: Arc<dyn Session> = Arc::new(context.state());
-        let names: Vec<&String> = self.aligned.schema.fields().iter().map(|f| f.name()).collect();
+        let names: Vec<&String> = self
+            .aligned
+            .schema
+            .fields()
+            .iter()
+            .map(|f| f.name())
+            .collect();
         let mut merge = table
             .merge(rows, self.matches())
             .with_source_alias(BATCH)
@@ -54,9 +60,11 @@ impl Merge<'_> {
         let values: Vec<&&String> = names.iter().filter(|name| !self.is_key(name)).collect();
         if let Some(differs) = self.differs(&values).filter(|_| self.updates) {
             merge = merge.when_matched_update(|update| {
-                values.iter().fold(update.predicate(differs), |update, name| {
-                    update.update(Column::new(Some(TABLE), **name), of_batch(name))
-                })
+                values
+                    .iter()
+                    .fold(update.predicate(differs), |update, name| {
+                        update.update(Column::new(Some(TABLE), **name), of_batch(name))
+                    })
             })?;
         }
         merge.await

@@ -51,7 +51,11 @@ impl Noted {
     }
 
     fn note(&self, location: &Path) {
-        if location.parts().next().is_none_or(|part| part.as_ref() != LOG) {
+        if location
+            .parts()
+            .next()
+            .is_none_or(|part| part.as_ref() != LOG)
+        {
             let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
             data.push(location.clone());
         }

@@ -32,7 +32,10 @@ pub(crate) fn session(lent: &Lent, shown: &str) -> Result<SessionContext, Failur
     let config = SessionConfig::from(DeltaSessionConfig::default())
         .with_batch_size(lent.batch_rows)
         .with_target_partitions(1)
-        .set_bool("datafusion.execution.parquet.schema_force_view_types", false);
+        .set_bool(
+            "datafusion.execution.parquet.schema_force_view_types",
+            false,
+        );
     let state = SessionStateBuilder::new()
         .with_default_features()
         .with_config(config)

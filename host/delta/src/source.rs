@@ -50,15 +50,18 @@ pub(crate) fn open(
         let during = During::Read(&location.shown);
         let failed = |e: DeltaTableError| classify(&e, during);
         let state = table.snapshot().map_err(failed)?;
-        PROTOCOL.can_read_from(state.snapshot()).map_err(|e| failed(e.into()))?;
+        PROTOCOL
+            .can_read_from(state.snapshot())
+            .map_err(|e| failed(e.into()))?;
         let schema = state.snapshot().arrow_schema();
         let number = state.version();
         let bytes = state.log_data().into_iter();
-        let bytes = bytes.filter_map(|file| u64::try_from(file.size()).ok()).sum();
+        let bytes = bytes
+            .filter_map(|file| u64::try_from(file.size()).ok())
+            .sum();
         let modified = location.commit_time(&table, number).await.ok();
-        let modified = modified.and_then(|time| {
-            jiff::Timestamp::from_millisecond(time.timestamp_millis()).ok()
-        });
+        let modified = modified
+            .and_then(|time| jiff::Timestamp::from_millisecond(time.timestamp_millis()).ok());
         Ok(DeltaSource {
             fact: FileFact {
                 connection: location.connection.clone(),
@@ -94,7 +97,9 @@ impl DriverTable for DeltaSource {
         let mut lent = self.lent.clone();
         lent.batch_rows = batch_rows;
         let context = session(&lent, shown)?;
-        let fields = columns.iter().map(|i| Arc::new(self.schema.field(*i).clone()));
+        let fields = columns
+            .iter()
+            .map(|i| Arc::new(self.schema.field(*i).clone()));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let names: Vec<_> = schema.fields().iter().map(|f| column(f.name())).collect();
         let stream = lent.handle.block_on(async {

@@ -10,7 +10,7 @@ use odibi_plan::plan::{ColumnName, DeltaWrite, Write, WriteFormat, WriteMode};
 use odibi_run::port::Published;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use crate::batch::keyed;
+use crate::batch::{Incoming, keyed};
 use crate::columns::{check_partitions, stored};
 use crate::commit::Commit;
 use crate::failure::{During, classify, internal};
@@ -59,7 +59,9 @@ fn check_writable(table: &DeltaTable, mode: &WriteMode, shown: &str) -> Result<(
     let failed = |e: deltalake::DeltaTableError| classify(&e, During::Write(shown));
     let state = table.snapshot().map_err(failed)?;
     let snapshot = state.snapshot();
-    PROTOCOL.can_write_to(snapshot).map_err(|e| failed(e.into()))?;
+    PROTOCOL
+        .can_write_to(snapshot)
+        .map_err(|e| failed(e.into()))?;
     if matches!(mode, WriteMode::Overwrite | WriteMode::Upsert(_)) {
         let checked = PROTOCOL.check_append_only(snapshot);
         checked.map_err(|e| failed(e.into()))?;
@@ -85,7 +87,13 @@ impl DriverTarget for DeltaTarget {
         check_partitions(&self.partition_by, &stored, shown)?;
         if let Some(keys) = self.mode.keys() {
             let context = session(&self.lent, shown)?;
-            let checked = keyed(&context, &batch.rows, &stored, keys, shown);
+            let incoming = Incoming {
+                rows: &batch.rows,
+                schema: &stored,
+                partitions: &[],
+                shown,
+            };
+            let checked = keyed(&context, incoming, keys);
             self.lent.handle.block_on(checked)?;
         }
         self.staged = Some((batch, stored));

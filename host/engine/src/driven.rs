@@ -10,7 +10,9 @@ use odibi_run::port::{Operation, SessionContext};
 use odibi_story::failure::{Failure, code};
 use sha2::{Digest as _, Sha256};
 
-use crate::driver::{Batches, Driver, DriverBatch, DriverRows, DriverTable, DriverTarget, Lent, Place};
+use crate::driver::{
+    Batches, Driver, DriverBatch, DriverRows, DriverTable, DriverTarget, Lent, Place,
+};
 use crate::failure::{During, classify, internal};
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
@@ -71,7 +73,9 @@ impl Drivers {
             reach: store.reach()?,
             path,
         };
-        self.driver(word)?.target(place, write, &self.lent).map(Some)
+        self.driver(word)?
+            .target(place, write, &self.lent)
+            .map(Some)
     }
 
     fn driver(&self, word: &str) -> Result<&Arc<dyn Driver>, Failure> {

@@ -28,12 +28,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Whatever stands in the way of reading it.
-    fn open(
-        &self,
-        place: Place,
-        read: &Read,
-        lent: &Lent,
-    ) -> Result<Arc<dyn DriverTable>, Failure>;
+    fn open(&self, place: Place, read: &Read, lent: &Lent)
+    -> Result<Arc<dyn DriverTable>, Failure>;
 
     /// Looks at a target, before any row is read. What can never be written is refused here.
     ///

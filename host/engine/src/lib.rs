@@ -29,9 +29,9 @@ mod store;
 mod testing;
 mod write;
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
-use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -76,7 +76,9 @@ impl Table {
                 let (schema, parquet) = parquet::ParquetFiles::open(store, paths)?;
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
-            ReadFormat::Delta(_) => return Err(crate::failure::internal("no driver reads `delta`")),
+            ReadFormat::Delta(_) => {
+                return Err(crate::failure::internal("no driver reads `delta`"));
+            }
         };
         Ok(Self {
             schema,

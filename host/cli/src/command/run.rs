@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use odibi_delta::DeltaDriver;
 use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::plan::PlannedNode;
 use odibi_plan::{Plan, Sources, Span};
@@ -97,14 +98,15 @@ fn execute(
             &error,
         )
     })?;
-    let engine = Arc::new(DataEngine::new(EngineOptions {
+    let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
         memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
         instances_max: if run.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
-    })?);
+    })?;
+    let engine = Arc::new(engine.with_driver(Arc::new(DeltaDriver)));
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),

@@ -65,8 +65,8 @@ pub(super) fn write(reader: &mut Reader<'_>, mode: Option<&WriteMode>) -> Option
         let _ = options.entry("keys");
         options.not_yet(&["deep_diagnostics", "diff_keys"]);
         options.finish_with(&[
-            ("mergeSchema", "merge_schema beside `options`"),
-            ("overwriteSchema", "overwrite_schema beside `options`"),
+            ("mergeSchema", "write `merge_schema: true` beside `options`"),
+            ("overwriteSchema", "write `overwrite_schema: true` beside `options`"),
         ]);
     }
     let context = reader.context();

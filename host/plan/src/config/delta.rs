@@ -66,7 +66,10 @@ pub(super) fn write(reader: &mut Reader<'_>, mode: Option<&WriteMode>) -> Option
         options.not_yet(&["deep_diagnostics", "diff_keys"]);
         options.finish_with(&[
             ("mergeSchema", "write `merge_schema: true` beside `options`"),
-            ("overwriteSchema", "write `overwrite_schema: true` beside `options`"),
+            (
+                "overwriteSchema",
+                "write `overwrite_schema: true` beside `options`",
+            ),
         ]);
     }
     let context = reader.context();

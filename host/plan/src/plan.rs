@@ -1,5 +1,6 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
+mod attempts;
 mod build;
 mod grants;
 mod params;
@@ -8,6 +9,7 @@ mod races;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use attempts::{Attempts, Backoff, OnError};
 pub use build::plan;
 pub use grants::Grants;
 
@@ -91,6 +93,10 @@ pub struct PlannedNode {
     pub write: Option<Write>,
     /// What becomes of rows that a step fails on.
     pub on_row_error: OnRowError,
+    /// How often and how long it is tried.
+    pub attempts: Attempts,
+    /// What its failure means for the run.
+    pub on_error: OnError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
 }

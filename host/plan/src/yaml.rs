@@ -11,14 +11,17 @@
 //! faults. The [limits](crate::limits) hold while the text is being read, so that a hostile file costs little.
 
 mod build;
+mod date;
 mod merge;
+mod overlay;
 mod position;
 mod scalar;
 mod substitute;
 
 pub use build::parse;
+pub use overlay::{Join, Replaced, overlay};
 pub use scalar::{Resolved, Scalar};
-pub use substitute::substitute;
+pub use substitute::{Pass, Scope};
 
 use crate::diagnostic::Span;
 

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
+    Attempts, OnError,
     Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
     OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, Write, WriteFormat,
     WriteMode,
@@ -403,6 +404,8 @@ pub(crate) fn node() -> PlannedNode {
         steps: Vec::new(),
         write: None,
         on_row_error: OnRowError::Fail,
+        attempts: Attempts::once(),
+        on_error: OnError::FailLater,
         has_dependents: false,
     }
 }

@@ -3,12 +3,14 @@
 mod args;
 mod clock;
 mod command;
+mod dotenv;
 pub mod exit;
 mod forecast;
 mod journal;
 mod printer;
 mod progress;
 mod project;
+mod source;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, ConfigCommand};
 use crate::printer::Printer;
 
 /// Everything an invocation takes from the process around it.
@@ -100,6 +102,9 @@ pub fn run(world: World) -> u8 {
         Command::Run(run) => command::run::run(&run, &around, &printer),
         Command::Validate(config) => command::validate::validate(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
+        Command::Config {
+            command: ConfigCommand::Show(show),
+        } => command::config::show(&show, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
         Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
         Command::List { what, config } => {

@@ -22,10 +22,9 @@ use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
-    Attempts, OnError,
-    Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
-    OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, Write, WriteFormat,
-    WriteMode,
+    Attempts, Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId,
+    OnError, OnRowError, OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step,
+    Write, WriteFormat, WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, Cancel, Engine as _, InputPlan, Operation, OperationPlan, Progress, Session,

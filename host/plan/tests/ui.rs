@@ -87,6 +87,8 @@ fn selection(text: &str) -> Selection {
             "pipelines" => selection.pipelines = words,
             "nodes" => selection.nodes = words,
             "tags" => selection.tags = words,
+            "select" => selection.select = words,
+            "exclude" => selection.exclude = words,
             _ => panic!("unknown selection: {part}"),
         }
     }

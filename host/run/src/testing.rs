@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use odibi_plan::GuestLimits;
 use odibi_plan::Plan;
 use odibi_plan::diagnostic::{FileId, Span};
-use odibi_plan::plan::{Attempts, Input, InputSource, NodeId, OnError, OperationRef, PlannedNode, PlannedPipeline};
+use odibi_plan::plan::{
+    Attempts, Input, InputSource, NodeId, OnError, OperationRef, PlannedNode, PlannedPipeline,
+};
 use odibi_story::event::Event;
 use odibi_story::failure::{Failure, FailureClass};
 

@@ -8,12 +8,8 @@ use crate::{Surroundings, exit, forecast, project};
 
 pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
-        config: Config {
-            config: config.config.clone(),
-        },
-        pipeline: Vec::new(),
-        node: Vec::new(),
-        tag: Vec::new(),
+        config: config.clone(),
+        ..Selected::default()
     };
     let mut loaded = match project::load(&everything, around, printer) {
         Ok(loaded) => loaded,

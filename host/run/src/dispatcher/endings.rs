@@ -165,7 +165,7 @@ impl Dispatcher<'_> {
             code::RUN_UPSTREAM_FAILED.name,
             code::RUN_FAILED_FAST.name,
         ]
-            .contains(&failure.code.as_str());
+        .contains(&failure.code.as_str());
         if let (None, false, Some(place)) = (&failure.place, blameless, &self.settings.place) {
             failure.place = place(NodeId(node), &failure);
         }

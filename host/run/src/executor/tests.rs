@@ -301,5 +301,8 @@ fn pause_never_overflows() {
         ..Attempts::once()
     };
     let failure = Failure::new(FailureClass::Transient, "test/failed", "no");
-    assert_eq!(pauses::pause_ms(&policy, "", &failure, u32::MAX - 1, 0), Some(5_000));
+    assert_eq!(
+        pauses::pause_ms(&policy, "", &failure, u32::MAX - 1, 0),
+        Some(5_000)
+    );
 }

@@ -9,7 +9,7 @@ use super::{Files, empty, is_semantic, only, pipeline_name};
 use crate::config::{FileFault, Text};
 use crate::diagnostic::{Diagnostic, FileId, Span, codes, quoted};
 use crate::limits::{FILE_BYTES_MAX, NAME_CHARS_MAX};
-use crate::yaml::{self, Mapping, Node, Tree, Value};
+use crate::yaml::{self, Node, Tree, Value};
 
 /// What an environment may change.
 const KEYS: [&str; 13] = [
@@ -155,21 +155,12 @@ fn unknown(chosen: &str, names: &[&str]) -> Diagnostic {
 }
 
 /// Pipelines of the same name are replaced, others added.
-fn lay(base: &mut Node, over: Node) {
-    let over = Node {
-        value: match over.value {
-            Value::Mapping(mapping) => Value::Mapping(Mapping {
-                entries: mapping
-                    .entries
-                    .into_iter()
-                    .filter(|entry| KEYS.contains(&entry.key.as_str()))
-                    .collect(),
-                ..mapping
-            }),
-            other => other,
-        },
-        ..over
-    };
+fn lay(base: &mut Node, mut over: Node) {
+    if let Value::Mapping(mapping) = &mut over.value {
+        mapping
+            .entries
+            .retain(|entry| KEYS.contains(&entry.key.as_str()));
+    }
     yaml::overlay(
         base,
         over,

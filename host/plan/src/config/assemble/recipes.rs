@@ -54,14 +54,12 @@ pub(super) fn pipelines(pass: &mut Pass<'_>, list: &mut Node, recipes: Option<&E
     let Value::Sequence(pipelines) = &mut list.value else {
         return;
     };
-    let mappings = pipelines
-        .iter_mut()
-        .filter_map(|pipeline| match &mut pipeline.value {
-            Value::Mapping(mapping) => mapping.get_mut("nodes"),
-            _ => None,
-        });
-    for nodes in mappings {
-        let Value::Sequence(nodes) = &mut nodes.value.value else {
+    for pipeline in pipelines {
+        let Value::Mapping(mapping) = &mut pipeline.value else {
+            continue;
+        };
+        let Some(Value::Sequence(nodes)) = mapping.get_mut("nodes").map(|e| &mut e.value.value)
+        else {
             continue;
         };
         for node in nodes {
@@ -212,10 +210,12 @@ fn scope(
     let mut required: Vec<&str> = Vec::new();
     for recipe in chain {
         if let Some(Value::Sequence(items)) = recipe.get("required_vars").map(|e| &e.value.value) {
-            required.extend(items.iter().filter_map(|item| match &item.value {
-                Value::Scalar(scalar) => Some(scalar.text.as_str()),
-                _ => None,
-            }));
+            required.extend(
+                items
+                    .iter()
+                    .filter_map(Node::scalar)
+                    .map(|s| s.text.as_str()),
+            );
         }
         if let Some(Value::Mapping(defaults)) = recipe.get("optional_vars").map(|e| &e.value.value)
         {
@@ -267,15 +267,12 @@ fn pattern(node: &mut Node) {
     };
     let plain = own
         .get("pattern")
-        .is_some_and(|entry| match &entry.value.value {
-            Value::Mapping(mapping) => {
-                let keys = mapping.entries.iter().map(|entry| entry.key.as_str());
-                let good = |node: &Node| matches!(node.value, Value::Scalar(_)) && !node.is_null();
-                keys.into_iter()
-                    .all(|key| ["type", "params"].contains(&key))
-                    && mapping.get("type").is_some_and(|entry| good(&entry.value))
-            }
-            _ => false,
+        .and_then(|entry| entry.value.mapping())
+        .is_some_and(|mapping| {
+            let mut keys = mapping.entries.iter().map(|entry| entry.key.as_str());
+            let kind = mapping.get("type").map(|entry| &entry.value);
+            keys.all(|key| ["type", "params"].contains(&key))
+                && kind.is_some_and(|kind| kind.scalar().is_some() && !kind.is_null())
         });
     if !plain || own.get("transformer").is_some() {
         return;

@@ -43,9 +43,9 @@ mod reference {
                 now_ms: 0,
             };
             loop {
-                for at in 0..nodes.len() {
+                for (at, node) in nodes.iter().enumerate() {
                     if model.running.len() < workers && model.may_start(at) {
-                        let took_ms = ending(&nodes[at]).1;
+                        let took_ms = ending(node).1;
                         model.running.push((model.now_ms + took_ms, at));
                     }
                 }
@@ -69,7 +69,10 @@ mod reference {
             };
             self.ended[at].is_none()
                 && !self.running.iter().any(|(_, running)| *running == at)
-                && self.nodes[at].before.iter().all(|(b, read)| is_done(*b, *read))
+                && self.nodes[at]
+                    .before
+                    .iter()
+                    .all(|(b, read)| is_done(*b, *read))
         }
 
         fn end(&mut self, at: usize, outcome: Outcome) {
@@ -96,8 +99,12 @@ mod reference {
                 _ => true,
             };
             let order = [Outcome::Failed, Outcome::Skipped, Outcome::Recovered];
-            let any = |word| (0..self.nodes.len()).any(|at| self.ended[at] == Some(word) && counts(at));
-            order.into_iter().find(|word| any(*word)).unwrap_or(Outcome::Succeeded)
+            let any =
+                |word| (0..self.nodes.len()).any(|at| self.ended[at] == Some(word) && counts(at));
+            order
+                .into_iter()
+                .find(|word| any(*word))
+                .unwrap_or(Outcome::Succeeded)
         }
     }
 
@@ -120,26 +127,39 @@ mod reference {
             attempt += 1;
         }
         let first = attempt == 1;
-        (if first { Outcome::Succeeded } else { Outcome::Recovered }, took_ms)
+        (
+            if first {
+                Outcome::Succeeded
+            } else {
+                Outcome::Recovered
+            },
+            took_ms,
+        )
     }
 }
 
 fn random_node() -> impl Strategy<Value = (Vec<(prop::sample::Index, bool)>, Node)> {
     let attempts = (
         1..5_u32,
-        prop::sample::select(vec![Backoff::Exponential, Backoff::Linear, Backoff::Constant]),
+        prop::sample::select(vec![
+            Backoff::Exponential,
+            Backoff::Linear,
+            Backoff::Constant,
+        ]),
         0..5_000_u64,
         0..9_000_u64,
         prop::option::of(1..20_000_u64),
     )
-        .prop_map(|(attempts_max, backoff, delay_ms, delay_ms_max, deadline_ms)| Attempts {
-            attempts_max,
-            backoff,
-            delay_ms,
-            delay_ms_max,
-            deadline_ms,
-            ..Attempts::once()
-        });
+        .prop_map(
+            |(attempts_max, backoff, delay_ms, delay_ms_max, deadline_ms)| Attempts {
+                attempts_max,
+                backoff,
+                delay_ms,
+                delay_ms_max,
+                deadline_ms,
+                ..Attempts::once()
+            },
+        );
     let on_error = prop::sample::select(vec![
         OnError::FailLater,
         OnError::FailLater,
@@ -149,19 +169,27 @@ fn random_node() -> impl Strategy<Value = (Vec<(prop::sample::Index, bool)>, Nod
     ]);
     let failing = prop::sample::select(vec![0, 0, 0, 1, 2, 9]);
     let before = prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4);
-    (before, 1..10_000_u64, failing, prop::bool::weighted(0.8), attempts, on_error).prop_map(
-        |(before, takes_ms, failing, transient, attempts, on_error)| {
-            let node = Node {
-                before: Vec::new(),
-                takes_ms,
-                failing,
-                transient,
-                attempts,
-                on_error,
-            };
-            (before, node)
-        },
+    (
+        before,
+        1..10_000_u64,
+        failing,
+        prop::bool::weighted(0.8),
+        attempts,
+        on_error,
     )
+        .prop_map(
+            |(before, takes_ms, failing, transient, attempts, on_error)| {
+                let node = Node {
+                    before: Vec::new(),
+                    takes_ms,
+                    failing,
+                    transient,
+                    attempts,
+                    on_error,
+                };
+                (before, node)
+            },
+        )
 }
 
 fn random_nodes() -> impl Strategy<Value = Vec<Node>> {

@@ -12,6 +12,7 @@
 mod bad_input;
 mod beyond_memory;
 mod cli;
+mod config;
 mod conformance;
 mod examples;
 mod formats;

@@ -133,17 +133,26 @@ mod tests {
     #[test]
     fn credentials_are_masked() {
         check("account_key: ${A}\n", "account_key: \"***\"\n");
-        check("auth: {Password: literal}\n", "auth:\n  Password: \"***\"\n");
+        check(
+            "auth: {Password: literal}\n",
+            "auth:\n  Password: \"***\"\n",
+        );
         check(
             "headers: {X-Any: [a, b]}\n",
             "headers:\n  X-Any:\n    - \"***\"\n    - \"***\"\n",
         );
-        check("alerts: [{url: 'https://x'}]\n", "alerts:\n  - url: \"***\"\n");
+        check(
+            "alerts: [{url: 'https://x'}]\n",
+            "alerts:\n  - url: \"***\"\n",
+        );
         check("url: 'https://x'\n", "url: https://x\n");
         check("base_path: ${DATA}\n", "base_path: value-of-data\n");
         check("path: x/${env:DB_PASSWORD}\n", "path: \"***\"\n");
         check("path: x/${API_TOKEN:-none}\n", "path: \"***\"\n");
-        check("token: 12345\nn: a 12345 b\n", "token: \"***\"\nn: \"***\"\n");
+        check(
+            "token: 12345\nn: a 12345 b\n",
+            "token: \"***\"\nn: \"***\"\n",
+        );
         check("token: 1\nn: 1\n", "token: \"***\"\nn: 1\n");
     }
 }

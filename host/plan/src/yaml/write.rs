@@ -114,14 +114,22 @@ fn text(text: &str) -> String {
         written: None,
     };
     let means_text = alone.resolve() == super::Resolved::Text && alone.as_boolean().is_none();
-    let starts = text.starts_with(|c: char| c.is_alphanumeric() || "_./$(".contains(c));
+    let starts = text.starts_with(|c: char| c.is_alphanumeric() || "_./$(".contains(c))
+        && !text.starts_with("...");
     let calm = !text.contains(": ")
         && !text.contains(" #")
         && !text.ends_with([':', ' '])
         && !text
             .chars()
             .any(|c| c.is_control() || "{}[],\u{85}\u{2028}\u{2029}\u{feff}".contains(c));
-    let reference = text.starts_with("${") && text.ends_with('}') && !text.contains([' ', ',']);
+    let reference = text
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|inner| {
+            inner
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.:-?%/+".contains(c))
+        });
     if means_text && starts && (calm || reference) {
         return text.to_owned();
     }

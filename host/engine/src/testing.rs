@@ -24,7 +24,7 @@ use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
     Attempts, Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId,
     OnError, OnRowError, OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step,
-    Write, WriteFormat, WriteMode,
+    TargetLayout, Write, WriteFormat, WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, Cancel, Engine as _, InputPlan, Operation, OperationPlan, Progress, Session,
@@ -474,6 +474,8 @@ impl Build for PlannedNode {
             connection: connection(),
             format,
             path: path.into(),
+            layout: TargetLayout::File,
+            partition_by: Vec::new(),
             mode,
             span: NOWHERE,
         });

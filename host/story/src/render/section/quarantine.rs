@@ -1,35 +1,30 @@
-//! The rows that steps of a node rejected, as Markdown: how many, why, and where they are.
+//! The rows that steps of a node rejected: how many, why, and where they are.
 
-use super::{Align, Document, Table};
 use crate::event::{NodeFacts, QuarantineFact};
-use crate::render::escape::Inline;
+use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::{TABLE_ROWS_MAX, words};
 
 /// Writes the section, if there is anything to tell.
-pub(super) fn tell(facts: &NodeFacts, document: &mut Document) {
+pub(in crate::render) fn tell(facts: &NodeFacts, document: &mut Document) {
     if facts.quarantine.is_empty() {
         return;
     }
-    document.line("#### Quarantine");
+    document.heading(4, Inline::host("Quarantine"));
     for fact in &facts.quarantine {
         let operation = facts.operations.get(fact.step);
         let named = operation.map_or(Inline::host(""), |o| Inline::code(&o.operation.reference));
         let file = &fact.file;
-        document.line(&format!(
+        let step = Inline::text(format!("Step {}", fact.step.saturating_add(1)));
+        document.line(Inline::format(
             "{} rejected {}, now in {} ({}):",
-            Inline::list(
-                [
-                    Inline::text(&format!("Step {}", fact.step.saturating_add(1))),
-                    named
-                ],
-                ", ",
-                ""
-            ),
-            words::count(fact.rows, "row"),
-            Inline::code(&format!("{}:{}", file.connection, file.path)),
-            words::bytes(file.bytes),
+            [
+                Inline::list([step, named], ", ", ""),
+                Inline::text(words::count(fact.rows, "row")),
+                Inline::code(format!("{}:{}", file.connection, file.path)),
+                Inline::text(words::bytes(file.bytes)),
+            ],
         ));
-        document.block(&reasons(fact).to_string());
+        document.table(reasons(fact));
     }
 }
 
@@ -45,15 +40,15 @@ fn reasons(fact: &QuarantineFact) -> Table {
         table.row([
             Inline::text(&reason.code),
             Inline::text(&reason.message),
-            Inline::text(&words::thousands(reason.rows)),
-            Inline::text(&first.join(", ")),
+            Inline::text(words::thousands(reason.rows)),
+            Inline::text(first.join(", ")),
         ]);
     }
     if fact.rows_of_other_reasons > 0 {
         table.row([
             Inline::host("others"),
             Inline::host(""),
-            Inline::text(&words::thousands(fact.rows_of_other_reasons)),
+            Inline::text(words::thousands(fact.rows_of_other_reasons)),
             Inline::host(""),
         ]);
     }

@@ -254,3 +254,81 @@ fn words_select_nodes() {
         ["bad", "other"]
     );
 }
+
+/// Begins a project, validates and runs it.
+#[track_caller]
+fn begun(template: &str, written: &[&str]) -> Project {
+    let project = Project::new();
+    let begun = project
+        .odibi(&["init", "shop", "--template", template])
+        .exits(0);
+    assert!(
+        begun.stdout.contains("wrote odibi.yaml\n"),
+        "{}",
+        begun.stdout
+    );
+    let first = project.text("shop/odibi.yaml");
+    assert!(first.starts_with("# yaml-language-server: $schema=./odibi.schema.json\n"));
+    assert!(project.path("shop/odibi.schema.json").exists());
+    let _ = project.odibi(&["validate", "shop"]).exits(0);
+    let _ = project.odibi(&["run", "shop"]).exits(0);
+    for path in written {
+        assert!(project.path(path).exists(), "{path}");
+    }
+    // What is there is not overwritten.
+    let again = project
+        .odibi(&["init", "shop", "--template", template])
+        .exits(2);
+    assert!(again.stderr.contains("cli/file-exists"), "{}", again.stderr);
+    project
+}
+
+#[test]
+fn quickstart_runs() {
+    let project = begun("quickstart", &["shop/data/out/orders.parquet"]);
+    assert_eq!(
+        project.text("shop/data/out/cities.csv"),
+        "city,orders,amount\nBASEL,1,7.0\nBERN,2,42.75\n"
+    );
+}
+
+#[test]
+fn star_schema_runs() {
+    let written = ["dim_customer", "dim_product", "fact_sales"];
+    let written = written.map(|name| format!("shop/warehouse/{name}.parquet"));
+    let _ = begun("star-schema", &written.each_ref().map(String::as_str));
+}
+
+#[test]
+fn azure_runs_on_local_files_and_names_what_production_needs() {
+    let project = begun("azure", &["shop/data/lake/orders.parquet"]);
+    let refused = project
+        .odibi(&["validate", "shop", "--env", "prod"])
+        .exits(78);
+    assert!(
+        refused.stderr.contains("name the storage account"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn schema_completions_and_manual_are_printed() {
+    let project = Project::new();
+    let schema = project.odibi(&["schema"]).exits(0);
+    let schema: serde_json::Value = serde_json::from_str(&schema.stdout).unwrap();
+    assert_eq!(schema["title"], "odibi project");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = project.odibi(&["completions", shell]).exits(0);
+        assert!(script.stdout.contains("validate"), "{shell}");
+    }
+    let page = project.odibi(&["man"]).exits(0);
+    assert!(
+        page.stdout.contains(".TH odibi 1") && page.stdout.contains("validate"),
+        "{}",
+        page.stdout
+    );
+    let page = project.odibi(&["man", "plugin", "inspect"]).exits(0);
+    assert!(page.stdout.contains("inspect"), "{}", page.stdout);
+    let _ = project.odibi(&["man", "nothing"]).exits(2);
+}

@@ -58,6 +58,21 @@ pub(crate) enum Command {
     Validate(Config),
     /// Show what a run would do, in order.
     Plan(Selected),
+    /// Begin a project: write one that runs.
+    Init(Init),
+    /// Print the JSON Schema of project files, for editors.
+    Schema,
+    /// Print the script that completes odibi's commands in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page: of odibi, or of one of its commands.
+    Man {
+        /// The command, as in `odibi man plugin inspect`.
+        command: Vec<String>,
+    },
     /// Look at the configuration.
     Config {
         /// What to do.
@@ -95,6 +110,26 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Directory of the project; made when it is not there.
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// What to begin with.
+    #[arg(long, value_enum, default_value_t = Template::Quickstart)]
+    pub template: Template,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// One CSV file, cleaned and counted.
+    Quickstart,
+    /// Two dimensions and a table of facts.
+    StarSchema,
+    /// Local files on a laptop, storage accounts with `--env prod`.
+    Azure,
 }
 
 #[derive(Debug, Subcommand)]

@@ -102,6 +102,10 @@ pub fn run(world: World) -> u8 {
         Command::Run(run) => command::run::run(&run, &around, &printer),
         Command::Validate(config) => command::validate::validate(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
+        Command::Init(init) => command::init::init(&init, &around, &printer),
+        Command::Schema => command::reference::schema(&printer),
+        Command::Completions { shell } => command::reference::completions(shell, &printer),
+        Command::Man { command } => command::reference::man(&command, &printer),
         Command::Config {
             command: ConfigCommand::Show(show),
         } => command::config::show(&show, &around, &printer),

@@ -154,6 +154,34 @@ fn unknown(chosen: &str, names: &[&str]) -> Diagnostic {
     made.hint(format!("use one of: {}", listed.join(", ")))
 }
 
+/// A connection of another type has other keys: nothing of it is kept.
+fn other_types(base: &mut Node, over: &Node) {
+    let above = over.mapping().and_then(|root| root.get("connections"));
+    let Some(above) = above.and_then(|entry| entry.value.mapping()) else {
+        return;
+    };
+    let Value::Mapping(root) = &mut base.value else {
+        return;
+    };
+    let below = root
+        .get_mut("connections")
+        .map(|entry| &mut entry.value.value);
+    let Some(Value::Mapping(below)) = below else {
+        return;
+    };
+    let kind = |node: &Node| {
+        let kind = node.mapping()?.get("type")?.value.scalar()?;
+        Some(kind.text.clone())
+    };
+    for entry in &above.entries {
+        if let (Some(found), Some(kind_above)) = (below.get_mut(&entry.key), kind(&entry.value))
+            && kind(&found.value).is_some_and(|kind| kind != kind_above)
+        {
+            found.value.value = Value::Mapping(yaml::Mapping::default());
+        }
+    }
+}
+
 /// Pipelines of the same name are replaced, others added.
 fn lay(base: &mut Node, mut over: Node) {
     if let Value::Mapping(mapping) = &mut over.value {
@@ -161,6 +189,7 @@ fn lay(base: &mut Node, mut over: Node) {
             .entries
             .retain(|entry| KEYS.contains(&entry.key.as_str()));
     }
+    other_types(base, &over);
     yaml::overlay(
         base,
         over,

@@ -10,7 +10,10 @@ mod journal;
 mod printer;
 mod progress;
 mod project;
+mod recovery;
+mod remembered;
 mod source;
+mod stories;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

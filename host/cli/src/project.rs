@@ -30,6 +30,8 @@ use crate::{command, exit};
 pub(crate) struct Loaded {
     pub(crate) plan: Plan,
     pub(crate) sources: Sources,
+    /// The project file.
+    pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
     /// The run's logical time.
     pub(crate) at: Timestamp,
@@ -57,7 +59,7 @@ pub(crate) fn load_for(
     let source = Source::open(&selected.config, around, printer)?;
     let mut sources = Sources::default();
     let (project, mut diagnostics) = source.load(&mut sources);
-    let (directory, at) = (source.directory.clone(), source.at);
+    let (path, directory, at) = (source.path.clone(), source.directory.clone(), source.at);
     let options = Options {
         capture,
         grants: project_grants(&project),
@@ -85,6 +87,7 @@ pub(crate) fn load_for(
     Ok(Loaded {
         plan,
         sources,
+        path,
         directory,
         at,
         sandbox,
@@ -93,6 +96,13 @@ pub(crate) fn load_for(
 }
 
 impl Loaded {
+    /// What is remembered between runs lies there.
+    pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
+        around
+            .variable("ODIBI_STATE_DIR")
+            .map_or_else(|| self.directory.join(".odibi"), PathBuf::from)
+    }
+
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics

@@ -23,6 +23,8 @@ const DOTENV_BYTES_MAX: usize = 1 << 20;
 
 /// A project file that was found and read.
 pub(crate) struct Source {
+    /// The file.
+    pub(crate) path: PathBuf,
     /// Where it lies.
     pub(crate) directory: PathBuf,
     /// The run's logical time.
@@ -63,6 +65,7 @@ impl Source {
                 .given
                 .as_of
                 .unwrap_or_else(|| SystemClock::new().now()),
+            path,
             directory,
             shown,
             text,

@@ -9,6 +9,7 @@ mod assemble;
 mod attempts;
 mod beside;
 mod connection;
+mod delta;
 mod limits;
 mod masked;
 mod node;

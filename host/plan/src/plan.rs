@@ -2,6 +2,7 @@
 
 mod attempts;
 mod build;
+mod delta;
 mod grants;
 mod params;
 mod races;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 pub use attempts::{Attempts, Backoff, OnError};
 pub use build::plan;
+pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use grants::Grants;
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
@@ -145,6 +147,8 @@ pub enum ReadFormat {
     Parquet,
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaRead),
 }
 
 /// How a CSV file is read.
@@ -318,6 +322,8 @@ pub enum WriteFormat {
     },
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaWrite),
 }
 
 /// Compression of a Parquet file.

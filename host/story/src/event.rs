@@ -119,6 +119,11 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// The run was killed before its end. Said by a later run, which found that out.
+    RunCrashed {
+        /// That run.
+        found_by: String,
+    },
     /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.
@@ -147,6 +152,9 @@ pub struct RunStarted {
     pub config_files: Vec<String>,
     /// Nodes run side by side, at most.
     pub workers: usize,
+    /// Earlier run that this one goes on with, or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
 }
 
 /// A node of a pipeline.
@@ -280,6 +288,12 @@ pub struct WriteFact {
     /// Rows left out because another row of the batch has their key (`duplicate_keys: first` or `last`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_duplicate: u64,
+    /// Files that became part of the target, where it has many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_added: u64,
+    /// Files that are no longer part of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_removed: u64,
     /// Version of the target before; none when there was no target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_before: Option<String>,

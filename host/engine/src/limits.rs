@@ -16,6 +16,18 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one CSV record or one JSON line. An unclosed quote would swallow the whole file otherwise.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A compressed file may grow this many times when it is unpacked; text of people grows 3 to 30 times.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
+/// Up to so many unpacked bytes the ratio does not matter: small files of one repeated value grow far more.
+pub const UNPACKED_FREE_BYTES: u64 = 64 * 1024 * 1024;
+/// Unpacked bytes of one compressed file. They are streamed; this bounds time and disk.
+pub const UNPACKED_BYTES_MAX: u64 = 1 << 40;
+/// Largest window of a Zstandard frame as a power of two: what a decoder holds. 27 is what the library allows by itself.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Bytes of one block of an Avro file or of one message of an Arrow file, unpacked: they are held as a whole.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the header of an Avro file, its schema included.
+pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Columns of a file.
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.

@@ -1,6 +1,7 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod format;
 mod grants;
 mod params;
 mod races;
@@ -9,6 +10,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
+pub use format::{
+    ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite, Encoding,
+    JsonLayout, JsonRead, JsonWrite, OnBadRow, OnMissingColumns, OnNewColumns, ParquetWrite,
+    ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
+};
 pub use grants::Grants;
 
 use serde_json::Value;
@@ -122,36 +128,23 @@ pub struct Read {
     pub connection: Connection,
     /// How the bytes are to be understood.
     pub format: ReadFormat,
-    /// Path below the connection's root; may hold `*`, `?` and `[…]`.
+    /// Path below the connection's root; may hold `*`, `**`, `?` and `[…]`.
     pub path: String,
+    /// Options that do not depend on the format.
+    pub options: ReadOptions,
     /// Where `path` stands.
     pub span: Span,
 }
 
-/// Formats that can be read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ReadFormat {
-    /// RFC 4180 text.
-    Csv(CsvRead),
-    /// Parquet.
-    Parquet,
-    /// One JSON object for each line.
-    JsonLines,
-}
-
-/// How a CSV file is read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CsvRead {
-    /// The first row holds the names (default true). Without it the columns are `column_1`, `column_2`, ….
-    pub header: bool,
-    /// One byte between the fields (default `,`).
-    pub delimiter: u8,
-    /// One byte around a field (default `"`).
-    pub quote: u8,
-    /// Field texts that mean null, besides the empty field (default none).
-    pub null_values: Vec<String>,
-    /// Rows that the column types are inferred from; `None` is the whole file (default).
-    pub infer_rows: Option<usize>,
+/// How the files of a read make one table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReadOptions {
+    /// Directories called `name=value` are columns. `None` is true where the path names a directory (default).
+    pub hive_partitioning: Option<bool>,
+    /// Types that are declared; those of other columns come from the files (default none).
+    pub types: ColumnTypes,
+    /// Where files differ in their columns; `None` is strict, and for JSON the union (default).
+    pub schema_policy: Option<SchemaPolicy>,
 }
 
 /// A resolved connection.
@@ -287,38 +280,6 @@ pub struct Quarantine {
     pub path: String,
     /// Where `path` stands.
     pub span: Span,
-}
-
-/// Formats that can be written.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WriteFormat {
-    /// RFC 4180 text.
-    Csv {
-        /// Write the names as the first row (default true).
-        header: bool,
-        /// One byte between the fields (default `,`).
-        delimiter: u8,
-    },
-    /// Parquet, one file.
-    Parquet {
-        /// `snappy` (default), `zstd`, `lz4`, `none`.
-        compression: Compression,
-    },
-    /// One JSON object for each line.
-    JsonLines,
-}
-
-/// Compression of a Parquet file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// No compression.
-    None,
-    /// Snappy.
-    Snappy,
-    /// Zstandard, level 3.
-    Zstd,
-    /// LZ4, the raw block format.
-    Lz4,
 }
 
 /// What a write does to an existing target.

@@ -16,6 +16,8 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one CSV record or one JSON line. An unclosed quote would swallow the whole file otherwise.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Characters kept of a row that cannot be understood.
+pub const BAD_ROW_CHARS_MAX: usize = 4_096;
 /// A compressed file may grow this many times when it is unpacked; text of people grows 3 to 30 times.
 pub const UNPACKED_RATIO_MAX: u64 = 200;
 /// Up to so many unpacked bytes the ratio does not matter: small files of one repeated value grow far more.
@@ -26,6 +28,8 @@ pub const UNPACKED_BYTES_MAX: u64 = 1 << 40;
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Bytes of one block of an Avro file or of one message of an Arrow file, unpacked: they are held as a whole.
 pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+/// Rows of one message of an Arrow file: columns of nulls take no bytes, so their number says nothing of memory.
+pub const MESSAGE_ROWS_MAX: u64 = 1 << 31;
 /// Bytes of the header of an Avro file, its schema included.
 pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Columns of a file.

@@ -2,11 +2,16 @@
 //!
 //! Opening a [`Table`] finds the files and settles the schema; it reads as much as that takes, in constant memory.
 
+pub(crate) mod arrow;
+pub(crate) mod avro;
 pub(crate) mod columns;
 pub(crate) mod csv;
-pub(crate) mod jsonl;
+pub(crate) mod files;
+pub(crate) mod json;
 pub(crate) mod parquet;
 pub(crate) mod spool;
+pub(crate) mod unify;
+pub(crate) mod unpack;
 pub(crate) mod value;
 
 use std::collections::HashSet;

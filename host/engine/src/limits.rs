@@ -36,14 +36,16 @@ pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.
 pub const FILES_MAX: usize = 10_000;
+/// Files that a listing of a directory may hold.
+pub const LIST_FILES_MAX: usize = 1_000_000;
+/// Directories in one another that a listing goes down. Links that lead back up would never end.
+pub const LIST_DEPTH_MAX: usize = 32;
 /// Bytes of a path below a connection.
 pub const PATH_BYTES_MAX: usize = 4_096;
 /// Characters of a cell in a sample.
 pub const SAMPLE_CELL_CHARS_MAX: usize = 256;
 /// Encoded bytes of an open Parquet row group; it is closed when it has grown beyond.
 pub const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Rows of a Parquet row group.
-pub const ROW_GROUP_ROWS_MAX: usize = 1_048_576;
 /// Below this input size a partitioned step runs in one instance: starting a second one costs more than it saves.
 pub const PARTITION_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Batches between two stages.

@@ -10,21 +10,21 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
+use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
 use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
-use crate::connection::staged::Staged;
-use crate::connection::{Purpose, Root, normal};
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
+use crate::store::{Purpose, Stores, Upload, normal};
 use crate::write::WriteTable;
+use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
 
@@ -39,7 +39,7 @@ pub(crate) struct NodeAttempt {
     pub(crate) progress: Arc<Progress>,
     pub(crate) abandoned: Arc<AtomicBool>,
     pub(crate) handle: Handle,
-    pub(crate) project_dir: PathBuf,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) scratch_dir: PathBuf,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
@@ -51,8 +51,8 @@ pub(crate) struct Ready {
     pub(crate) run_id: String,
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
-    pub(crate) file: Option<Staged>,
-    pub(crate) quarantine: Vec<Staged>,
+    pub(crate) file: Option<Box<dyn Upload>>,
+    pub(crate) quarantine: Vec<Box<dyn Upload>>,
     pub(crate) spool: Option<Spool>,
 }
 
@@ -67,10 +67,8 @@ impl NodeAttempt {
         let staged = match &self.node.write {
             Some(write) => {
                 let path = normal(&write.path, Purpose::Write)?;
-                Some(Staged::create(
-                    Root::open(&write.connection, &self.project_dir, Purpose::Write)?,
-                    &path,
-                )?)
+                let store = self.stores.open(&write.connection, Purpose::Write)?;
+                Some(store.create(&path)?)
             }
             None => None,
         };
@@ -88,7 +86,8 @@ impl NodeAttempt {
             self.operations.clone(),
             tables.len(),
         );
-        let run = Arc::new(run.with_quarantine(quarantine));
+        let unread = self.unread(&tables)?;
+        let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
         let result = plain_schema(&plan.schema());
         let mut sink = Sink::new(&self, staged, &result)?;
         let config = SessionConfig::new()
@@ -122,6 +121,12 @@ impl NodeAttempt {
             (rejected, facts.quarantine) = quarantine.finish()?;
             facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
         }
+        if let Some(unread) = run.take_unread() {
+            let (staged, found) = unread.finish()?;
+            rejected.extend(staged);
+            facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
+            facts.unread = found;
+        }
         Ok(Ready {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
@@ -140,7 +145,7 @@ impl NodeAttempt {
         let mut tables = Vec::with_capacity(self.node.inputs.len());
         for (input, spool) in self.node.inputs.iter().zip(&self.spools) {
             tables.push(Arc::new(match (&input.source, spool) {
-                (InputSource::Read(read), _) => Table::open(read, &self.project_dir, &stop)?,
+                (InputSource::Read(read), _) => Table::open(read, &self.stores, &stop)?,
                 (InputSource::Node(_), Some(spool)) => Table::of_spool(Arc::clone(spool)),
                 (InputSource::Node(_), None) => {
                     return Err(internal(format!(
@@ -163,10 +168,30 @@ impl NodeAttempt {
             .map(|step| handed_out(&step.plan).map(|at| Arc::clone(&step.plan.inputs[at].offered)));
         let made = Quarantine::open(
             wanted,
-            &self.project_dir,
+            &self.stores,
             &self.context.run_id,
             self.context.logical_time,
             inputs,
+        );
+        made.map(Some)
+    }
+
+    /// Where a read says so: a place for the rows that cannot be understood.
+    fn unread(&self, tables: &[Arc<Table>]) -> Result<Option<Unread>, Failure> {
+        if tables.iter().all(|table| table.on_bad_row() == OnBadRow::Fail) {
+            return Ok(None);
+        }
+        let names = self.node.inputs.iter().map(|input| input.name.as_str());
+        let wanted = match &self.node.on_row_error {
+            OnRowError::Quarantine(wanted) => Some(wanted),
+            OnRowError::Fail => None,
+        };
+        let made = Unread::open(
+            names.zip(tables.iter().map(|table| table.on_bad_row())),
+            wanted,
+            &self.stores,
+            &self.context.run_id,
+            self.context.logical_time,
         );
         made.map(Some)
     }
@@ -286,7 +311,7 @@ impl NodeAttempt {
 /// What a sink leaves behind.
 struct Sunk {
     tally: Tally,
-    file: Option<Staged>,
+    file: Option<Box<dyn Upload>>,
     spool: Option<Spool>,
     written: Option<FileFact>,
 }
@@ -295,7 +320,7 @@ struct Sunk {
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    staged: Option<Staged>,
+    staged: Option<Box<dyn Upload>>,
     writer: Option<Box<dyn WriteTable>>,
     spool: Option<SpoolWriter>,
 }
@@ -303,7 +328,7 @@ struct Sink {
 impl Sink {
     fn new(
         attempt: &NodeAttempt,
-        staged: Option<Staged>,
+        staged: Option<Box<dyn Upload>>,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
         let writer = match (&attempt.node.write, &staged) {
@@ -355,7 +380,7 @@ impl Sink {
             writer.finish()?;
         }
         let spool = self.spool.map(SpoolWriter::finish).transpose()?;
-        let written = self.staged.as_ref().map(Staged::sync).transpose()?;
+        let written = self.staged.as_ref().map(|s| s.sync()).transpose()?;
         Ok(Sunk {
             tally: self.tally,
             file: self.staged,

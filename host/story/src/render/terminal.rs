@@ -155,7 +155,7 @@ fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
     line.trim_end().to_owned()
 }
 
-/// `3 rows quarantined: lake:rejects/…`
+/// `3 rows unread: left out`, `3 rows quarantined: lake:rejects/…`
 fn quarantine_lines(node: &NodeStory) -> String {
     let facts = node.facts.iter().flat_map(|facts| &facts.quarantine);
     let line = |fact: &QuarantineFact| {
@@ -165,7 +165,18 @@ fn quarantine_lines(node: &NodeStory) -> String {
             name(&format!("{}:{}", fact.file.connection, fact.file.path))
         )
     };
-    facts.map(line).collect()
+    let unread = node.facts.iter().flat_map(|facts| &facts.unread);
+    let unread = unread.map(|fact| {
+        let place = match &fact.file {
+            Some(file) => name(&format!("{}:{}", file.connection, file.path)),
+            None => "left out".to_owned(),
+        };
+        format!(
+            "{INDENT}{INDENT}{} unread: {place}\n",
+            words::count(fact.rows, "row")
+        )
+    });
+    unread.chain(facts.map(line)).collect()
 }
 
 fn failure_lines(failure: &Failure, paint: &Paint) -> String {

@@ -1,12 +1,13 @@
-//! The rows that steps of a node rejected, as Markdown: how many, why, and where they are.
+//! The rows that steps of a node rejected or that could not be read, as Markdown: how many, why, and where they are.
 
 use super::{Align, Document, Table};
-use crate::event::{NodeFacts, QuarantineFact};
+use crate::event::{NodeFacts, RejectionFact};
 use crate::render::escape::Inline;
 use crate::render::{TABLE_ROWS_MAX, words};
 
-/// Writes the section, if there is anything to tell.
+/// Writes the sections, if there is anything to tell.
 pub(super) fn tell(facts: &NodeFacts, document: &mut Document) {
+    unread(facts, document);
     if facts.quarantine.is_empty() {
         return;
     }
@@ -29,18 +30,43 @@ pub(super) fn tell(facts: &NodeFacts, document: &mut Document) {
             Inline::code(&format!("{}:{}", file.connection, file.path)),
             words::bytes(file.bytes),
         ));
-        document.block(&reasons(fact).to_string());
+        let table = reasons(&fact.reasons, fact.rows_of_other_reasons, "First rows");
+        document.block(&table.to_string());
     }
 }
 
-fn reasons(fact: &QuarantineFact) -> Table {
+fn unread(facts: &NodeFacts, document: &mut Document) {
+    if facts.unread.is_empty() {
+        return;
+    }
+    document.line("#### Unread rows");
+    for fact in &facts.unread {
+        let place = match &fact.file {
+            Some(file) => format!(
+                "now in {} ({})",
+                Inline::code(&format!("{}:{}", file.connection, file.path)),
+                words::bytes(file.bytes)
+            ),
+            None => "left out".to_owned(),
+        };
+        document.line(&format!(
+            "{} of input {} could not be understood, {place}:",
+            words::count(fact.rows, "row"),
+            Inline::code(&fact.input),
+        ));
+        let table = reasons(&fact.reasons, fact.rows_of_other_reasons, "First lines");
+        document.block(&table.to_string());
+    }
+}
+
+fn reasons(reasons: &[RejectionFact], rows_of_other_reasons: u64, first: &'static str) -> Table {
     let mut table = Table::new([
         ("Reason", Align::Left),
         ("Message", Align::Left),
         ("Rows", Align::Right),
-        ("First rows", Align::Right),
+        (first, Align::Right),
     ]);
-    for reason in fact.reasons.iter().take(TABLE_ROWS_MAX) {
+    for reason in reasons.iter().take(TABLE_ROWS_MAX) {
         let first: Vec<String> = reason.rows_first.iter().map(u64::to_string).collect();
         table.row([
             Inline::text(&reason.code),
@@ -49,11 +75,11 @@ fn reasons(fact: &QuarantineFact) -> Table {
             Inline::text(&first.join(", ")),
         ]);
     }
-    if fact.rows_of_other_reasons > 0 {
+    if rows_of_other_reasons > 0 {
         table.row([
             Inline::host("others"),
             Inline::host(""),
-            Inline::text(&words::thousands(fact.rows_of_other_reasons)),
+            Inline::text(&words::thousands(rows_of_other_reasons)),
             Inline::host(""),
         ]);
     }

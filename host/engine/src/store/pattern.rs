@@ -1,24 +1,52 @@
 //! Paths with `*`, `?` and `[...]`: which files of a connection they name, in sorted order.
 
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::io::Errno;
 
-use super::Root;
+use super::local::not_utf8;
+use super::{ChildKind, Store, join, with_nearest};
 use crate::limits::FILES_MAX;
 
-/// The files that a path names. A path without wildcards names itself; so does one that exists literally.
-pub(crate) fn expand(root: &Root, path: &str) -> Result<Vec<String>, Failure> {
-    if !path.contains(['*', '?', '[']) || root.exists(path) {
+/// Whether a path holds wildcards.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The files that a path names. A path without wildcards names itself; so does one that exists literally. `**` as a part
+/// of its own stands for any number of directories.
+pub(crate) fn expand(store: &dyn Store, path: &str) -> Result<Vec<String>, Failure> {
+    if !is_pattern(path) || store.stat(path)?.is_some() {
         return Ok(vec![path.to_owned()]);
     }
+    if path.split('/').any(|part| part == "**") {
+        return expand_deep(store, path);
+    }
+    // Directories that fit so far; behind the last part, files.
     let mut found = vec![String::new()];
-    for part in path.split('/') {
+    let mut parts = path.split('/').peekable();
+    // Parts without wildcards, not looked for yet.
+    let mut plain = String::new();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        if !part.contains(['*', '?', '[']) && !is_last {
+            plain = join(&plain, part);
+            continue;
+        }
         let mut next = Vec::new();
         for dir in &found {
-            if part.contains(['*', '?', '[']) {
-                next.extend(matches(root, dir, part)?);
+            let dir = if plain.is_empty() {
+                dir.clone()
             } else {
-                next.push(join(dir, part));
+                join(dir, &plain)
+            };
+            if part.contains(['*', '?', '[']) {
+                next.extend(matches(store, &dir, part, is_last)?);
+            } else {
+                match store.stat(&join(&dir, part)) {
+                    Ok(Some(_)) => next.push(join(&dir, part)),
+                    Ok(None) => {}
+                    Err(failure) if failure.code == code::READ_BAD_FILE.name => {}
+                    Err(failure) => return Err(failure),
+                }
             }
             if next.len() > FILES_MAX {
                 let message = format!("`{path}` names too many files");
@@ -31,48 +59,83 @@ pub(crate) fn expand(root: &Root, path: &str) -> Result<Vec<String>, Failure> {
                 );
             }
         }
+        plain.clear();
         found = next;
     }
-    found.retain(|file| root.exists(file) && !root.is_dir(file));
     found.sort();
+    some(store, path, found)
+}
+
+fn some(store: &dyn Store, path: &str, found: Vec<String>) -> Result<Vec<String>, Failure> {
     if found.is_empty() {
-        let message = format!("no file matches `{}`", root.shown(path));
-        return Err(root.with_nearest(
-            Failure::new(FailureClass::Missing, code::READ_MISSING, message),
-            path,
-        ));
+        let message = format!("no file matches `{}`", store.shown(path));
+        let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
+        return Err(with_nearest(store, failure, path));
+    }
+    if found.len() > FILES_MAX {
+        let message = format!("`{path}` names too many files");
+        let failure = Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message);
+        return Err(failure.of_limit("files", FILES_MAX as u64, found.len() as u64));
     }
     Ok(found)
 }
 
-fn matches(root: &Root, dir: &str, part: &str) -> Result<Vec<String>, Failure> {
-    let names = match root.names(dir) {
-        Ok(names) => names,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        Err(errno) => return Err(root.fault(errno, &root.shown(dir))),
-    };
-    let found: Vec<String> = names
-        .iter()
-        .filter(|n| fits(part, n))
-        .map(|n| join(dir, n))
-        .collect();
-    // Leaving it out would drop its rows silently.
-    match found.iter().find(|n| n.contains('\u{fffd}')) {
-        Some(odd) => Err(Failure::new(
-            FailureClass::Data,
-            code::READ_BAD_FILE,
-            format!("the name of a file is not UTF-8: `{}`", root.shown(odd)),
-        )
-        .hint("rename the file")),
-        None => Ok(found),
+/// Lists everything below the part without wildcards.
+fn expand_deep(store: &dyn Store, path: &str) -> Result<Vec<String>, Failure> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let plain = parts.iter().take_while(|part| !is_pattern(part)).count();
+    let dir = parts[..plain].join("/");
+    let mut found = Vec::new();
+    for stat in store.list(&dir)? {
+        let below: Vec<&str> = stat.path.split('/').skip(plain).collect();
+        if fits_deep(&parts[plain..], &below) {
+            found.push(stat.path);
+        }
     }
+    some(store, path, found)
 }
 
-fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
+/// Does a path fit a pattern, part by part? Follows all places of the pattern at once.
+fn fits_deep(pattern: &[&str], path: &[&str]) -> bool {
+    let end = pattern.len();
+    // Two stars in front of another part may stand for nothing.
+    let reach = |states: &mut Vec<bool>| {
+        for i in 0..end.saturating_sub(1) {
+            states[i + 1] |= states[i] && pattern[i] == "**";
+        }
+    };
+    let mut states = vec![false; end + 1];
+    states[0] = true;
+    reach(&mut states);
+    for part in path {
+        let mut next = vec![false; end + 1];
+        for i in (0..end).filter(|i| states[*i]) {
+            if pattern[i] == "**" {
+                let visible = !part.starts_with('.');
+                next[i] |= visible;
+                next[end] |= visible && i + 1 == end;
+            } else {
+                next[i + 1] |= fits(pattern[i], part);
+            }
+        }
+        reach(&mut next);
+        states = next;
+    }
+    states[end]
+}
+
+fn matches(store: &dyn Store, dir: &str, part: &str, files: bool) -> Result<Vec<String>, Failure> {
+    let children = store.children(dir)?.into_iter();
+    let other = if files {
+        ChildKind::Dir
     } else {
-        format!("{dir}/{name}")
+        ChildKind::File
+    };
+    let fitting = children.filter(|c| c.kind != other && fits(part, &c.name));
+    let found: Vec<String> = fitting.map(|c| join(dir, &c.name)).collect();
+    match found.iter().find(|n| n.contains('\u{fffd}')) {
+        Some(odd) => Err(not_utf8(&store.shown(odd))),
+        None => Ok(found),
     }
 }
 
@@ -141,11 +204,9 @@ fn class(pattern: &[char], c: char) -> Option<(bool, usize)> {
 mod tests {
     use std::fs;
     use std::os::unix::ffi::OsStrExt as _;
-    use std::path::Path;
-
-    use odibi_plan::plan::{Connection, ConnectionKind};
 
     use super::super::Purpose;
+    use super::super::local::LocalStore;
     use super::*;
 
     #[test]
@@ -173,6 +234,27 @@ mod tests {
     }
 
     #[test]
+    fn two_stars_are_any_number_of_directories() {
+        for (pattern, path, expected) in [
+            ("**/*.csv", "a.csv", true),
+            ("**/*.csv", "x/y/a.csv", true),
+            ("**/*.csv", "x/.y/a.csv", false),
+            ("a/**/b/*", "a/b/x", true),
+            ("a/**/b/*", "a/1/2/b/x", true),
+            ("a/**/b/*", "a/1/2/x", false),
+            ("a/**", "a/b", true),
+            ("a/**", "a/b/c", true),
+            ("a/**", "a/.b/c", false),
+            ("**/**/x", "x", true),
+            ("a/**b", "a/c/b", false),
+            ("a/**b", "a/cb", true),
+        ] {
+            let parts = |text: &'static str| text.split('/').collect::<Vec<_>>();
+            assert_eq!(fits_deep(&parts(pattern), &parts(path)), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
     fn patterns_name_files_in_sorted_order() {
         let dir = tempfile::tempdir().unwrap();
         for file in [
@@ -189,21 +271,11 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         fs::create_dir(dir.path().join("a/dir.csv")).unwrap();
-        let kind = ConnectionKind::Local {
-            base_path: dir.path().display().to_string(),
-        };
-        let root = Root::open(
-            &Connection {
-                name: "c".into(),
-                kind,
-            },
-            Path::new(""),
-            Purpose::Read,
-        )
-        .unwrap();
+        let root = LocalStore::open("c", dir.path().to_owned(), Purpose::Read).unwrap();
         for (pattern, expected) in [
             ("*/*.csv", vec!["a/1.csv", "b/1.csv", "b/2.csv"]),
             ("b/[0-1].csv", vec!["b/1.csv"]),
+            ("**/1.csv", vec!["a/1.csv", "b/1.csv"]),
             ("lit[1].csv", vec!["lit[1].csv"]),
             ("plain.csv", vec!["plain.csv"]),
         ] {

@@ -42,7 +42,7 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
 use odibi_run::MemoryBudget;
-use odibi_run::port::{Attempt, Engine, SessionContext, Staged};
+use odibi_run::port::{Attempt, Engine, Published, SessionContext, Staged};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -265,7 +265,7 @@ impl Engine for DataEngine {
         Ok(Staged { facts, token })
     }
 
-    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure> {
+    async fn publish(&self, token: u64) -> Result<Published, Failure> {
         let taken = lock(&self.ready).remove(&token);
         let Some(Ready {
             run_id,
@@ -278,11 +278,14 @@ impl Engine for DataEngine {
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let published = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
+        let target = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), Arc::new(spool));
         }
-        Ok(published)
+        Ok(Published {
+            target,
+            write: None,
+        })
     }
 
     async fn discard(&self, token: u64) {

@@ -1,5 +1,10 @@
 //! Values of partition columns as names of directories, and back: `year=2024/city=S%C3%A3o`, as Hive writes them.
 
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "writes with `partition_by` will call it")
+)]
+
 use std::fmt::Write as _;
 
 use arrow_array::{Array as _, ArrayRef};
@@ -99,7 +104,6 @@ pub(crate) fn is_partition_type(data_type: &DataType) -> bool {
 }
 
 /// The value of a row as text; `None` for null. The outer `None` is a value without a text, or of another type.
-#[allow(dead_code, reason = "writes with `partition_by` call it")]
 pub(crate) fn text_of(column: &ArrayRef, row: usize) -> Option<Option<String>> {
     if column.is_null(row) {
         return Some(None);
@@ -175,7 +179,8 @@ mod tests {
     #[test]
     fn any_text_survives() {
         let pieces = [
-            "a", "%", "=", "/", "..", ".", "é", "\u{0}", "\n", " ", "+", "%41", "__HIVE", "\u{feff}", "名", "\\", "~",
+            "a", "%", "=", "/", "..", ".", "é", "\u{0}", "\n", " ", "+", "%41", "__HIVE",
+            "\u{feff}", "名", "\\", "~",
         ];
         let mut seed: u64 = 1;
         let mut below = |n: usize| {
@@ -186,11 +191,16 @@ mod tests {
         };
         for round in 0..5_000 {
             let mut text = |least: usize| -> String {
-                (0..least + below(6)).map(|_| pieces[below(pieces.len())]).collect()
+                (0..least + below(6))
+                    .map(|_| pieces[below(pieces.len())])
+                    .collect()
             };
             let (name, value) = (text(1), text(0));
             let directory = encode(&name, Some(&value)).unwrap();
-            assert!(!directory.contains(['/', '\0', '\\']), "{round}: {directory}");
+            assert!(
+                !directory.contains(['/', '\0', '\\']),
+                "{round}: {directory}"
+            );
             assert_eq!(decode(&directory), Some((name, Some(value))), "{round}");
         }
     }
@@ -200,7 +210,10 @@ mod tests {
         let text = |column: ArrayRef| text_of(&column, 0);
         let some = |t: &str| Some(Some(t.to_owned()));
         assert_eq!(text(Arc::new(Int64Array::from(vec![-5]))), some("-5"));
-        assert_eq!(text(Arc::new(Date32Array::from(vec![0]))), some("1970-01-01"));
+        assert_eq!(
+            text(Arc::new(Date32Array::from(vec![0]))),
+            some("1970-01-01")
+        );
         assert_eq!(text(Arc::new(BooleanArray::from(vec![true]))), some("true"));
         assert_eq!(text(Arc::new(StringArray::from(vec![""]))), some(""));
         assert_eq!(text(Arc::new(Int64Array::from(vec![None]))), Some(None));

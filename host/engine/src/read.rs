@@ -182,7 +182,10 @@ fn find(store: &dyn Store, read: &Read) -> Result<Found, Failure> {
     let base = || hive.unwrap_or_default().then_some(0);
     if pattern::is_pattern(&path) {
         let paths = pattern::expand(store, &path)?;
-        return Ok(Found { paths, base: base() });
+        return Ok(Found {
+            paths,
+            base: base(),
+        });
     }
     let at = match store.stat(&path) {
         Ok(at) => at,
@@ -193,7 +196,10 @@ fn find(store: &dyn Store, read: &Read) -> Result<Found, Failure> {
     let is_dir = at.is_none() && !store.children(&path)?.is_empty();
     if !is_dir {
         let paths = vec![path];
-        return Ok(Found { paths, base: base() });
+        return Ok(Found {
+            paths,
+            base: base(),
+        });
     }
     let visible = |found: &str| {
         let below = &found[path.len()..];

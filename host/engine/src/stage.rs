@@ -10,10 +10,12 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
+use odibi_plan::plan::{
+    InputSource, NodeId, OnBadRow, OnRowError, PlannedNode, TargetLayout, WriteMode,
+};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
-use odibi_story::failure::Failure;
+use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
 use crate::exec::node_run::NodeRun;
@@ -65,6 +67,18 @@ impl NodeAttempt {
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
         let staged = match &self.node.write {
+            Some(write)
+                if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
+            {
+                let message = format!(
+                    "mode `{}` is not built yet for this target",
+                    write.mode.word()
+                );
+                return Err(
+                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+                        .hint("use mode `overwrite` with a path that names one file"),
+                );
+            }
             Some(write) => {
                 let path = normal(&write.path, Purpose::Write)?;
                 let store = self.stores.open(&write.connection, Purpose::Write)?;
@@ -178,7 +192,10 @@ impl NodeAttempt {
 
     /// Where a read says so: a place for the rows that cannot be understood.
     fn unread(&self, tables: &[Arc<Table>]) -> Result<Option<Unread>, Failure> {
-        if tables.iter().all(|table| table.on_bad_row() == OnBadRow::Fail) {
+        if tables
+            .iter()
+            .all(|table| table.on_bad_row() == OnBadRow::Fail)
+        {
             return Ok(None);
         }
         let names = self.node.inputs.iter().map(|input| input.name.as_str());

@@ -5,17 +5,19 @@ mod format;
 mod grants;
 mod params;
 mod races;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
 pub use format::{
-    ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite, Encoding,
-    JsonLayout, JsonRead, JsonWrite, OnBadRow, OnMissingColumns, OnNewColumns, ParquetWrite,
-    ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
+    ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite,
+    Encoding, JsonLayout, JsonRead, JsonWrite, OnBadRow, OnMissingColumns, OnNewColumns,
+    ParquetWrite, ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
 };
 pub use grants::Grants;
+pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;
 
@@ -252,8 +254,12 @@ pub struct Write {
     pub connection: Connection,
     /// File format.
     pub format: WriteFormat,
-    /// Path of the one file, below the connection's root.
+    /// Path of the file or directory, below the connection's root.
     pub path: String,
+    /// Which of the two it is.
+    pub layout: TargetLayout,
+    /// Columns whose values become directories, in order.
+    pub partition_by: Vec<ColumnName>,
     /// What happens to what is there.
     pub mode: WriteMode,
     /// Where `path` stands.
@@ -280,13 +286,6 @@ pub struct Quarantine {
     pub path: String,
     /// Where `path` stands.
     pub span: Span,
-}
-
-/// What a write does to an existing target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteMode {
-    /// The target is replaced, in one atomic step.
-    Overwrite,
 }
 
 /// `story:`

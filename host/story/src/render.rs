@@ -5,11 +5,14 @@
 use crate::story::Story;
 
 mod costs;
+mod document;
 mod escape;
 pub mod json;
 pub mod markdown;
+mod section;
 pub mod terminal;
 mod words;
+mod written;
 
 pub use escape::plain;
 pub use words::{bytes, count, duration, thousands};

@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 
 use crate::failure::{carry, internal};
 use crate::limits::{NOTES_MAX, STACK_BYTES};
-use crate::reason::Reason;
 use crate::read::BadRows;
+use crate::reason::Reason;
 use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
 
@@ -196,7 +196,9 @@ impl NodeRun {
     pub(crate) fn set_aside(&self, input: usize, bad: &BadRows) -> Result<(), Failure> {
         match lock(&self.unread).as_mut() {
             Some(unread) => unread.add(input, bad),
-            None => Err(internal("rows were set aside, and there is no place for them")),
+            None => Err(internal(
+                "rows were set aside, and there is no place for them",
+            )),
         }
     }
 

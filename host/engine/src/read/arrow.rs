@@ -36,10 +36,13 @@ const STORED: i64 = -1;
 /// The columns of a file.
 pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, Failure> {
     let mut messages = Messages::open(blob, shown)?;
-    let found = plain_schema(&messages.schema()?);
+    let schema = messages.schema()?;
+    let found = plain_schema(&schema);
     check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
     let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(found.fields().iter().map(typed).collect()))
+    Ok(Described::Columns(
+        found.fields().iter().map(typed).collect(),
+    ))
 }
 
 struct Messages {

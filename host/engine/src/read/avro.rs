@@ -33,7 +33,9 @@ pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, F
     let found = plain_schema(&reader(blob, shown, 1)?.schema());
     check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
     let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(found.fields().iter().map(typed).collect()))
+    Ok(Described::Columns(
+        found.fields().iter().map(typed).collect(),
+    ))
 }
 
 fn reader(
@@ -79,7 +81,7 @@ impl Plain {
             out: Cursor::default(),
             shown: shown.to_owned(),
         };
-        let magic = this.take(MAGIC.len() as u64);
+        let magic = this.fetch(MAGIC.len() as u64);
         if magic.ok().as_deref() != Some(MAGIC) {
             return Err(bad_file(shown, "it is no Avro object file"));
         }
@@ -121,7 +123,7 @@ impl Plain {
                 }
             }
         }
-        let sync = self.take(SYNC_BYTES as u64)?;
+        let sync = self.fetch(SYNC_BYTES as u64)?;
         self.sync.copy_from_slice(&sync);
         schema.ok_or_else(|| bad_file(&self.shown, "the Avro file has no schema"))
     }
@@ -134,7 +136,8 @@ impl Plain {
             b"zstandard" => Ok(Codec::Zstandard),
             other => {
                 let name = String::from_utf8_lossy(&other[..other.len().min(32)]).into_owned();
-                let what = format!("the Avro file has a compression that is not supported: `{name}`");
+                let what =
+                    format!("the Avro file has a compression that is not supported: `{name}`");
                 Err(bad_file(&self.shown, &what)
                     .hint("write it with `deflate`, `snappy`, `zstandard` or `null`"))
             }
@@ -151,15 +154,18 @@ impl Plain {
         if bytes > BLOCK_BYTES_MAX {
             return Err(self.too_large(bytes));
         }
-        let packed = self.take(bytes)?;
-        let sync = self.take(SYNC_BYTES as u64)?;
+        let packed = self.fetch(bytes)?;
+        let sync = self.fetch(SYNC_BYTES as u64)?;
         if sync != self.sync {
             return Err(self.damaged());
         }
         let data = self.unpack(packed)?;
         // Every row takes a byte, but for those of a schema without values.
         if rows > data.len() as u64 {
-            return Err(bad_file(&self.shown, "an Avro block has more rows than bytes"));
+            return Err(bad_file(
+                &self.shown,
+                "an Avro block has more rows than bytes",
+            ));
         }
         let mut out = Vec::with_capacity(data.len() + 2 * VARINT_BYTES_MAX + SYNC_BYTES);
         put_long(&mut out, rows);
@@ -221,7 +227,7 @@ impl Plain {
     fn long(&mut self) -> Result<i64, Failure> {
         let mut value: u64 = 0;
         for index in 0..VARINT_BYTES_MAX {
-            let byte = self.take(1)?[0];
+            let byte = self.fetch(1)?[0];
             value |= u64::from(byte & 0x7f) << (7 * index);
             if byte & 0x80 == 0 {
                 let half = (value >> 1).cast_signed();
@@ -236,10 +242,10 @@ impl Plain {
         *room = room
             .checked_sub(length)
             .ok_or_else(|| self.too_large(length))?;
-        self.take(length)
+        self.fetch(length)
     }
 
-    fn take(&mut self, bytes: u64) -> Result<Vec<u8>, Failure> {
+    fn fetch(&mut self, bytes: u64) -> Result<Vec<u8>, Failure> {
         let left = self.left.checked_sub(bytes).ok_or_else(|| {
             bad_file(&self.shown, "the Avro file ends too early")
                 .hint("look whether it was written to its end")

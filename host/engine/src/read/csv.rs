@@ -20,7 +20,7 @@ use super::unify::{Described, Seen};
 use super::value::{Kinds, kind};
 use super::{BadRow, Chunk, FileDecode, Stop, Wanted, bad_row, check_names, unpack};
 use crate::failure::{During, cancelled, classify};
-use crate::limits::{COLUMNS_MAX, DECODE_BYTES_MAX, BAD_ROW_CHARS_MAX};
+use crate::limits::{BAD_ROW_CHARS_MAX, COLUMNS_MAX, DECODE_BYTES_MAX};
 use crate::store::Blob;
 
 /// Rows that inference looks at before it lets go of them.

@@ -145,11 +145,7 @@ impl Files {
     }
 
     /// Begins to read.
-    pub(crate) fn decode(
-        self: &Arc<Self>,
-        needed: &[bool],
-        batch_rows: usize,
-    ) -> Box<dyn Decode> {
+    pub(crate) fn decode(self: &Arc<Self>, needed: &[bool], batch_rows: usize) -> Box<dyn Decode> {
         // Which rows are set aside must not depend on what the steps need.
         let filler = match self.on_bad_row {
             OnBadRow::Fail => Filler::new(&self.schema, needed),
@@ -187,9 +183,7 @@ impl Files {
             Format::Parquet => Box::new(parquet::ParquetDecoder::open(
                 blob, shown, &wanted, batch_rows,
             )?),
-            Format::Arrow => Box::new(arrow::ArrowDecoder::open(
-                blob, shown, &wanted, batch_rows,
-            )?),
+            Format::Arrow => Box::new(arrow::ArrowDecoder::open(blob, shown, &wanted, batch_rows)?),
             Format::Avro => Box::new(avro::AvroDecoder::open(blob, shown, &wanted, batch_rows)?),
         })
     }
@@ -214,7 +208,11 @@ fn partitions(store: &dyn Store, files: &[File], base: usize) -> Result<Vec<Part
     let of = |file: &File| -> Partition {
         let mut parts: Vec<&str> = file.path.split('/').collect();
         parts.pop();
-        parts.into_iter().skip(base).filter_map(partition::decode).collect()
+        parts
+            .into_iter()
+            .skip(base)
+            .filter_map(partition::decode)
+            .collect()
     };
     let all: Vec<Partition> = files.iter().map(of).collect();
     let names = |partition: &Partition| -> Vec<String> {
@@ -267,7 +265,8 @@ fn add_partitions(
             };
             let array = cast_with_options(&text, &data_type, &strict).map_err(|_| {
                 let shown = store.shown(&file.path);
-                let what = format!("the directory of `{name}` does not hold a value of type {data_type}");
+                let what =
+                    format!("the directory of `{name}` does not hold a value of type {data_type}");
                 bad_file(&shown, &what)
             })?;
             file.origins.push(Origin::Value(array));
@@ -312,9 +311,9 @@ impl FilesDecoder {
                 wanted.push(Wanted { place, field });
             }
         }
-        let decode =
-            self.files
-                .open_file(&blob, &shown, file.width, wanted, self.batch_rows)?;
+        let decode = self
+            .files
+            .open_file(&blob, &shown, file.width, wanted, self.batch_rows)?;
         self.open = Some(OpenFile {
             decode,
             shown,

@@ -20,7 +20,9 @@ pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, F
     let found = plain_schema(builder.schema());
     check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
     let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(found.fields().iter().map(typed).collect()))
+    Ok(Described::Columns(
+        found.fields().iter().map(typed).collect(),
+    ))
 }
 
 fn builder(

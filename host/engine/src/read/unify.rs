@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
-use odibi_plan::plan::{
-    ColumnType, ColumnTypes, OnMissingColumns, OnNewColumns, SchemaPolicy,
-};
+use odibi_plan::plan::{ColumnType, ColumnTypes, OnMissingColumns, OnNewColumns, SchemaPolicy};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use super::json::infer::Shape;
@@ -66,7 +64,10 @@ impl Seen {
 
 /// The type that holds the values of both without a loss: whole numbers widen to whole numbers, floating point numbers
 /// to such, decimals of one scale to more digits; null is of every type.
-#[expect(clippy::wildcard_enum_match_arm, reason = "these are the types that widen")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "these are the types that widen"
+)]
 fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as T;
     if a.equals_datatype(b) {
@@ -221,9 +222,8 @@ pub(crate) fn unify(
             if let Some(wanted) = types.get(name) {
                 field = field.with_data_type(declared(*wanted));
             }
-            let absent = |(file, p): (usize, &Vec<Option<usize>>)| {
-                has_columns(file) && p[index].is_none()
-            };
+            let absent =
+                |(file, p): (usize, &Vec<Option<usize>>)| has_columns(file) && p[index].is_none();
             let nullable = field.is_nullable() || places.iter().enumerate().any(absent);
             field.with_nullable(nullable)
         })
@@ -271,7 +271,10 @@ mod tests {
             let field = Arc::new(Field::new(*name, t.clone(), false));
             ((*name).to_owned(), Seen::Typed(field))
         };
-        (shown.into(), Described::Columns(columns.iter().map(typed).collect()))
+        (
+            shown.into(),
+            Described::Columns(columns.iter().map(typed).collect()),
+        )
     }
 
     #[track_caller]
@@ -323,18 +326,29 @@ mod tests {
         check(
             &files,
             of(Ignore, FillNull),
-            Ok((&["a Int64", "b Utf8?"], &[&[Some(0), Some(1)], &[None, None], &[Some(1), None]])),
+            Ok((
+                &["a Int64", "b Utf8?"],
+                &[&[Some(0), Some(1)], &[None, None], &[Some(1), None]],
+            )),
         );
         check(
             &files,
             of(AddNullable, FillNull),
             Ok((
                 &["a Int64", "b Utf8?", "c Utf8?"],
-                &[&[Some(0), Some(1), None], &[None; 3], &[Some(1), None, Some(0)]],
+                &[
+                    &[Some(0), Some(1), None],
+                    &[None; 3],
+                    &[Some(1), None, Some(0)],
+                ],
             )),
         );
         let other = [file("1", &[("a", Int32)]), file("2", &[("a", Utf8)])];
-        check(&other, strict, Err("column `a` is Int32 in `1` and Utf8 in `2`"));
+        check(
+            &other,
+            strict,
+            Err("column `a` is Int32 in `1` and Utf8 in `2`"),
+        );
     }
 
     #[test]
@@ -348,7 +362,11 @@ mod tests {
             (T::Int32, T::Float64, None),
             (T::Float32, T::Float64, Some(T::Float64)),
             (T::Null, T::Utf8, Some(T::Utf8)),
-            (T::Decimal128(5, 2), T::Decimal128(9, 2), Some(T::Decimal128(9, 2))),
+            (
+                T::Decimal128(5, 2),
+                T::Decimal128(9, 2),
+                Some(T::Decimal128(9, 2)),
+            ),
             (T::Decimal128(5, 2), T::Decimal128(9, 3), None),
             (T::Date32, T::Utf8, None),
         ] {

@@ -58,7 +58,9 @@ pub(crate) fn text(
         TextCompression::Zstd => {
             // Also the frames that readers have to skip.
             let frame = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-                || (head.len() == HEAD_BYTES && head[0] & 0xf0 == 0x50 && head[1..] == [0x2a, 0x4d, 0x18]);
+                || (head.len() == HEAD_BYTES
+                    && head[0] & 0xf0 == 0x50
+                    && head[1..] == [0x2a, 0x4d, 0x18]);
             if !frame {
                 return Err(not_packed(shown, "zstd"));
             }
@@ -121,8 +123,11 @@ fn decoded(
             [0xfe, 0xff, ..] => (2, Some(Coder::of(UTF_16BE))),
             [] => (0, None),
             _ => {
-                return Err(bad_file(shown, "it is UTF-16 without a byte order mark, or no UTF-16")
-                    .hint("set `encoding: utf-16le` or `utf-16be`"));
+                return Err(bad_file(
+                    shown,
+                    "it is UTF-16 without a byte order mark, or no UTF-16",
+                )
+                .hint("set `encoding: utf-16le` or `utf-16be`"));
             }
         },
         Encoding::Other(name) => {
@@ -200,9 +205,11 @@ impl<R: Read> Read for Unpacked<R> {
 pub(crate) fn check_ratio(packed: u64, unpacked: u64, shown: &str) -> Result<(), Failure> {
     let too_large = |name: &str, limit: u64, found: u64| {
         let message = format!("`{shown}` grows beyond a limit when it is unpacked");
-        Err(Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message)
-            .of_limit(name, limit, found)
-            .hint("if the file is what it should be, unpack it first"))
+        Err(
+            Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message)
+                .of_limit(name, limit, found)
+                .hint("if the file is what it should be, unpack it first"),
+        )
     };
     if unpacked > UNPACKED_BYTES_MAX {
         return too_large("unpacked-bytes", UNPACKED_BYTES_MAX, unpacked);
@@ -278,12 +285,17 @@ impl<R: Read> Transcoded<R> {
             let fault = match &mut self.coder {
                 Coder::Latin1 => {
                     let chars = source.iter().map(|b| char::from(*b));
-                    self.out.extend_from_slice(chars.collect::<String>().as_bytes());
+                    self.out
+                        .extend_from_slice(chars.collect::<String>().as_bytes());
                     self.at = self.filled;
                     self.ended = last;
                     None
                 }
-                Coder::Web { decoder, name, no_controls } => {
+                Coder::Web {
+                    decoder,
+                    name,
+                    no_controls,
+                } => {
                     self.out.resize(BUFFER_BYTES, 0);
                     let (result, read, written) =
                         decoder.decode_to_utf8_without_replacement(source, &mut self.out, last);
@@ -291,7 +303,11 @@ impl<R: Read> Transcoded<R> {
                     self.at += read;
                     self.ended = last && matches!(result, DecoderResult::InputEmpty);
                     let malformed = matches!(result, DecoderResult::Malformed(_, _));
-                    let control = if *no_controls { control(&self.out) } else { None };
+                    let control = if *no_controls {
+                        control(&self.out)
+                    } else {
+                        None
+                    };
                     match (control, malformed) {
                         (Some(at), _) => Some((at, *name)),
                         (None, true) => Some((self.out.len(), *name)),

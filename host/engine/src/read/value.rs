@@ -190,7 +190,9 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     }
     let mut value: i128 = 0;
     for byte in before.iter().chain(kept) {
-        value = value.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+        value = value
+            .checked_mul(10)?
+            .checked_add(i128::from(byte - b'0'))?;
     }
     for _ in kept.len()..scale {
         value = value.checked_mul(10)?;

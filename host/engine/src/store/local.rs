@@ -175,10 +175,7 @@ impl Store for LocalStore {
 
     fn lock(&self, path: &str, stop: Stop<'_>) -> Result<Lock, Failure> {
         let shown = self.shown(path);
-        let (dir_path, name) = split(path);
-        let dir = self.dirs.make(dir_path);
-        let dir = dir.map_err(|e| write_fault(e, &shown))?;
-        let lock = FileLock::take(Arc::clone(&self.dirs), dir, lock_name(name), &shown, stop)?;
+        let lock = FileLock::take(&self.dirs, path, &shown, stop)?;
         Ok(Lock { _held: Some(lock) })
     }
 
@@ -238,17 +235,15 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    fn take(
-        dirs: Arc<Dirs>,
-        dir: OwnedFd,
-        name: String,
-        shown: &str,
-        stop: Stop<'_>,
-    ) -> Result<Self, Failure> {
+    fn take(dirs: &Arc<Dirs>, path: &str, shown: &str, stop: Stop<'_>) -> Result<Self, Failure> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (dir_path, name) = split(path);
+        let name = lock_name(name);
+        let mode = Mode::from_raw_mode(0o666);
         loop {
-            let file = rustix::fs::openat(&dir, &name, flags, Mode::from_raw_mode(0o666));
-            let file = File::from(file.map_err(|e| write_fault(e, shown))?);
+            let opened = dirs.make_in(dir_path, |dir| rustix::fs::openat(dir, &name, flags, mode));
+            let (dir, file) = opened.map_err(|e| write_fault(e, shown))?;
+            let file = File::from(file);
             loop {
                 match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                     Ok(()) => break,
@@ -270,7 +265,7 @@ impl FileLock {
                     dir,
                     name,
                     _file: file,
-                    _dirs: dirs,
+                    _dirs: Arc::clone(dirs),
                 });
             }
         }

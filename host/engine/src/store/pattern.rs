@@ -250,7 +250,11 @@ mod tests {
             ("a/**b", "a/cb", true),
         ] {
             let parts = |text: &'static str| text.split('/').collect::<Vec<_>>();
-            assert_eq!(fits_deep(&parts(pattern), &parts(path)), expected, "{pattern} {path}");
+            assert_eq!(
+                fits_deep(&parts(pattern), &parts(path)),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 

@@ -69,6 +69,7 @@ impl WriteTable for ArrowWriter {
             Writer::File(writer) => writer.into_inner().map_err(fault)?,
             Writer::Stream(writer) => writer.into_inner().map_err(fault)?,
         };
-        file.flush().map_err(|e| classify(&e, During::Write(&shown)))
+        file.flush()
+            .map_err(|e| classify(&e, During::Write(&shown)))
     }
 }

@@ -56,7 +56,10 @@ impl Unread {
             let wanted = wanted.ok_or_else(|| internal("bad rows have no place to go"))?;
             let store = stores.open(&wanted.connection, Purpose::Write)?;
             let (dir, extension) = (&wanted.path, wanted.format.extension());
-            let path = normal(&format!("{dir}/{run_id}-read-{name}.{extension}"), Purpose::Write)?;
+            let path = normal(
+                &format!("{dir}/{run_id}-read-{name}.{extension}"),
+                Purpose::Write,
+            )?;
             Ok(BadFile {
                 staged: store.create_swept(&path, &format!("{dir}-read-{name}"))?,
                 format: wanted.format.clone(),
@@ -118,7 +121,9 @@ impl Unread {
         let texts = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
         let columns: Vec<ArrayRef> = vec![
             texts(rows.iter().map(|_| bad.path.as_str()).collect()),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| line(r.line)))),
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|r| line(r.line)),
+            )),
             texts(rows.iter().map(|r| r.text.as_str()).collect()),
             texts(rows.iter().map(|r| r.what.as_str()).collect()),
             Arc::new(TimestampMicrosecondArray::from(vec![time; rows.len()]).with_timezone(UTC)),
@@ -153,7 +158,9 @@ impl Unread {
                 fact = Some(file.staged.sync()?);
                 staged.push(file.staged);
             }
-            input.reasons.sort_by_key(|reason| std::cmp::Reverse(reason.rows));
+            input
+                .reasons
+                .sort_by_key(|reason| std::cmp::Reverse(reason.rows));
             facts.push(UnreadFact {
                 input: input.name,
                 rows: input.rows,
@@ -170,7 +177,11 @@ impl Input {
     fn count(&mut self, bad: &BadRows) {
         self.rows += bad.rows.len() as u64;
         for row in &bad.rows {
-            if let Some(fact) = self.reasons.iter_mut().find(|fact| fact.message == row.what) {
+            if let Some(fact) = self
+                .reasons
+                .iter_mut()
+                .find(|fact| fact.message == row.what)
+            {
                 fact.rows += 1;
                 if fact.rows_first.len() < ROWS_NAMED_MAX {
                     fact.rows_first.push(row.line);

@@ -201,10 +201,7 @@ mod tests {
         written_as(columns, &options)
     }
 
-    fn written_as(
-        columns: Vec<(&str, ArrayRef)>,
-        options: &CsvWrite,
-    ) -> Result<String, Failure> {
+    fn written_as(columns: Vec<(&str, ArrayRef)>, options: &CsvWrite) -> Result<String, Failure> {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         let out = BufWriter::new(file.try_clone().unwrap());
@@ -298,8 +295,19 @@ mod tests {
     fn options_are_obeyed() {
         let columns = || -> Vec<(&str, ArrayRef)> {
             vec![
-                ("t", Arc::new(StringArray::from(vec![Some("x"), None, Some("NA"), Some("it's")]))),
-                ("d", Arc::new(Date32Array::from(vec![Some(0), None, Some(31), Some(59)]))),
+                (
+                    "t",
+                    Arc::new(StringArray::from(vec![
+                        Some("x"),
+                        None,
+                        Some("NA"),
+                        Some("it's"),
+                    ])),
+                ),
+                (
+                    "d",
+                    Arc::new(Date32Array::from(vec![Some(0), None, Some(31), Some(59)])),
+                ),
             ]
         };
         let options = CsvWrite {

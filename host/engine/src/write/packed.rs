@@ -26,7 +26,9 @@ impl Packed {
     ) -> Result<Self, Failure> {
         Ok(match compression {
             TextCompression::None => Self::Plain(file),
-            TextCompression::Gzip => Self::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+            TextCompression::Gzip => {
+                Self::Gzip(GzEncoder::new(file, flate2::Compression::default()))
+            }
             TextCompression::Zstd => {
                 let encoder = zstd::Encoder::new(file, ZSTD_LEVEL).and_then(|mut encoder| {
                     encoder.include_checksum(true)?;

@@ -70,7 +70,9 @@ fn texts(options: &Reader<'_>, entry: &Entry) -> Vec<String> {
         Value::Missing => return Vec::new(),
         Value::Mapping(_) => {
             let subject = format!("{} of {}", quoted(&entry.key), options.subject());
-            let made = options.context().wrong_type(&entry.value, &subject, "a list");
+            let made = options
+                .context()
+                .wrong_type(&entry.value, &subject, "a list");
             options.context().report(made);
             return Vec::new();
         }

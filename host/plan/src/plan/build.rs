@@ -198,7 +198,9 @@ fn write(project: &Project, write: &config::Write) -> Option<Write> {
         connection: project.connection(&write.connection.value)?.resolved()?,
         format: write.format.clone(),
         path: write.path.value.clone(),
-        mode: write.mode,
+        layout: write.layout,
+        partition_by: write.partition_by.clone(),
+        mode: write.mode.clone(),
         span: write.path.span,
     })
 }
@@ -509,10 +511,7 @@ pipelines:
             (true, b',', b'"', 0, None)
         );
         let write = node.write.as_ref().unwrap();
-        assert_eq!(
-            write.format,
-            WriteFormat::Parquet(ParquetWrite::default())
-        );
+        assert_eq!(write.format, WriteFormat::Parquet(ParquetWrite::default()));
         assert_eq!(
             (&write.connection, write.path.as_str()),
             (&connection, "a.parquet")

@@ -58,71 +58,35 @@ pub(super) fn cut(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// A piece of a Markdown line that fits everywhere on it, in a cell of a table too. Only this module makes one from text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Inline(String);
-
-impl Inline {
-    /// Markdown that stands in the program.
-    pub(super) fn host(markdown: &'static str) -> Self {
-        Self(markdown.to_owned())
-    }
-
-    /// As it is where Markdown sees nothing in it, else as code. The empty text is shown as `""`.
-    pub(super) fn text(text: &str) -> Self {
-        if text.is_empty() {
-            Self::host("\"\"")
-        } else if is_plain(text) {
-            Self(cut(text, CELL_CHARS_MAX))
-        } else {
-            Self::code(text)
-        }
-    }
-
-    /// As code.
-    pub(super) fn code(text: &str) -> Self {
-        let text = cut(&plain(text), CELL_CHARS_MAX);
-        if text.is_empty() {
-            return Self::host("\"\"");
-        }
-        // A backtick could end the span, a bar the cell; renderers disagree about backslashes before a bar.
-        if text.contains(['`', '|']) {
-            return Self(format!("<code>{}</code>", entities(&text)));
-        }
-        let edge = |c: Option<char>| c.is_some_and(|c| c == ' ');
-        let blank = text.chars().all(|c| c == ' ');
-        let pad = if !blank && edge(text.chars().next()) && edge(text.chars().last()) {
-            " "
-        } else {
-            ""
-        };
-        Self(format!("`{pad}{text}{pad}`"))
-    }
-
-    /// Several, with host text between them; `none` when there are none.
-    pub(super) fn list(
-        parts: impl IntoIterator<Item = Self>,
-        between: &'static str,
-        none: &'static str,
-    ) -> Self {
-        let parts: Vec<String> = parts.into_iter().map(|part| part.0).collect();
-        if parts.is_empty() {
-            Self::host(none)
-        } else {
-            Self(parts.join(between))
-        }
-    }
-
-    /// The Markdown.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+/// A text inside a Markdown line, in a cell of a table too: as it is where Markdown sees nothing in it, else as code.
+pub(super) fn inline_text(text: &str) -> String {
+    if text.is_empty() {
+        "\"\"".to_owned()
+    } else if is_plain(text) {
+        cut(text, CELL_CHARS_MAX)
+    } else {
+        inline_code(text)
     }
 }
 
-impl std::fmt::Display for Inline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+/// A text as code inside a Markdown line, in a cell of a table too.
+pub(super) fn inline_code(text: &str) -> String {
+    let text = cut(&plain(text), CELL_CHARS_MAX);
+    if text.is_empty() {
+        return "\"\"".to_owned();
     }
+    // A backtick could end the span, a bar the cell; renderers disagree about backslashes before a bar.
+    if text.contains(['`', '|']) {
+        return format!("<code>{}</code>", entities(&text));
+    }
+    let edge = |c: Option<char>| c.is_some_and(|c| c == ' ');
+    let blank = text.chars().all(|c| c == ' ');
+    let pad = if !blank && edge(text.chars().next()) && edge(text.chars().last()) {
+        " "
+    } else {
+        ""
+    };
+    format!("`{pad}{text}{pad}`")
 }
 
 /// True when Markdown, GitHub's additions included, shows the text as it stands.
@@ -254,7 +218,7 @@ mod tests {
     #[test]
     fn inline_text_is_plain_or_code() {
         check(
-            Inline::text,
+            inline_text,
             &[
                 ("", "\"\""),
                 ("null", "`null`"),
@@ -285,11 +249,11 @@ mod tests {
 
     #[test]
     fn long_text_is_cut() {
-        let long = Inline::text(&"x".repeat(CELL_CHARS_MAX + 1));
-        assert_eq!(long.as_str().chars().count(), CELL_CHARS_MAX);
-        assert!(long.as_str().ends_with("x…"));
+        let long = inline_text(&"x".repeat(CELL_CHARS_MAX + 1));
+        assert_eq!(long.chars().count(), CELL_CHARS_MAX);
+        assert!(long.ends_with("x…"));
         assert_eq!(
-            Inline::text(&"x".repeat(CELL_CHARS_MAX)).as_str(),
+            inline_text(&"x".repeat(CELL_CHARS_MAX)),
             "x".repeat(CELL_CHARS_MAX)
         );
         check(

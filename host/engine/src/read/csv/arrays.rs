@@ -79,7 +79,10 @@ impl Column<'_> {
                     value::integer(text)
                 }
             }),
-            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "rounding is what is asked for"
+            )]
             DataType::Float32 => self.primitive::<Float32Type>(data_type, |text| {
                 let wide = value::number(text)?;
                 let narrow = wide as f32;

@@ -548,15 +548,26 @@ mod tests {
             ("\"a\\\"b\",c\n", vec![(1, vec!["a\"b", "c"])]),
             ("a\\\nb\nc\n", vec![(1, vec!["a\nb"]), (3, vec!["c"])]),
             ("\\\\,\\", vec![(1, vec!["\\", "\\"])]),
-            ("#x,\"\na\n# y\n\n#\nb#c", vec![(2, vec!["a"]), (6, vec!["b#c"])]),
+            (
+                "#x,\"\na\n# y\n\n#\nb#c",
+                vec![(2, vec!["a"]), (6, vec!["b#c"])],
+            ),
             ("#", vec![]),
         ] {
             let expected: Found = expected
                 .into_iter()
                 .map(|(line, f)| (line, f.into_iter().map(str::to_owned).collect()))
                 .collect();
-            assert_eq!(read_as(text.as_bytes(), dialect).unwrap(), expected, "{text:?}");
-            assert_eq!(read_as(Drip(text.as_bytes()), dialect).unwrap(), expected, "{text:?}");
+            assert_eq!(
+                read_as(text.as_bytes(), dialect).unwrap(),
+                expected,
+                "{text:?}"
+            );
+            assert_eq!(
+                read_as(Drip(text.as_bytes()), dialect).unwrap(),
+                expected,
+                "{text:?}"
+            );
         }
     }
 
@@ -572,10 +583,16 @@ mod tests {
         assert_eq!(records.next_row(&mut rows).unwrap(), Some(2));
         rows.end_row(2);
         let line = |row| rows.as_line(row, b',');
-        assert_eq!((rows.len(), line(0), line(1)), (2, "a,b".into(), "2,3".into()));
+        assert_eq!(
+            (rows.len(), line(0), line(1)),
+            (2, "a,b".into(), "2,3".into())
+        );
         assert_eq!(rows.line(1), 3);
         rows.retain(&[false, true]);
-        assert_eq!((rows.len(), rows.as_line(0, b','), rows.line(0)), (1, "2,3".into(), 3));
+        assert_eq!(
+            (rows.len(), rows.as_line(0, b','), rows.line(0)),
+            (1, "2,3".into(), 3)
+        );
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Objects {
             return Err(self.fault("a comma is missing between two items"));
         }
         match found {
-            None => Err(self.fault("the list is not closed")
+            None => Err(self
+                .fault("the list is not closed")
                 .hint("look whether the file was written to its end")),
             Some(b']') => {
                 self.input.consume(1);
@@ -156,7 +157,8 @@ impl Objects {
                 Err(e) => return Err(classify(&e, During::Read(&self.shown))),
             };
             if chunk.is_empty() {
-                return Err(self.fault("the list is not closed")
+                return Err(self
+                    .fault("the list is not closed")
                     .hint("look whether the file was written to its end"));
             }
             let mut length = 0;
@@ -273,7 +275,11 @@ mod tests {
     #[test]
     fn objects_stand_on_lines_or_in_a_list() {
         check("", None, Ok(&[]));
-        check("{\"a\":1}\n\n {\"b\":2} \r\n", None, Ok(&[(1, "{\"a\":1}"), (3, " {\"b\":2}")]));
+        check(
+            "{\"a\":1}\n\n {\"b\":2} \r\n",
+            None,
+            Ok(&[(1, "{\"a\":1}"), (3, " {\"b\":2}")]),
+        );
         check(" \n[ ]\n", None, Ok(&[]));
         check(
             "[\n {\"a\": [1, \"]\\\"\"]},\n\n{\"b\":\n{}} ]",
@@ -282,7 +288,11 @@ mod tests {
         );
         check("[1,null]", None, Ok(&[(1, "1"), (1, "null")]));
         check("[1]", Some(JsonLayout::Lines), Ok(&[(1, "[1]")]));
-        check("{}", Some(JsonLayout::Array), Err("cannot read `a`: it does not begin with a list"));
+        check(
+            "{}",
+            Some(JsonLayout::Array),
+            Err("cannot read `a`: it does not begin with a list"),
+        );
         for (text, line, what) in [
             ("[", 1, "the list is not closed"),
             ("[{\"a\":1}\n", 2, "the list is not closed"),
@@ -291,7 +301,11 @@ mod tests {
             ("[{},]", 1, "there is a comma behind the last item"),
             ("[{}]\nx", 2, "there is text behind the list"),
         ] {
-            check(text, None, Err(&format!("bad row in `a`, line {line}: {what}")));
+            check(
+                text,
+                None,
+                Err(&format!("bad row in `a`, line {line}: {what}")),
+            );
         }
     }
 }

@@ -53,10 +53,24 @@ impl Dirs {
         Arc::new(Self { root, created })
     }
 
-    /// Opens a directory, and makes it if it is not there.
-    pub(crate) fn make(&self, path: &str) -> Result<OwnedFd, Errno> {
-        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
-        make_dirs(&self.root, path, &mut created)
+    /// Makes a directory if it is not there, and a file in it. Somebody who made the directory, too, may remove it in
+    /// between, as long as it is empty.
+    pub(super) fn make_in<T>(
+        &self,
+        path: &str,
+        mut make: impl FnMut(&OwnedFd) -> Result<T, Errno>,
+    ) -> Result<(OwnedFd, T), Errno> {
+        for _ in 0..NAME_TRIES_MAX {
+            let dir = {
+                let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+                make_dirs(&self.root, path, &mut created)
+            };
+            match dir.and_then(|dir| Ok((make(&dir)?, dir))) {
+                Err(Errno::NOENT) => {}
+                made => return made.map(|(made, dir)| (dir, made)),
+            }
+        }
+        Err(Errno::NOENT)
     }
 }
 
@@ -85,10 +99,12 @@ impl Staged {
             .hint("name a file in `path`"));
         }
         let dir_path = split(path).0;
-        let dir = dirs.make(dir_path).map_err(|e| write_fault(e, &shown))?;
         let stem = hidden_stem(sweep_key);
-        sweep(root, &dir, dir_path, &stem);
-        let (hidden, file) = new_hidden(&dir, &stem).map_err(|e| write_fault(e, &shown))?;
+        let made = dirs.make_in(dir_path, |dir| {
+            sweep(root, dir, dir_path, &stem);
+            new_hidden(dir, &stem)
+        });
+        let (dir, (hidden, file)) = made.map_err(|e| write_fault(e, &shown))?;
         Ok(Self {
             path: path.to_owned(),
             shown,

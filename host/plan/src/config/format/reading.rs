@@ -184,7 +184,12 @@ fn json(options: &mut Reader<'_>, word: ReadWord) -> Option<JsonRead> {
     let text = text_read(options);
     options.not_yet(&["convert_dates", "nrows"]);
     if let Some(text) = options.text("orient") {
-        options.choice(&text, "orient", &[("records", ())], &["columns", "index", "split", "values", "table"])?;
+        options.choice(
+            &text,
+            "orient",
+            &[("records", ())],
+            &["columns", "index", "split", "values", "table"],
+        )?;
     }
     let layout = match (said, lines, word) {
         (true, true, _) | (false, _, ReadWord::JsonLines) => Some(JsonLayout::Lines),

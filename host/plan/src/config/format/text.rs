@@ -107,7 +107,9 @@ mod tests {
     fn every_encoding_is_reachable_by_its_listed_name() {
         let names: Vec<&str> = ENCODINGS[..ENCODINGS_LISTED].iter().map(|e| e.0).collect();
         for (_, encoding) in ENCODINGS {
-            let listed = ENCODINGS[..ENCODINGS_LISTED].iter().any(|e| e.1 == *encoding);
+            let listed = ENCODINGS[..ENCODINGS_LISTED]
+                .iter()
+                .any(|e| e.1 == *encoding);
             assert!(listed, "{encoding:?} is not among {names:?}");
         }
     }

@@ -115,7 +115,10 @@ mod tests {
             assert_eq!(column_type(word), expected, "{word}");
         }
         for (word, declared) in &WORDS[WORDS_LISTED..] {
-            assert!(WORDS[..WORDS_LISTED].iter().any(|w| w.1 == *declared), "{word}");
+            assert!(
+                WORDS[..WORDS_LISTED].iter().any(|w| w.1 == *declared),
+                "{word}"
+            );
         }
     }
 }

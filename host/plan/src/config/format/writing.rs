@@ -69,7 +69,9 @@ pub(in crate::config) fn write_options(
         WriteWord::Parquet => parquet(&mut options).map(WriteFormat::Parquet),
         WriteWord::Arrow => arrow(&mut options).map(WriteFormat::Arrow),
     };
-    options.not_yet(&["deep_diagnostics", "diff_keys", "index", "keys"]);
+    // Read with the mode.
+    let _ = options.entry("keys");
+    options.not_yet(&["deep_diagnostics", "diff_keys", "index"]);
     options.finish_with(&[
         ("codec", "compression"),
         ("separator", "delimiter"),
@@ -116,16 +118,33 @@ fn csv(options: &mut Reader<'_>, by_name: TextCompression) -> Option<CsvWrite> {
                 ("utf8", false),
                 ("utf_8_sig", true),
             ];
-            let later = ["latin1", "latin-1", "iso-8859-1", "cp1252", "windows-1252", "utf-16"];
+            let later = [
+                "latin1",
+                "latin-1",
+                "iso-8859-1",
+                "cp1252",
+                "windows-1252",
+                "utf-16",
+            ];
             options.choice(&text, "encoding", &words, &later)
         }
         None => Some(false),
     };
     let compression = compression(options);
-    options.not_yet(&["columns", "decimal", "escapechar", "float_format", "lineterminator"]);
+    options.not_yet(&[
+        "columns",
+        "decimal",
+        "escapechar",
+        "float_format",
+        "lineterminator",
+    ]);
     let delimiter = delimiter.ok()?.unwrap_or(default.delimiter);
     let quote = quote.ok()?.unwrap_or(default.quote);
-    if !differ(options, ("delimiter", Some(delimiter)), ("quote", Some(quote))) {
+    if !differ(
+        options,
+        ("delimiter", Some(delimiter)),
+        ("quote", Some(quote)),
+    ) {
         return None;
     }
     let null_value = null_value?;
@@ -180,14 +199,15 @@ fn date_format(options: &mut Reader<'_>) -> Option<Option<String>> {
     None
 }
 
-fn json(
-    options: &mut Reader<'_>,
-    word: WriteWord,
-    by_name: TextCompression,
-) -> Option<JsonWrite> {
+fn json(options: &mut Reader<'_>, word: WriteWord, by_name: TextCompression) -> Option<JsonWrite> {
     let lines = options.boolean("lines", true);
     if let Some(text) = options.text("orient") {
-        options.choice(&text, "orient", &[("records", ())], &["columns", "index", "split", "values", "table"])?;
+        options.choice(
+            &text,
+            "orient",
+            &[("records", ())],
+            &["columns", "index", "split", "values", "table"],
+        )?;
     }
     let compression = compression(options);
     options.not_yet(&["date_format", "date_unit", "indent"]);
@@ -197,7 +217,10 @@ fn json(
         JsonLayout::Array
     };
     if !lines && word == WriteWord::JsonLines {
-        let message = format!("`lines: false` of {} is not what `jsonl` is", options.subject());
+        let message = format!(
+            "`lines: false` of {} is not what `jsonl` is",
+            options.subject()
+        );
         let made = Diagnostic::error(&codes::BAD_VALUE, options.span(), message);
         options.context().report(made.hint("set `format: json`"));
         return None;

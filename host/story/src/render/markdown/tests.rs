@@ -147,10 +147,32 @@ fn a_step_with_grants_says_that_it_is_not_deterministic() {
 }
 
 #[test]
+fn a_write_says_what_it_did_to_the_target() {
+    let mut story = example::story();
+    story.nodes[1].facts = Some(example::quarantining());
+    let text = render(&story);
+    for line in [
+        "#### Write\n",
+        "upsert: 1,000 rows inserted, 234 rows updated, 1 row unchanged",
+        "Batch `0123456789ab`. Version of the target: <code>8&#124;9</code>, before it `7`.",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
 fn quarantine_lists_reasons_and_the_file() {
     let mut document = Document::default();
-    quarantine::tell(&example::quarantining(), &mut document);
+    section::quarantine::tell(&example::quarantining(), &mut document);
     expect_test::expect![[r#"
+        #### Unread rows
+
+        2 rows of input `df` could not be understood, and left out:
+
+        | Reason       | Message                       | Rows | First lines |
+        | ------------ | ----------------------------- | ---: | ----------: |
+        | read/bad-row | 3 fields where 2 are expected |    2 |        7, 9 |
+
         #### Quarantine
 
         Step 1, `clean_text` rejected 1,013 rows, now in `lake:rejects/orders/0190aaaa-step-1.parquet` (2 KiB):
@@ -160,7 +182,7 @@ fn quarantine_lists_reasons_and_the_file() {
         | trap/unreachable | the plugin crashed: it panicked or aborted                  | 1,000 | 17, 40, 1041 |
         | guest/data       | <code>no &#124;date&#124;&#58; &#96;&#60;b&#62;&#96;</code> |     1 |           99 |
         | others           |                                                             |    12 |              |
-    "#]].assert_eq(&document.text);
+    "#]].assert_eq(&write(&document));
 }
 
 #[test]

@@ -1,31 +1,42 @@
-//! One node of a story as Markdown.
+//! One node of a story.
 
 use odibi_plan::guest_limits::GuestLimit;
 
-use super::{Align, Document, Table, data};
+use super::data;
 use crate::event::NodeRef;
 use crate::failure::Failure;
-use crate::render::escape::{Inline, cut, fence, plain};
+use crate::render::document::{Align, Document, Inline, Table};
+use crate::render::escape::{cut, plain};
 use crate::render::{CELL_CHARS_MAX, MESSAGE_CHARS_MAX, TABLE_ROWS_MAX, words};
 use crate::story::NodeStory;
 
 /// Writes the section of a node.
-pub(super) fn tell(node: &NodeStory, pipeline: &str, document: &mut Document) {
-    document.line(&format!(
-        "### {}: {}",
-        Inline::code(&node.outline.name),
-        node.outcome.word()
-    ));
+pub(in crate::render) fn tell(node: &NodeStory, pipeline: &str, document: &mut Document) {
+    document.heading(
+        3,
+        Inline::format(
+            "{}: {}",
+            [
+                Inline::code(&node.outline.name),
+                Inline::status(node.outcome),
+            ],
+        ),
+    );
+    body(node, pipeline, document);
+}
+
+/// What stands below the heading of a node.
+pub(in crate::render) fn body(node: &NodeStory, pipeline: &str, document: &mut Document) {
     if let Some(description) = node.outline.description.as_deref() {
         document.prose(description);
     }
-    document.line(&in_numbers(node));
+    document.line(Inline::words(in_numbers(node)));
     if let Some(line) = surroundings(node, pipeline) {
-        document.line(&line);
+        document.line(line);
     }
     if let Some(failure) = &node.failure {
-        document.line("#### Failure");
-        document.block(&failure_text(failure, &node.outline.operations));
+        document.heading(4, Inline::host("Failure"));
+        document.code("text", failure_text(failure, &node.outline.operations));
     }
     if node.attempts.len() > 1 {
         attempts(node, document);
@@ -75,26 +86,23 @@ fn in_numbers(node: &NodeStory) -> String {
 }
 
 /// What stands around the node: reads, writes, dependencies, tags. The operations too when there is no table of them.
-fn surroundings(node: &NodeStory, pipeline: &str) -> Option<String> {
+fn surroundings(node: &NodeStory, pipeline: &str) -> Option<Inline> {
     let outline = &node.outline;
-    let list =
-        |names: &[String]| Inline::list(names.iter().map(|name| Inline::code(name)), ", ", "");
+    let list = |names: &[String]| Inline::list(names.iter().map(Inline::code), ", ", "");
     let mut parts = Vec::new();
     if !outline.reads.is_empty() {
-        parts.push(format!("Reads {}.", list(&outline.reads)));
+        parts.push(Inline::format("Reads {}.", [list(&outline.reads)]));
     }
     if !outline.depends_on.is_empty() {
         let name = |node: &NodeRef| {
             if node.pipeline == pipeline {
-                Inline::code(&node.name)
+                Inline::node(&node.name)
             } else {
-                Inline::code(&node.to_string())
+                Inline::code(node.to_string())
             }
         };
-        parts.push(format!(
-            "Waits for {}.",
-            Inline::list(outline.depends_on.iter().map(name), ", ", "")
-        ));
+        let names = Inline::list(outline.depends_on.iter().map(name), ", ", "");
+        parts.push(Inline::format("Waits for {}.", [names]));
     }
     if node
         .facts
@@ -102,23 +110,19 @@ fn surroundings(node: &NodeStory, pipeline: &str) -> Option<String> {
         .is_none_or(|facts| facts.operations.is_empty())
         && !outline.operations.is_empty()
     {
-        parts.push(format!("Runs {}.", list(&outline.operations)));
+        parts.push(Inline::format("Runs {}.", [list(&outline.operations)]));
     }
     if let Some(write) = &outline.writes {
-        parts.push(format!("Writes {}.", Inline::code(write)));
+        parts.push(Inline::format("Writes {}.", [Inline::code(write)]));
     }
     if !outline.tags.is_empty() {
-        parts.push(format!("Tags: {}.", list(&outline.tags)));
+        parts.push(Inline::format("Tags: {}.", [list(&outline.tags)]));
     }
-    if parts.is_empty() {
-        None
-    } else {
-        Some(parts.join(" "))
-    }
+    (!parts.is_empty()).then(|| Inline::list(parts, " ", ""))
 }
 
-/// The failure as a fenced block: it keeps its lines and nothing in it is acted on.
-fn failure_text(failure: &Failure, operations: &[String]) -> String {
+/// The failure as lines that are shown as they are.
+pub(in crate::render) fn failure_text(failure: &Failure, operations: &[String]) -> String {
     // Further lines of a text stand under its first, so that none looks like a line of ours.
     let entry = |label: &str, text: &str| {
         let indent = format!("\n{}", " ".repeat(label.chars().count()));
@@ -171,7 +175,7 @@ fn failure_text(failure: &Failure, operations: &[String]) -> String {
     for hint in &failure.hints {
         text.push_str(&entry("hint: ", hint));
     }
-    fence("text", &text)
+    text
 }
 
 fn attempts(node: &NodeStory, document: &mut Document) {
@@ -194,17 +198,17 @@ fn attempts(node: &NodeStory, document: &mut Document) {
                 )
             });
         table.row([
-            Inline::text(&attempt.attempt.to_string()),
+            Inline::text(attempt.attempt.to_string()),
             attempt
                 .started_at
-                .map_or(Inline::host(""), |at| Inline::text(&words::instant(at))),
-            Inline::host(attempt.outcome.word()),
+                .map_or(Inline::host(""), |at| Inline::text(words::instant(at))),
+            Inline::status(attempt.outcome),
             failure,
             attempt
                 .retry_in_ms
-                .map_or(Inline::host(""), |ms| Inline::text(&words::duration(ms))),
+                .map_or(Inline::host(""), |ms| Inline::text(words::duration(ms))),
         ]);
     }
-    document.line("#### Attempts");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Attempts"));
+    document.table(table);
 }

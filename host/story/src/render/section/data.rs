@@ -1,22 +1,52 @@
-//! What is known of a node's data as Markdown: operations, columns, sample, files.
+//! What is known of a node's data: operations, columns, sample, files.
 
-use super::{Align, Document, Table, digest, quarantine};
+use super::quarantine;
+use super::run::digest;
 use crate::event::{
     Column, FileFact, GuestNote, INSTANCES_LISTED_MAX, InstanceFact, NodeFacts, OperationFact,
     Sample,
 };
-use crate::render::escape::{Inline, fence};
+use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::json::escape_hidden;
-use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words};
+use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words, written};
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
-pub(super) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
+pub(in crate::render) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
     operations(&facts.operations, document);
     quarantine::tell(facts, document);
+    write(facts, document);
     columns(node, &facts.nulls_out, document);
     sample(&facts.sample, document);
     files(facts, document);
+}
+
+/// What the write did to the target, the batch, and the versions around it.
+fn write(facts: &NodeFacts, document: &mut Document) {
+    let Some(fact) = &facts.write else { return };
+    let Some(sentence) = written::sentence(fact) else {
+        return;
+    };
+    document.heading(4, Inline::host("Write"));
+    let version = |version: &Option<String>| {
+        let none = Inline::host("none");
+        version.as_deref().map_or(none, Inline::code)
+    };
+    let (before, after) = (&fact.version_before, &fact.version_after);
+    let versions = match (before, after) {
+        (None, None) => Inline::host(""),
+        (before, after) if before == after => {
+            Inline::format(" The target stays at version {}.", [version(before)])
+        }
+        (before, after) => Inline::format(
+            " Version of the target: {}, before it {}.",
+            [version(after), version(before)],
+        ),
+    };
+    document.line(Inline::format(
+        "{}. Batch {}.{}",
+        [Inline::text(sentence), digest(&fact.batch), versions],
+    ));
 }
 
 fn operations(operations: &[OperationFact], document: &mut Document) {
@@ -36,7 +66,7 @@ fn operations(operations: &[OperationFact], document: &mut Document) {
     for (at, fact) in operations.iter().enumerate() {
         let (identity, ledger) = (&fact.operation, &fact.ledger);
         table.row([
-            Inline::text(&(at + 1).to_string()),
+            Inline::text((at + 1).to_string()),
             Inline::code(&identity.reference),
             Inline::list(
                 [
@@ -47,14 +77,14 @@ fn operations(operations: &[OperationFact], document: &mut Document) {
                 "",
             ),
             digest(&identity.digest),
-            Inline::text(&words::thousands(ledger.rows_in)),
-            Inline::text(&words::thousands(ledger.rows_out)),
-            Inline::text(&words::duration_ns(ledger.guest_cpu_ns)),
-            Inline::text(&costs::memory(ledger)),
+            Inline::text(words::thousands(ledger.rows_in)),
+            Inline::text(words::thousands(ledger.rows_out)),
+            Inline::text(words::duration_ns(ledger.guest_cpu_ns)),
+            Inline::text(costs::memory(ledger)),
         ]);
     }
-    document.line("#### Operations");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Operations"));
+    document.table(table);
     boundary(operations, document);
     for (at, fact) in operations.iter().enumerate() {
         instances(at, fact, document);
@@ -88,17 +118,17 @@ fn boundary(operations: &[OperationFact], document: &mut Document) {
     for (at, fact) in operations.iter().enumerate() {
         let ledger = &fact.ledger;
         let mut row = vec![
-            Inline::text(&(at + 1).to_string()),
-            Inline::text(&fact.component.map_or_else(String::new, costs::origin)),
-            Inline::text(&words::thousands(u64::from(ledger.instances))),
-            Inline::text(&words::duration_ns(ledger.encode_cpu_ns)),
-            Inline::text(&words::duration_ns(ledger.decode_cpu_ns)),
-            Inline::text(&words::thousands(ledger.batches_in)),
-            Inline::text(&words::thousands(ledger.emits)),
-            Inline::text(&words::bytes(ledger.bytes_in)),
-            Inline::text(&words::bytes(ledger.bytes_out)),
-            Inline::text(&words::thousands(ledger.growths_refused)),
-            Inline::text(&words::thousands(ledger.log_lines_dropped)),
+            Inline::text((at + 1).to_string()),
+            Inline::text(fact.component.map_or_else(String::new, costs::origin)),
+            Inline::text(words::thousands(u64::from(ledger.instances))),
+            Inline::text(words::duration_ns(ledger.encode_cpu_ns)),
+            Inline::text(words::duration_ns(ledger.decode_cpu_ns)),
+            Inline::text(words::thousands(ledger.batches_in)),
+            Inline::text(words::thousands(ledger.emits)),
+            Inline::text(words::bytes(ledger.bytes_in)),
+            Inline::text(words::bytes(ledger.bytes_out)),
+            Inline::text(words::thousands(ledger.growths_refused)),
+            Inline::text(words::thousands(ledger.log_lines_dropped)),
         ];
         if metered {
             let work = ledger.work.map(words::thousands).unwrap_or_default();
@@ -106,8 +136,8 @@ fn boundary(operations: &[OperationFact], document: &mut Document) {
         }
         table.row(row);
     }
-    document.line("#### Sandbox");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Sandbox"));
+    document.table(table);
 }
 
 fn instances(at: usize, fact: &OperationFact, document: &mut Document) {
@@ -125,40 +155,38 @@ fn instances(at: usize, fact: &OperationFact, document: &mut Document) {
     ]);
     for InstanceFact { partition, ledger } in fact.instances.iter().take(INSTANCES_LISTED_MAX) {
         table.row([
-            Inline::text(&(u64::from(*partition) + 1).to_string()),
-            Inline::text(&words::thousands(ledger.rows_in)),
-            Inline::text(&words::thousands(ledger.rows_out)),
-            Inline::text(&words::bytes(ledger.bytes_in)),
-            Inline::text(&words::bytes(ledger.bytes_out)),
-            Inline::text(&words::duration_ns(ledger.guest_cpu_ns)),
-            Inline::text(&costs::memory(ledger)),
+            Inline::text((u64::from(*partition) + 1).to_string()),
+            Inline::text(words::thousands(ledger.rows_in)),
+            Inline::text(words::thousands(ledger.rows_out)),
+            Inline::text(words::bytes(ledger.bytes_in)),
+            Inline::text(words::bytes(ledger.bytes_out)),
+            Inline::text(words::duration_ns(ledger.guest_cpu_ns)),
+            Inline::text(costs::memory(ledger)),
         ]);
     }
-    document.line(&format!("Instances of step {}:", at + 1));
-    document.block(&table.to_string());
+    document.line(Inline::words(format!("Instances of step {}:", at + 1)));
+    document.table(table);
     let listed = fact.instances.len().min(INSTANCES_LISTED_MAX) as u64;
     let left_out = u64::from(fact.ledger.instances).saturating_sub(listed);
     if left_out > 0 {
-        document.line(&format!(
+        document.line(Inline::words(format!(
             "{} left out here.",
             words::count(left_out, "instance")
-        ));
+        )));
     }
 }
 
 fn step_details(at: usize, fact: &OperationFact, document: &mut Document) {
     if let Some(layout) = costs::layout(fact) {
-        document.line(&format!(
+        document.line(Inline::format(
             "Rows of step {}: {}.",
-            at + 1,
-            Inline::text(&layout)
+            [Inline::text((at + 1).to_string()), Inline::text(layout)],
         ));
     }
     if let Some(granted) = costs::granted(fact) {
-        document.line(&format!(
+        document.line(Inline::format(
             "The plugin of step {} was {}.",
-            at + 1,
-            Inline::text(&granted)
+            [Inline::text((at + 1).to_string()), Inline::text(granted)],
         ));
     }
     let no_params = fact
@@ -166,28 +194,30 @@ fn step_details(at: usize, fact: &OperationFact, document: &mut Document) {
         .as_object()
         .is_none_or(serde_json::Map::is_empty);
     if !no_params || !fact.params.is_object() {
-        document.line(&format!(
+        document.line(Inline::format(
             "Params of step {}, {}:",
-            at + 1,
-            Inline::code(&fact.operation.reference)
+            [
+                Inline::text((at + 1).to_string()),
+                Inline::code(&fact.operation.reference),
+            ],
         ));
         let params = escape_hidden(&format!("{:#}", fact.params));
         if params.len() > PARAMS_BYTES_MAX {
-            document.line(&format!(
+            document.line(Inline::format(
                 "{} of JSON; the JSON of this story holds them.",
-                words::bytes(params.len() as u64)
+                [Inline::text(words::bytes(params.len() as u64))],
             ));
         } else {
-            document.block(&fence("json", &params));
+            document.code("json", params);
         }
     }
     if !fact.notes.is_empty() || fact.ledger.log_lines_dropped > 0 {
-        document.line(&format!("Notes of step {}:", at + 1));
-        document.block(&notes(&fact.notes, fact.ledger.log_lines_dropped));
+        document.line(Inline::words(format!("Notes of step {}:", at + 1)));
+        document.table(notes(&fact.notes, fact.ledger.log_lines_dropped));
     }
 }
 
-fn notes(notes: &[GuestNote], dropped: u64) -> String {
+fn notes(notes: &[GuestNote], dropped: u64) -> Table {
     let mut table = Table::new([("Kind", Align::Left), ("Note", Align::Left)]);
     for note in notes.iter().take(TABLE_ROWS_MAX) {
         table.row([Inline::text(&note.kind), Inline::text(&note.text)]);
@@ -197,7 +227,7 @@ fn notes(notes: &[GuestNote], dropped: u64) -> String {
         let told = format!("{} left out", words::count(left_out, "line"));
         table.row([Inline::host(""), Inline::text(&told)]);
     }
-    table.to_string()
+    table
 }
 
 fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
@@ -229,7 +259,7 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
             Inline::host(change),
             nulls
                 .get(at)
-                .map_or(Inline::host(""), |n| Inline::text(&words::thousands(*n))),
+                .map_or(Inline::host(""), |n| Inline::text(words::thousands(*n))),
         ]);
     }
     for column in changes.removed.iter().take(TABLE_ROWS_MAX) {
@@ -242,15 +272,15 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
             none,
         ]);
     }
-    document.line("#### Columns");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Columns"));
+    document.table(table);
     let left_out = after.len().saturating_sub(TABLE_ROWS_MAX)
         + changes.removed.len().saturating_sub(TABLE_ROWS_MAX);
     if left_out > 0 {
-        document.line(&format!(
+        document.line(Inline::words(format!(
             "{} left out here.",
             words::count(left_out as u64, "column")
-        ));
+        )));
     }
 }
 
@@ -277,17 +307,17 @@ fn sample(sample: &Sample, document: &mut Document) {
     for row in sample.rows.iter().take(TABLE_ROWS_MAX) {
         table.row(
             row.iter()
-                .map(|cell| cell.as_deref().map_or(Inline::host("*null*"), Inline::text)),
+                .map(|cell| cell.as_deref().map_or(Inline::null(), Inline::text)),
         );
     }
-    document.line("#### Sample");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Sample"));
+    document.table(table);
     let left_out = sample.columns.len().saturating_sub(SAMPLE_COLUMNS_MAX);
     if left_out > 0 {
-        document.line(&format!(
+        document.line(Inline::words(format!(
             "{} left out here.",
             words::count(left_out as u64, "column")
-        ));
+        )));
     }
 }
 
@@ -304,10 +334,10 @@ fn files(facts: &NodeFacts, document: &mut Document) {
     let mut file = |role: &'static str, file: &FileFact| {
         table.row([
             Inline::host(role),
-            Inline::code(&format!("{}:{}", file.connection, file.path)),
-            Inline::text(&words::bytes(file.bytes)),
+            Inline::code(format!("{}:{}", file.connection, file.path)),
+            Inline::text(words::bytes(file.bytes)),
             file.modified
-                .map_or(Inline::host(""), |at| Inline::text(&words::instant(at))),
+                .map_or(Inline::host(""), |at| Inline::text(words::instant(at))),
         ]);
     };
     facts
@@ -319,13 +349,13 @@ fn files(facts: &NodeFacts, document: &mut Document) {
         .target
         .iter()
         .for_each(|target| file("written", target));
-    document.line("#### Files");
-    document.block(&table.to_string());
+    document.heading(4, Inline::host("Files"));
+    document.table(table);
     let left_out = facts.sources.len().saturating_sub(TABLE_ROWS_MAX);
     if left_out > 0 {
-        document.line(&format!(
+        document.line(Inline::words(format!(
             "{} left out here.",
             words::count(left_out as u64, "file")
-        ));
+        )));
     }
 }

@@ -1,0 +1,6 @@
+//! The sections of a story, from which Markdown and HTML are written.
+
+pub(super) mod data;
+pub(super) mod node;
+pub(super) mod quarantine;
+pub(super) mod run;

@@ -115,6 +115,10 @@ pub struct Input {
 }
 
 /// Where an input comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project has few inputs, and most are reads"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum InputSource {
     /// A file of a connection.

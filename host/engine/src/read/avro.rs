@@ -275,11 +275,15 @@ impl Plain {
 
 fn put_long(out: &mut Vec<u8>, value: u64) {
     let mut rest = value << 1;
-    while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = rest.to_le_bytes();
         rest >>= 7;
+        if rest == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
     }
-    out.push(rest as u8);
 }
 
 impl Read for Plain {

@@ -35,7 +35,7 @@ pub(crate) fn describe(
     let mut count: u64 = 0;
     while objects.next()? {
         count += 1;
-        if count % STOP_EVERY_OBJECTS == 0 && stop() {
+        if count.is_multiple_of(STOP_EVERY_OBJECTS) && stop() {
             return Err(cancelled());
         }
         let mut value: Value =

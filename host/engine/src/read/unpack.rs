@@ -188,9 +188,10 @@ impl<R: Read> Read for Unpacked<R> {
             if is_failure || e.kind() == io::ErrorKind::Interrupted || e.raw_os_error().is_some() {
                 return e;
             }
-            let what = match e.kind() {
-                io::ErrorKind::UnexpectedEof => "the compressed data ends too early",
-                _ => "the compressed data is damaged",
+            let what = if e.kind() == io::ErrorKind::UnexpectedEof {
+                "the compressed data ends too early"
+            } else {
+                "the compressed data is damaged"
             };
             io::Error::other(bad_file(&self.shown, what).cause(e.to_string()))
         })?;

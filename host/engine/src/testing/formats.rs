@@ -313,7 +313,7 @@ fn bad_json_lines_name_file_line_and_column() {
             "{\"a\":1}\n\n{a:1}\n",
             "line 3: this is not JSON, at character 2",
         ),
-        ("[{\"a\":1}]\n", "line 1: the line is not an object"),
+        ("[{\"a\":1}]\n", "line 1: this is not an object"),
         (
             "{\"a\":[1]}\n{\"a\":\"secret\"}\n",
             "line 2: column `a` holds a list or an object here and something else elsewhere",

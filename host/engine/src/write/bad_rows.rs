@@ -18,6 +18,9 @@ use crate::store::{Purpose, Stores, Upload, normal};
 
 const UTC: &str = "UTC";
 
+/// Files that are to be published, and what is to be told.
+type Ended = (Vec<Box<dyn Upload>>, Vec<UnreadFact>);
+
 /// The bad rows of all inputs of a node, in one attempt.
 pub(crate) struct Unread {
     run_id: String,
@@ -144,7 +147,7 @@ impl Unread {
     }
 
     /// Ends the files; those without rows are gone.
-    pub(crate) fn finish(self) -> Result<(Vec<Box<dyn Upload>>, Vec<UnreadFact>), Failure> {
+    pub(crate) fn finish(self) -> Result<Ended, Failure> {
         let (mut staged, mut facts) = (Vec::new(), Vec::new());
         for mut input in self.inputs {
             if input.rows == 0 {

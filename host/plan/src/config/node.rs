@@ -62,6 +62,10 @@ pub struct NodeInput {
 }
 
 /// Where an input comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project has few inputs, and most are reads"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeInputSource {
     /// A file.

@@ -179,7 +179,14 @@ impl Objects {
                             whole = true;
                             break;
                         }
-                        b'}' | b']' => depth -= 1,
+                        b'}' | b']' => {
+                            depth -= 1;
+                            if depth == 0 {
+                                length += 1;
+                                whole = true;
+                                break;
+                            }
+                        }
                         _ => {}
                     }
                 }

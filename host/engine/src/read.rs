@@ -26,6 +26,8 @@ use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::files::Files;
+use crate::driven;
+use crate::driver::DriverTable;
 use crate::failure::panic_text;
 use crate::limits::{COLUMNS_MAX, FILES_MAX};
 use crate::store::{Purpose, Store, Stores, join, normal, pattern, with_nearest};
@@ -111,6 +113,7 @@ pub(crate) struct Table {
 enum Source {
     Files(Arc<Files>, &'static str),
     Spool(Arc<Spool>),
+    Driver(Arc<dyn DriverTable>),
 }
 
 impl Table {
@@ -136,11 +139,36 @@ impl Table {
         }
     }
 
+    /// A table that a driver reads.
+    pub(crate) fn of_driver(table: Arc<dyn DriverTable>) -> Self {
+        Self {
+            schema: columns::plain_schema(table.schema()),
+            files: table.facts(),
+            source: Source::Driver(table),
+        }
+    }
+
+    /// Words that change when its rows may have.
+    pub(crate) fn identity(&self) -> Result<String, Failure> {
+        Ok(match &self.source {
+            Source::Spool(spool) => driven::spool_digest(spool)?,
+            Source::Driver(table) => table.version(),
+            Source::Csv(_) | Source::JsonLines(_) | Source::Parquet(_) => {
+                let file = |f: &FileFact| {
+                    let modified = f.modified.map(|at| at.to_string()).unwrap_or_default();
+                    format!("{}:{} {} {modified}", f.connection, f.path, f.bytes)
+                };
+                self.files.iter().map(file).collect::<Vec<_>>().join("\n")
+            }
+        })
+    }
+
     /// What it is, for plans shown to people.
     pub(crate) fn format(&self) -> &'static str {
         match &self.source {
             Source::Files(_, name) => name,
             Source::Spool(_) => "node",
+            Source::Driver(_) => "table",
         }
     }
 
@@ -148,7 +176,7 @@ impl Table {
     pub(crate) fn on_bad_row(&self) -> OnBadRow {
         match &self.source {
             Source::Files(files, _) => files.on_bad_row(),
-            Source::Spool(_) => OnBadRow::Fail,
+            Source::Spool(_) | Source::Driver(_) => OnBadRow::Fail,
         }
     }
 
@@ -163,6 +191,14 @@ impl Table {
             Source::Spool(spool) => {
                 let filler = columns::Filler::new(&self.schema, needed);
                 Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?)
+            }
+            Source::Driver(table) => {
+                let filler = columns::Filler::new(&self.schema, needed);
+                Box::new(driven::DriverDecoder::new(
+                    table.as_ref(),
+                    filler,
+                    batch_rows,
+                )?)
             }
         })
     }
@@ -243,8 +279,11 @@ pub fn schema_of(
     let scans = match &read.format {
         ReadFormat::Csv(options) => options.infer_rows.is_none(),
         ReadFormat::Json(_) => true,
-        ReadFormat::Parquet | ReadFormat::Arrow | ReadFormat::Avro => false,
+        ReadFormat::Parquet | ReadFormat::Arrow | ReadFormat::Avro | ReadFormat::Delta(_) => false,
     };
+    if driven::read_word(&read.format).is_some() {
+        return Ok(None);
+    }
     let stores = Stores::new(project_dir);
     if scans {
         let store = stores.open(&read.connection, Purpose::Read)?;

@@ -55,5 +55,6 @@ pub(crate) fn begin(
         WriteFormat::Arrow(options) => {
             Box::new(arrow::ArrowWriter::new(schema, file, *options, shown)?)
         }
+        WriteFormat::Delta(_) => return Err(crate::failure::internal("no driver writes `delta`")),
     })
 }

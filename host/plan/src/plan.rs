@@ -1,6 +1,7 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod delta;
 mod format;
 mod grants;
 mod params;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
+pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use format::{
     ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite,
     Encoding, JsonLayout, JsonRead, JsonWrite, OnBadRow, OnMissingColumns, OnNewColumns,

@@ -15,7 +15,7 @@ use super::csv::CsvFormat;
 use super::unify::{Described, check_declared, declared, unify};
 use super::{BadRows, Chunk, Decode, FileDecode, Stop, Wanted, bad_file, check_names};
 use super::{arrow, avro, json, parquet};
-use crate::failure::{During, classify};
+use crate::failure::{During, classify, internal};
 use crate::partition;
 use crate::store::{Blob, Store};
 
@@ -76,6 +76,7 @@ impl Files {
             ReadFormat::Parquet => Format::Parquet,
             ReadFormat::Arrow => Format::Arrow,
             ReadFormat::Avro => Format::Avro,
+            ReadFormat::Delta(_) => return Err(internal("no driver reads `delta`")),
         };
         let mut facts = Vec::with_capacity(paths.len());
         let mut described = Vec::with_capacity(paths.len());
@@ -195,7 +196,11 @@ fn empty(format: &ReadFormat) -> Failure {
             "the CSV input is empty: it has no header row".to_owned(),
             "write at least the header row",
         ),
-        ReadFormat::Json(_) | ReadFormat::Parquet | ReadFormat::Arrow | ReadFormat::Avro => (
+        ReadFormat::Json(_)
+        | ReadFormat::Parquet
+        | ReadFormat::Arrow
+        | ReadFormat::Avro
+        | ReadFormat::Delta(_) => (
             format!("the {} input is empty", format.name().to_uppercase()),
             "write at least one row, so that there are columns",
         ),

@@ -5,6 +5,7 @@
 //! ```
 
 use super::Text;
+use super::delta;
 use super::format::{ReadWord, policy, read_options};
 use super::path::{self, Purpose};
 use super::reader::{Context, Reader};
@@ -14,7 +15,6 @@ use crate::yaml;
 
 /// Formats of ODIBI that are to come.
 const FORMATS_LATER: &[&str] = &[
-    "delta",
     "sql",
     "api",
     "excel",
@@ -56,16 +56,28 @@ pub(super) fn read(
     } else {
         path::read(&mut reader, Purpose::Read)
     };
+    let is_delta = word == Some(ReadWord::Delta);
+    let fits = !is_delta || delta::check_path(&reader, path.as_ref());
+    let path = path.filter(|_| fits);
     let format = match word {
+        Some(ReadWord::Delta) => {
+            let format = delta::read(&mut reader).map(ReadFormat::Delta);
+            format.map(|format| (format, ReadOptions::default()))
+        }
         Some(word) => read_options(&mut reader, word),
         // Options of an unknown format cannot be judged.
         None => reader.entry("options").and(None),
     };
-    let schema_policy = policy(&mut reader);
+    let mut schema_policy = None;
+    if is_delta {
+        reader.not_yet(&["schema_policy"]);
+    } else {
+        schema_policy = policy(&mut reader);
+        reader.not_yet(&["time_travel"]);
+    }
     reader.not_yet(&[
         "filter",
         "incremental",
-        "time_travel",
         "streaming",
         "schema_ddl",
         "archive_options",

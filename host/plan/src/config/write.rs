@@ -7,6 +7,7 @@
 mod mode;
 
 use super::Text;
+use super::delta;
 use super::format::{WriteWord, write_options};
 use super::path::{self, Purpose};
 use super::read::INTO_OPTIONS;
@@ -39,9 +40,12 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
     let other_target = reader.not_yet(&["table"]);
     let connection = reader.connection();
-    let word = reader
-        .required_text("format")
-        .and_then(|text| word(&reader, &text));
+    let word = reader.required_text("format").and_then(|text| {
+        if text.value == "delta" {
+            return Some(WriteWord::Delta);
+        }
+        word(&reader, &text)
+    });
     let path = if other_target {
         None
     } else {
@@ -49,19 +53,22 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     };
     let layout = mode::layout(&mut reader, path.as_ref());
     let mode = mode::mode(&mut reader);
+    let is_delta = word == Some(WriteWord::Delta);
     let format = match word {
+        Some(WriteWord::Delta) => delta::write(&mut reader, mode.as_ref()).map(WriteFormat::Delta),
         Some(word) => write_options(&mut reader, word, path.as_ref()),
         None => reader.entry("options").and(None),
     };
+    if !is_delta {
+        reader.not_yet(&["merge_schema", "overwrite_schema"]);
+    }
     reader.ignored(&["auto_optimize"], "there is nothing to tune");
     reader.not_yet(&[
         "add_metadata",
         "first_run_query",
         "merge_keys",
         "merge_options",
-        "merge_schema",
         "overwrite_options",
-        "overwrite_schema",
         "register_table",
         "skip_hash_columns",
         "skip_hash_sort_columns",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{DeltaRead, DeltaWrite};
+
 /// Formats that can be read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReadFormat {
@@ -15,6 +17,8 @@ pub enum ReadFormat {
     Arrow,
     /// Avro object container files.
     Avro,
+    /// A Delta table.
+    Delta(DeltaRead),
 }
 
 impl ReadFormat {
@@ -30,6 +34,7 @@ impl ReadFormat {
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
             Self::Avro => "avro",
+            Self::Delta(_) => "delta",
         }
     }
 
@@ -38,7 +43,9 @@ impl ReadFormat {
     pub fn on_bad_row(&self) -> OnBadRow {
         match self {
             Self::Csv(csv) => csv.on_bad_row,
-            Self::Json(_) | Self::Parquet | Self::Arrow | Self::Avro => OnBadRow::Fail,
+            Self::Json(_) | Self::Parquet | Self::Arrow | Self::Avro | Self::Delta(_) => {
+                OnBadRow::Fail
+            }
         }
     }
 }
@@ -253,6 +260,8 @@ pub enum WriteFormat {
     Parquet(ParquetWrite),
     /// Arrow IPC.
     Arrow(ArrowWrite),
+    /// A Delta table.
+    Delta(DeltaWrite),
 }
 
 impl WriteFormat {
@@ -267,6 +276,7 @@ impl WriteFormat {
             },
             Self::Parquet(_) => "parquet",
             Self::Arrow(_) => "arrow",
+            Self::Delta(_) => "delta",
         }
     }
 
@@ -282,6 +292,7 @@ impl WriteFormat {
             Self::Parquet(_) => "parquet".to_owned(),
             Self::Arrow(arrow) if arrow.stream => "arrows".to_owned(),
             Self::Arrow(_) => "arrow".to_owned(),
+            Self::Delta(_) => "delta".to_owned(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(in crate::config) enum ReadWord {
     JsonLines,
     Arrow,
     Avro,
+    /// Not of files; its options are read elsewhere.
+    Delta,
 }
 
 impl ReadWord {
@@ -44,6 +46,7 @@ impl ReadWord {
         ("arrow", Self::Arrow),
         ("feather", Self::Arrow),
         ("avro", Self::Avro),
+        ("delta", Self::Delta),
     ];
 }
 
@@ -64,6 +67,7 @@ pub(in crate::config) fn read_options(
             ReadWord::Parquet => ReadFormat::Parquet,
             ReadWord::Arrow => ReadFormat::Arrow,
             ReadWord::Avro => ReadFormat::Avro,
+            ReadWord::Delta => return None,
         };
         return (!lost).then(|| (format, ReadOptions::default()));
     };
@@ -73,6 +77,7 @@ pub(in crate::config) fn read_options(
         ReadWord::Parquet => Some(ReadFormat::Parquet),
         ReadWord::Arrow => Some(ReadFormat::Arrow),
         ReadWord::Avro => Some(ReadFormat::Avro),
+        ReadWord::Delta => None,
     };
     let hive = options.optional("hive_partitioning").is_some();
     let hive_partitioning = hive.then(|| options.boolean("hive_partitioning", false));

@@ -23,6 +23,8 @@ pub(in crate::config) enum WriteWord {
     Json,
     JsonLines,
     Arrow,
+    /// Not of files; its options are read elsewhere.
+    Delta,
 }
 
 impl WriteWord {
@@ -58,6 +60,7 @@ pub(in crate::config) fn write_options(
             }),
             WriteWord::Parquet => WriteFormat::Parquet(ParquetWrite::default()),
             WriteWord::Arrow => WriteFormat::Arrow(ArrowWrite::default()),
+            WriteWord::Delta => return None,
         };
         return (!lost).then_some(format);
     };
@@ -68,6 +71,7 @@ pub(in crate::config) fn write_options(
         }
         WriteWord::Parquet => parquet(&mut options).map(WriteFormat::Parquet),
         WriteWord::Arrow => arrow(&mut options).map(WriteFormat::Arrow),
+        WriteWord::Delta => None,
     };
     // Read with the mode.
     let _ = options.entry("keys");

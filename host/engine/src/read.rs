@@ -153,7 +153,7 @@ impl Table {
         Ok(match &self.source {
             Source::Spool(spool) => driven::spool_digest(spool)?,
             Source::Driver(table) => table.version(),
-            Source::Csv(_) | Source::JsonLines(_) | Source::Parquet(_) => {
+            Source::Files(_, _) => {
                 let file = |f: &FileFact| {
                     let modified = f.modified.map(|at| at.to_string()).unwrap_or_default();
                     format!("{}:{} {} {modified}", f.connection, f.path, f.bytes)

@@ -10,6 +10,7 @@ mod attempts;
 mod beside;
 mod connection;
 mod delta;
+mod format;
 mod limits;
 mod masked;
 mod node;

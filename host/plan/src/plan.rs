@@ -1,6 +1,7 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod connection;
 mod grants;
 mod params;
 mod races;
@@ -10,6 +11,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
+pub use connection::{
+    AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3,
+    S3Auth, Secret,
+};
 pub use grants::Grants;
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
@@ -154,25 +159,6 @@ pub struct CsvRead {
     pub null_values: Vec<String>,
     /// Rows that the column types are inferred from; `None` is the whole file (default).
     pub infer_rows: Option<usize>,
-}
-
-/// A resolved connection.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Connection {
-    /// Its name in the YAML.
-    pub name: String,
-    /// What it is.
-    pub kind: ConnectionKind,
-}
-
-/// What a connection reaches.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ConnectionKind {
-    /// A directory of this machine.
-    Local {
-        /// Root directory, as written; relative to the directory of the project file.
-        base_path: String,
-    },
 }
 
 /// One step of a node.

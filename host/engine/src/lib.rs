@@ -150,7 +150,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            stores: Arc::new(Stores::new(project_dir)),
+            stores: Arc::new(Stores::new(project_dir, scratch.path())),
             scratch,
             memory,
             runtime,

@@ -141,7 +141,7 @@ pub fn schema_of(
         ReadFormat::JsonLines => true,
         ReadFormat::Parquet => false,
     };
-    let stores = Stores::new(project_dir);
+    let stores = Stores::new(project_dir, std::env::temp_dir());
     if scans {
         let path = normal(&read.path, Purpose::Read)?;
         let store = stores.open(&read.connection, Purpose::Read)?;

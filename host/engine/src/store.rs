@@ -5,12 +5,13 @@
 
 pub(crate) mod blob;
 mod local;
+mod object;
 pub(crate) mod pattern;
 
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::local::LocalStore;
+use self::object::ObjectFiles;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
@@ -186,13 +188,18 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Stores {
     project_dir: PathBuf,
+    scratch_dir: PathBuf,
+    /// Those with clients that are worth keeping.
+    open: Mutex<Vec<(Connection, Arc<dyn Store>)>>,
 }
 
 impl Stores {
-    /// Relative roots begin at `project_dir`.
-    pub(crate) fn new(project_dir: impl Into<PathBuf>) -> Self {
+    /// Relative roots begin at `project_dir`; what is on its way from or to another machine lies in `scratch_dir`.
+    pub(crate) fn new(project_dir: impl Into<PathBuf>, scratch_dir: impl Into<PathBuf>) -> Self {
         Self {
             project_dir: project_dir.into(),
+            scratch_dir: scratch_dir.into(),
+            open: Mutex::default(),
         }
     }
 
@@ -207,6 +214,21 @@ impl Stores {
             ConnectionKind::Local { base_path } => {
                 let path = self.project_dir.join(base_path);
                 Ok(Arc::new(LocalStore::open(name, path, purpose)?))
+            }
+            ConnectionKind::Azure(_)
+            | ConnectionKind::S3(_)
+            | ConnectionKind::Gcs(_)
+            | ConnectionKind::Http(_) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((_, store)) = open.iter().find(|(of, _)| of == connection) {
+                    return Ok(Arc::clone(store));
+                }
+                let (project_dir, scratch_dir) =
+                    (self.project_dir.clone(), self.scratch_dir.clone());
+                let made = ObjectFiles::open(connection, project_dir, scratch_dir)?;
+                let store: Arc<dyn Store> = Arc::new(made);
+                open.push((connection.clone(), Arc::clone(&store)));
+                Ok(store)
             }
         }
     }

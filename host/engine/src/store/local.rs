@@ -13,11 +13,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::root::Root;
-use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
+pub(super) use self::staged::is_hidden;
+use self::staged::{Dirs, Staged, fsync_dir, lock_name};
 use super::{
     Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
 };

@@ -184,7 +184,7 @@ pub struct S3 {
     pub path_prefix: String,
     /// Plain HTTP may be spoken (default: only with an endpoint of this machine).
     pub allow_http: bool,
-    /// The bucket stands in the name of the host and not in the path (default: only without an endpoint).
+    /// The bucket stands in the name of the host and not in the path (default: no).
     pub virtual_hosted: bool,
     /// Who we are.
     pub auth: S3Auth,

@@ -28,8 +28,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let region = filled(&mut reader, "region").map(|text| text.value);
     let prefix = path_prefix(&mut reader);
     let server = url::endpoint(&mut reader);
-    let has_endpoint = server.as_ref().is_some_and(|server| server.url.is_some());
-    let virtual_hosted = reader.boolean("virtual_hosted", !has_endpoint);
+    let virtual_hosted = reader.boolean("virtual_hosted", false);
     let auth = match reader.mapping("auth") {
         Some(mut under) => {
             let auth = auth(&mut under, "mode");

@@ -4,6 +4,13 @@
 //! nowhere else.
 
 pub(crate) mod blob;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+mod conformance;
 mod local;
 mod object;
 pub(crate) mod pattern;

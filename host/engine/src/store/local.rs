@@ -407,7 +407,7 @@ mod tests {
         rustix::fs::mknodat(
             rustix::fs::CWD,
             dir.path().join("data/p"),
-            FileType::Fifo,
+            rustix::fs::FileType::Fifo,
             Mode::RUSR,
             0,
         )

@@ -11,8 +11,8 @@ mod upload;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -56,6 +56,9 @@ pub(super) struct Reach {
     scrub: Scrub,
     /// The bucket was seen. Until then "not found" may mean the bucket.
     proven: AtomicBool,
+    /// Parts are put together only if nothing is there, and only over the right version: see `upload`.
+    completes_if_absent: OnceLock<bool>,
+    completes_if_same: OnceLock<bool>,
 }
 
 /// The clients under it would show credentials.
@@ -88,6 +91,8 @@ impl ObjectFiles {
                 scratch_dir,
                 scrub,
                 proven: AtomicBool::new(false),
+                completes_if_absent: OnceLock::new(),
+                completes_if_same: OnceLock::new(),
             }),
         })
     }
@@ -136,10 +141,15 @@ impl Reach {
 
     /// The key of a path.
     fn key(&self, path: &str) -> Result<Path, Failure> {
-        Path::parse(join(&self.prefix, path)).map_err(|error| {
+        let refused = |cause: String| {
             let message = format!("no object can have this path: `{}`", self.shown(path));
-            Failure::new(FailureClass::Denied, code::READ_DENIED, message).cause(error.to_string())
-        })
+            Failure::new(FailureClass::Denied, code::READ_DENIED, message).cause(cause)
+        };
+        // Some servers take it for a slash: `..` behind one would lead out of the prefix.
+        if path.contains('\\') {
+            return Err(refused("it holds a backslash".to_owned()));
+        }
+        Path::parse(join(&self.prefix, path)).map_err(|error| refused(error.to_string()))
     }
 
     /// The key that all paths below a directory begin with; `None` for the root of the bucket.
@@ -249,23 +259,21 @@ impl Store for ObjectFiles {
                 );
             }
             Ok((meta, _)) => meta,
+            // A web server need not answer HEAD, and need not say how long a file is.
+            Err(error) if reach.is_http() => match Fault::of(&error) {
+                Fault::Missing | Fault::Refused | Fault::Unsupported => {
+                    let hint = "check `path`, and `base_url` of the connection";
+                    let opened = RangeBlob::whole(reach, path);
+                    return Ok(Arc::new(opened.map_err(|failure| failure.hint(hint))?));
+                }
+                _ => return Err(reach.failure(error, During::Read(&shown))),
+            },
             Err(error) if Fault::of(&error) == Fault::Missing => {
                 reach.prove()?;
                 let message = format!("no such file: `{shown}`");
                 let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
-                return Err(if self.has_lists("").is_ok() {
-                    with_nearest(self, failure, path)
-                } else {
-                    failure.hint("check `path`, and `base_url` of the connection")
-                });
+                return Err(with_nearest(self, failure, path));
             }
-            // A web server need not answer HEAD, and need not say how long a file is.
-            Err(error) if reach.is_http() => match Fault::of(&error) {
-                Fault::Refused | Fault::Unsupported => {
-                    return Ok(Arc::new(RangeBlob::whole(reach, path)?));
-                }
-                _ => return Err(reach.failure(error, During::Read(&shown))),
-            },
             Err(error) => return Err(reach.failure(error, During::Read(&shown))),
         };
         let fact = FileFact {
@@ -278,6 +286,18 @@ impl Store for ObjectFiles {
     }
 
     fn stat(&self, path: &str) -> Result<Option<Stat>, Failure> {
+        if self.reach.is_http() {
+            return match self.open(path) {
+                Ok(blob) => Ok(Some(Stat {
+                    path: path.to_owned(),
+                    bytes: blob.len(),
+                    modified: blob.fact().modified,
+                    version: blob.version().to_owned(),
+                })),
+                Err(failure) if failure.code == code::READ_MISSING.name => Ok(None),
+                Err(failure) => Err(failure),
+            };
+        }
         let found = self.reach.head(path)?;
         let file = found.filter(|(_, attributes)| !is_directory(attributes));
         Ok(file.map(|(meta, _)| self.reach.stat_of(path.to_owned(), &meta)))

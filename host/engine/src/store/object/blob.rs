@@ -4,25 +4,31 @@
 //! of a Parquet file do not push each other out, and a CSV file is read in few requests.
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use object_store::client::{HttpClient, HttpError, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use odibi_story::event::FileFact;
-use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_story::failure::{Failure, FailureClass, FailureCode, code};
 
 use super::fault::Fault;
 use super::pool::block;
-use super::{Reach, modified, version};
+use super::{Reach, version};
 use crate::failure::{During, classify};
 use crate::limits::{
     BLOB_CACHE_BYTES_MAX, READ_AHEAD_BYTES, READ_AHEAD_BYTES_MAX, WHOLE_FILE_BYTES_MAX,
 };
 use crate::store::Blob;
+
+/// Further tries to fetch a whole file, and the wait before the first of them, which doubles.
+const RETRIES_MAX: u32 = 4;
+const WAIT_FIRST: Duration = Duration::from_millis(100);
 
 /// An open object.
 #[derive(Debug)]
@@ -73,18 +79,24 @@ impl RangeBlob {
 
     /// Of a server that says nothing of a file without sending it.
     pub(super) fn whole(reach: &Arc<Reach>, path: &str) -> Result<Self, Failure> {
-        let (key, shown) = (reach.key(path)?, reach.shown(path));
-        let (file, meta) = download(reach, &key, &shown)?;
-        let bytes = file.metadata().map_err(|e| classify(&e, During::Scratch))?;
+        let (file, head) = download(reach, path)?;
+        let meta = file.metadata().map_err(|e| classify(&e, During::Scratch))?;
         let fact = FileFact {
             connection: reach.connection.clone(),
             path: path.to_owned(),
-            bytes: bytes.len(),
-            modified: modified(&meta),
+            bytes: meta.len(),
+            modified: None,
         };
-        let this = Self::new(reach, path, fact, &meta)?;
-        let _ = this.whole.set(file);
-        Ok(this)
+        Ok(Self {
+            reach: Arc::clone(reach),
+            key: reach.key(path)?,
+            shown: reach.shown(path),
+            version: head.e_tag.unwrap_or_else(|| meta.len().to_string()),
+            fact,
+            e_tag: None,
+            segments: Mutex::default(),
+            whole: OnceLock::from(file),
+        })
     }
 
     /// The segment that holds a place, read now if it is not held.
@@ -149,7 +161,7 @@ impl RangeBlob {
         let file = match self.whole.get() {
             Some(file) => file,
             None => {
-                let (file, _) = download(&self.reach, &self.key, &self.shown)?;
+                let (file, _) = download(&self.reach, &self.fact.path)?;
                 self.whole.get_or_init(|| file)
             }
         };
@@ -189,49 +201,95 @@ impl Blob for RangeBlob {
     }
 }
 
-/// One request for everything, into a file without a name.
-fn download(reach: &Reach, key: &Path, shown: &str) -> Result<(File, ObjectMeta), Failure> {
-    let mut file =
-        tempfile::tempfile_in(&reach.scratch_dir).map_err(|e| classify(&e, During::Scratch))?;
-    let (store, asked) = (Arc::clone(&reach.store), key.clone());
-    let mut target = file
-        .try_clone()
-        .map_err(|e| classify(&e, During::Scratch))?;
-    let got = block(async move {
-        let options = GetOptions::default();
-        let result = store.get_opts(&asked, options).await.map_err(Got::Store)?;
-        let meta = result.meta.clone();
-        let mut stream = result.into_stream();
-        let mut total = 0_u64;
-        while let Some(bytes) = stream.next().await {
-            let bytes = bytes.map_err(Got::Store)?;
-            total += bytes.len() as u64;
-            if total > WHOLE_FILE_BYTES_MAX {
-                return Err(Got::TooLarge);
+/// Fetches everything from a web server, into a file without a name.
+fn download(reach: &Reach, path: &str) -> Result<(File, Head), Failure> {
+    let shown = reach.shown(path);
+    let (client, url) = reach.recipe.browser(path, &reach.scrub)?;
+    let scratch = || {
+        let file = tempfile::tempfile_in(&reach.scratch_dir);
+        file.map_err(|e| classify(&e, During::Scratch))
+    };
+    let fault = |class, code: FailureCode, cause: &str| {
+        let failure = Failure::new(class, code, format!("cannot read `{shown}`"));
+        failure.cause(reach.scrub.clean_text(cause))
+    };
+    let mut tries = 0;
+    loop {
+        let file = scratch()?;
+        let target = file
+            .try_clone()
+            .map_err(|e| classify(&e, During::Scratch))?;
+        let got = block(get(client.clone(), url.clone(), target))?;
+        tries += 1;
+        let transient = match got {
+            Ok(head) => return Ok((file, head)),
+            Err(Got::Disk(error)) => return Err(classify(&error, During::Scratch)),
+            Err(Got::TooLarge) => {
+                let message = format!("`{shown}` is too large for a server that has no ranges");
+                let failure = Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message);
+                let max = WHOLE_FILE_BYTES_MAX;
+                return Err(failure.of_limit("bytes", max, max + 1));
             }
-            target.write_all(&bytes).map_err(Got::Disk)?;
+            Err(Got::Status(404 | 410)) => {
+                let message = format!("no such file: `{shown}`");
+                let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
+                return Err(failure);
+            }
+            Err(Got::Status(status @ (408 | 425 | 429 | 500..))) => format!("status {status}"),
+            Err(Got::Status(status)) => {
+                let cause = format!("the server answered with status {status}");
+                return Err(fault(FailureClass::Denied, code::READ_DENIED, &cause)
+                    .hint("check `auth` and `headers` of the connection"));
+            }
+            Err(Got::Http(error)) => format!("{error}"),
+        };
+        if tries > RETRIES_MAX {
+            return Err(fault(
+                FailureClass::Transient,
+                code::READ_FAILED,
+                &transient,
+            ));
         }
-        Ok((meta, total))
-    })?;
-    match got {
-        Ok((meta, _)) => {
-            file.seek(SeekFrom::Start(0))
-                .map_err(|e| classify(&e, During::Scratch))?;
-            Ok((file, meta))
-        }
-        Err(Got::Disk(error)) => Err(classify(&error, During::Scratch)),
-        Err(Got::Store(error)) => Err(reach.failure(error, During::Read(shown))),
-        Err(Got::TooLarge) => {
-            let message = format!("`{shown}` is too large for a server that has no ranges");
-            let failure = Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message);
-            Err(failure.of_limit("bytes", WHOLE_FILE_BYTES_MAX, WHOLE_FILE_BYTES_MAX + 1))
-        }
+        let wait = WAIT_FIRST * 2_u32.pow(tries - 1);
+        block(async move { tokio::time::sleep(wait).await })?;
     }
 }
 
-/// How a download can end.
+/// What a server says of a file.
+struct Head {
+    e_tag: Option<String>,
+}
+
+/// How a download can fail.
 enum Got {
-    Store(object_store::Error),
+    Status(u16),
+    Http(HttpError),
     Disk(std::io::Error),
     TooLarge,
+}
+
+async fn get(client: HttpClient, url: String, mut target: File) -> Result<Head, Got> {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    let odd = std::io::ErrorKind::InvalidInput;
+    *request.uri_mut() = url.parse().map_err(|_| Got::Disk(odd.into()))?;
+    let answer = client.execute(request).await.map_err(Got::Http)?;
+    if !answer.status().is_success() {
+        return Err(Got::Status(answer.status().as_u16()));
+    }
+    let e_tag = answer
+        .headers()
+        .get("etag")
+        .and_then(|tag| tag.to_str().ok());
+    let e_tag = e_tag.map(str::to_owned);
+    let mut stream = answer.into_body().bytes_stream();
+    let mut total = 0_u64;
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes.map_err(Got::Http)?;
+        total += bytes.len() as u64;
+        if total > WHOLE_FILE_BYTES_MAX {
+            return Err(Got::TooLarge);
+        }
+        target.write_all(&bytes).map_err(Got::Disk)?;
+    }
+    Ok(Head { e_tag })
 }

@@ -23,6 +23,7 @@ use odibi_plan::plan::{
 };
 use odibi_story::failure::{Failure, FailureClass, code};
 use reqwest::redirect::Policy;
+use url::Url;
 
 use super::fault::Scrub;
 use crate::failure::internal;
@@ -81,6 +82,28 @@ impl Recipe {
                 .cause(scrub.clean(&error))
                 .hint("check the credentials and the `endpoint` of the connection")
         })
+    }
+
+    /// A client for a file of a web server, and the URL of the file.
+    pub(super) fn browser(
+        &self,
+        path: &str,
+        scrub: &Scrub,
+    ) -> std::result::Result<(HttpClient, String), Failure> {
+        let ConnectionKind::Http(http) = &self.connection.kind else {
+            return Err(internal("an object store is no web server"));
+        };
+        let client = Browser::new(http).connect(&ClientOptions::new());
+        let client =
+            client.map_err(|e| internal("no client for the web").cause(scrub.clean(&e)))?;
+        let unusable = || internal("the URL of a connection is none");
+        let mut url = Url::parse(&http.base_url).map_err(|_| unusable())?;
+        let segments = url.path_segments_mut();
+        segments
+            .map_err(|()| unusable())?
+            .pop_if_empty()
+            .extend(path.split('/'));
+        Ok((client, url.into()))
     }
 
     fn azure(
@@ -240,6 +263,15 @@ impl Recipe {
 }
 
 fn web(http: &HttpFiles) -> Result<Arc<dyn ObjectStore>> {
+    let store = HttpBuilder::new()
+        .with_url(&http.base_url)
+        .with_retry(retry())
+        .with_http_connector(Browser::new(http))
+        .build()?;
+    Ok(Arc::new(store))
+}
+
+fn web_headers(http: &HttpFiles) -> HashMap<String, String> {
     let mut headers: HashMap<String, String> = HashMap::new();
     for (name, value) in &http.headers {
         headers.insert(name.to_ascii_lowercase(), value.expose().to_owned());
@@ -254,12 +286,7 @@ fn web(http: &HttpFiles) -> Result<Arc<dyn ObjectStore>> {
             headers.insert(name.to_ascii_lowercase(), value.expose().to_owned());
         }
     }
-    let store = HttpBuilder::new()
-        .with_url(&http.base_url)
-        .with_retry(retry())
-        .with_http_connector(Browser(headers))
-        .build()?;
-    Ok(Arc::new(store))
+    headers
 }
 
 fn options(allow_http: bool) -> ClientOptions {
@@ -321,6 +348,12 @@ impl HttpService for Conditional {
 
 /// A client for web servers: what lets us in is told to the server that was named and to no other.
 struct Browser(HashMap<String, String>);
+
+impl Browser {
+    fn new(http: &HttpFiles) -> Self {
+        Self(web_headers(http))
+    }
+}
 
 impl std::fmt::Debug for Browser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -100,6 +100,7 @@ impl Fault {
             During::Read(file) if self == Self::Changed => {
                 format!("`{file}` changed while it was read")
             }
+            During::Read(file) if self == Self::Missing => format!("no such file: `{file}`"),
             During::Read(file) => format!("cannot read `{file}`"),
             During::Write(file) => format!("cannot write `{file}`"),
             During::Scratch | During::Run => "a store cannot be reached".to_owned(),

@@ -4,14 +4,14 @@
 //! what is expected of the object before. Every put carries a token of its own: after an answer was lost, the object tells
 //! whether it is ours.
 
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, UpdateVersion,
@@ -65,25 +65,27 @@ impl Scratch {
         if bytes <= PART_BYTES {
             return self.put_at_once(expect, token);
         }
-        match (&self.reach.kind, expect) {
-            (_, Expect::Anything) => {
-                self.put_parts(&self.path, Arc::clone(&self.reach.store), token)
+        let condition = match expect {
+            Expect::Anything => {
+                return self.put_parts(&self.path, Arc::clone(&self.reach.store), token);
             }
-            (ConnectionKind::S3(_), Expect::Absent) => {
-                self.put_parts(&self.path, self.conditional(Condition::Absent)?, token)
-            }
-            (ConnectionKind::S3(_), Expect::Version(version)) => {
-                let condition = Condition::Is(version.clone());
-                self.put_parts(&self.path, self.conditional(condition)?, token)
-            }
-            _ if bytes <= CONDITIONAL_PUT_BYTES_MAX => self.put_at_once(expect, token),
-            (_, Expect::Absent) => self.put_copied(token),
-            (_, Expect::Version(_)) => Err(self.too_large(bytes)),
+            Expect::Absent => Condition::Absent,
+            Expect::Version(version) => Condition::Is(version.clone()),
+        };
+        if self.reach.completes_conditionally(&condition)? {
+            let store = self
+                .reach
+                .recipe
+                .build(Some(condition), &self.reach.scrub)?;
+            return self.put_parts(&self.path, store, token);
         }
-    }
-
-    fn conditional(&self, condition: Condition) -> Result<Arc<dyn ObjectStore>, Failure> {
-        self.reach.recipe.build(Some(condition), &self.reach.scrub)
+        match expect {
+            _ if bytes <= CONDITIONAL_PUT_BYTES_MAX => self.put_at_once(expect, token),
+            Expect::Absent if !matches!(self.reach.kind, ConnectionKind::S3(_)) => {
+                self.put_copied(token)
+            }
+            Expect::Anything | Expect::Absent | Expect::Version(_) => Err(self.too_large(bytes)),
+        }
     }
 
     fn too_large(&self, bytes: u64) -> Failure {
@@ -143,44 +145,8 @@ impl Scratch {
         store: Arc<dyn ObjectStore>,
         token: &str,
     ) -> Result<Sent, Failure> {
-        let (key, total) = (self.reach.key(path)?, self.bytes()?);
-        let part = PART_BYTES.max(total.div_ceil(PARTS_MAX));
-        let file = self.writer()?;
-        let options = PutMultipartOptions {
-            attributes: attributes(token),
-            ..PutMultipartOptions::default()
-        };
-        let sent = block(async move {
-            let mut upload = store.put_multipart_opts(&key, options).await?;
-            let result = async {
-                let mut running = FuturesUnordered::new();
-                let mut at = 0;
-                while at < total {
-                    let length = usize::try_from(part.min(total - at)).unwrap_or(usize::MAX);
-                    let mut buffer = vec![0; length];
-                    file.read_exact_at(&mut buffer, at).map_err(disk)?;
-                    running.push(upload.put_part(PutPayload::from(buffer)));
-                    at += length as u64;
-                    if running.len() >= PARTS_AT_ONCE
-                        && let Some(done) = running.next().await
-                    {
-                        done?;
-                    }
-                }
-                while let Some(done) = running.next().await {
-                    done?;
-                }
-                drop(running);
-                upload.complete().await
-            }
-            .await;
-            if result.is_err() {
-                // Parts that nobody puts together cost storage. What cannot be removed, the store's own rules remove.
-                let _ = upload.abort().await;
-            }
-            result
-        })?;
-        Ok(sent.map_err(Unsent::Store))
+        let (key, file) = (self.reach.key(path)?, self.writer()?);
+        send_parts(store, key, file, self.bytes()?, attributes(token))
     }
 
     /// In parts under a name of its own, then copied within the store.
@@ -319,6 +285,85 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// Does the store look at what the request demands that puts parts together? Only S3 is asked, with a small object of a
+    /// name of its own: who does not know the demand would overlook it, and overwrite.
+    fn completes_conditionally(&self, condition: &Condition) -> Result<bool, Failure> {
+        if !matches!(self.kind, ConnectionKind::S3(_)) {
+            return Ok(false);
+        }
+        let (known, demand) = match condition {
+            Condition::Absent => (&self.completes_if_absent, Condition::Absent),
+            Condition::Is(_) => (&self.completes_if_same, Condition::Is("\"0\"".to_owned())),
+        };
+        if let Some(known) = known.get() {
+            return Ok(*known);
+        }
+        let path = format!(".odibi-{}.tmp", token()?);
+        let (store, key) = (Arc::clone(&self.store), self.key(&path)?);
+        let first = {
+            let key = key.clone();
+            block(async move { store.put(&key, PutPayload::from_static(b"probe")).await })?
+        };
+        first.map_err(|error| self.failure(error, During::Write(&self.shown(&path))))?;
+        let demanding = self.recipe.build(Some(demand), &self.scrub)?;
+        let mut part =
+            tempfile::tempfile_in(&self.scratch_dir).map_err(|e| classify(&e, During::Scratch))?;
+        part.write_all(b"other")
+            .map_err(|e| classify(&e, During::Scratch))?;
+        let second = send_parts(demanding, key, part, 5, Attributes::new())?;
+        let refused = matches!(&second, Err(Unsent::Store(e)) if Fault::of(e) == Fault::Changed);
+        self.delete(&path)?;
+        Ok(*known.get_or_init(|| refused))
+    }
+}
+
+/// Sends a file in parts and puts them together.
+fn send_parts(
+    store: Arc<dyn ObjectStore>,
+    key: Path,
+    file: File,
+    total: u64,
+    attributes: Attributes,
+) -> Result<Sent, Failure> {
+    let part = PART_BYTES.max(total.div_ceil(PARTS_MAX));
+    let options = PutMultipartOptions {
+        attributes,
+        ..PutMultipartOptions::default()
+    };
+    let sent = block(async move {
+        let mut upload = store.put_multipart_opts(&key, options).await?;
+        let result = async {
+            let mut running = FuturesUnordered::new();
+            let mut at = 0;
+            while at < total {
+                let length = usize::try_from(part.min(total - at)).unwrap_or(usize::MAX);
+                let mut buffer = vec![0; length];
+                file.read_exact_at(&mut buffer, at).map_err(disk)?;
+                running.push(upload.put_part(PutPayload::from(buffer)));
+                at += length as u64;
+                if running.len() >= PARTS_AT_ONCE
+                    && let Some(done) = running.next().await
+                {
+                    done?;
+                }
+            }
+            while let Some(done) = running.next().await {
+                done?;
+            }
+            drop(running);
+            upload.complete().await
+        }
+        .await;
+        if result.is_err() {
+            // Parts that nobody puts together cost storage. What cannot be removed, the store's own rules remove.
+            let _ = upload.abort().await;
+        }
+        result
+    })?;
+    Ok(sent.map_err(Unsent::Store))
+}
+
 type Sent = Result<PutResult, Unsent>;
 
 /// Why nothing was written, as far as it is known.
@@ -364,8 +409,5 @@ fn token() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| internal("the system has no random numbers").cause(error.to_string()))?;
-    Ok(bytes.iter().fold(String::new(), |mut token, byte| {
-        let _ = write!(token, "{byte:02x}");
-        token
-    }))
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -22,13 +22,13 @@ pub enum ConnectionKind {
         base_path: String,
     },
     /// A container of Azure Blob Storage or Azure Data Lake Storage.
-    Azure(AzureBlob),
+    Azure(Box<AzureBlob>),
     /// A bucket of S3, or of what speaks like it.
-    S3(S3),
+    S3(Box<S3>),
     /// A bucket of Google Cloud Storage.
-    Gcs(Gcs),
+    Gcs(Box<Gcs>),
     /// Files of a web server, which can only be read.
-    Http(HttpFiles),
+    Http(Box<HttpFiles>),
 }
 
 impl ConnectionKind {

@@ -123,7 +123,7 @@ fn s3(prefix: &str) -> ConnectionKind {
 }
 
 pub(super) fn s3_at(endpoint: &str, bucket: &str, prefix: &str) -> ConnectionKind {
-    ConnectionKind::S3(S3 {
+    ConnectionKind::S3(Box::new(S3 {
         bucket: bucket.into(),
         region: Some("eu-central-1".into()),
         endpoint: Some(endpoint.into()),
@@ -135,7 +135,7 @@ pub(super) fn s3_at(endpoint: &str, bucket: &str, prefix: &str) -> ConnectionKin
             secret_access_key: Secret::new(S3_SECRET),
             session_token: None,
         },
-    })
+    }))
 }
 
 fn azure(prefix: &str) -> ConnectionKind {
@@ -143,14 +143,14 @@ fn azure(prefix: &str) -> ConnectionKind {
 }
 
 fn azure_with(prefix: &str, container: &str, key: &str) -> ConnectionKind {
-    ConnectionKind::Azure(AzureBlob {
+    ConnectionKind::Azure(Box::new(AzureBlob {
         account: server("azure_account"),
         container: container.into(),
         path_prefix: prefix.into(),
         endpoint: Some(server("azure")),
         allow_http: true,
         auth: AzureAuth::AccountKey(Secret::new(key)),
-    })
+    }))
 }
 
 fn gcs(prefix: &str) -> ConnectionKind {
@@ -158,21 +158,21 @@ fn gcs(prefix: &str) -> ConnectionKind {
 }
 
 fn gcs_in(bucket: &str, prefix: &str) -> ConnectionKind {
-    ConnectionKind::Gcs(Gcs {
+    ConnectionKind::Gcs(Box::new(Gcs {
         bucket: bucket.into(),
         path_prefix: prefix.into(),
         endpoint: Some(server("gcs")),
         allow_http: true,
         auth: GcsAuth::ServiceAccountKey(Secret::new(GCS_KEY)),
-    })
+    }))
 }
 
 pub(super) fn web(auth: HttpAuth) -> ConnectionKind {
-    ConnectionKind::Http(HttpFiles {
+    ConnectionKind::Http(Box::new(HttpFiles {
         base_url: server("web"),
         headers: Vec::new(),
         auth,
-    })
+    }))
 }
 
 /// Stores that refuse, a path to try, and the codes of reading and writing.

@@ -271,14 +271,14 @@ mod tests {
 
     #[test]
     fn causes_hold_no_secret_and_no_query() {
-        let kind = ConnectionKind::Http(HttpFiles {
+        let kind = ConnectionKind::Http(Box::new(HttpFiles {
             base_url: "https://x".into(),
             headers: vec![("X-Key".into(), Secret::new("topsecret"))],
             auth: HttpAuth::Header {
                 name: "Authorization".into(),
                 value: Secret::new("Bearer hunter22"),
             },
-        });
+        }));
         let scrub = Scrub::of(&kind);
         let long = "z".repeat(1_000);
         let text = format!("GET https://h/a?sig=abc failed\nwith topsecret and hunter22 {long}");

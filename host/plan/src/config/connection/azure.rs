@@ -93,7 +93,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
         context.report(made.hint("name the account alone, without `.blob.core.windows.net`"));
         return None;
     }
-    Some(ConnectionKind::Azure(AzureBlob {
+    Some(ConnectionKind::Azure(Box::new(AzureBlob {
         account,
         container: container?,
         path_prefix: prefix?,
@@ -103,7 +103,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
                 .is_some_and(|url| url.starts_with("http:")),
         endpoint,
         auth,
-    }))
+    })))
 }
 
 /// What a connection string says besides the key.
@@ -242,7 +242,7 @@ mod tests {
                     AzureAuth::ManagedIdentity { .. } | AzureAuth::WorkloadIdentity { .. } => None,
                 };
                 let secret = secret.map(|s| s.expose().to_owned());
-                Ok((azure, secret))
+                Ok((*azure, secret))
             }
             _ => Err(found.first().map(|d| d.message.clone()).unwrap_or_default()),
         }

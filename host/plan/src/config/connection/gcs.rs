@@ -44,13 +44,13 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
         ("service_account_path", "service_account_file"),
     ]);
     let Server { url, allow_http } = server?;
-    Some(ConnectionKind::Gcs(Gcs {
+    Some(ConnectionKind::Gcs(Box::new(Gcs {
         bucket: bucket?,
         path_prefix: prefix?,
         endpoint: url,
         allow_http,
         auth: auth?,
-    }))
+    })))
 }
 
 fn auth(reader: &mut Reader<'_>, mode_key: &'static str) -> Option<GcsAuth> {

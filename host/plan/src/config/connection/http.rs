@@ -43,11 +43,11 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
         None => Some(HttpAuth::None),
     };
     reader.finish_with(&[("url", "base_url"), ("endpoint", "base_url")]);
-    Some(ConnectionKind::Http(HttpFiles {
+    Some(ConnectionKind::Http(Box::new(HttpFiles {
         base_url: server?.url?,
         headers: headers?,
         auth: auth?,
-    }))
+    })))
 }
 
 fn headers(reader: &mut Reader<'_>) -> Option<Vec<(String, Secret)>> {

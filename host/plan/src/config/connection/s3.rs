@@ -45,7 +45,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
         KEYS_MEANT[2],
     ]);
     let Server { url, allow_http } = server?;
-    Some(ConnectionKind::S3(S3 {
+    Some(ConnectionKind::S3(Box::new(S3 {
         bucket: bucket?,
         region,
         endpoint: url,
@@ -53,7 +53,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
         allow_http,
         virtual_hosted,
         auth: auth?,
-    }))
+    })))
 }
 
 const KEYS_MEANT: [(&str, &str); 3] = [

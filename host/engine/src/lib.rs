@@ -15,6 +15,7 @@ mod facts;
 mod failure;
 pub mod limits;
 mod pool;
+mod probe;
 mod read;
 mod reason;
 mod stage;
@@ -50,6 +51,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
 use self::exec::Layout;

@@ -28,6 +28,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::local::LocalStore;
 use self::object::ObjectFiles;
+use crate::failure::internal;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
@@ -67,6 +68,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// As [`Store::create`], for files whose name is never the same again: what killed writers of the same `sweep_key`
     /// have left in the directory is removed.
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure>;
+
+    /// Makes sure that the root is there and may be read.
+    fn check(&self) -> Result<(), Failure>;
 
     /// Removes a file, durably. It is no failure when it is not there.
     fn remove(&self, path: &str) -> Result<(), Failure>;
@@ -289,6 +293,15 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
     } else {
         format!("{dir}/{name}")
     }
+}
+
+/// A name that nobody has, of a file that no list shows.
+pub(crate) fn hidden_name() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| internal("the system has no random numbers").cause(error.to_string()))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!(".odibi-{token}.tmp"))
 }
 
 /// Adds the name that is most like the first part of `path` which is not there.

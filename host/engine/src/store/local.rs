@@ -184,6 +184,11 @@ impl Store for LocalStore {
         Ok(Box::new(Staged::create(&self.dirs, path, sweep_key)?))
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        let listed = self.root().names("").map(|_| ());
+        listed.map_err(|e| read_fault(e, &self.shown("")))
+    }
+
     fn remove(&self, path: &str) -> Result<(), Failure> {
         let (dir, name) = split(path);
         let removed = self.root().open_dir(dir).and_then(|dir| {

@@ -266,7 +266,9 @@ impl Store for ObjectFiles {
                     let opened = RangeBlob::whole(reach, path);
                     return Ok(Arc::new(opened.map_err(|failure| failure.hint(hint))?));
                 }
-                _ => return Err(reach.failure(error, During::Read(&shown))),
+                Fault::Denied | Fault::Changed | Fault::Transient => {
+                    return Err(reach.failure(error, During::Read(&shown)));
+                }
             },
             Err(error) if Fault::of(&error) == Fault::Missing => {
                 reach.prove()?;
@@ -389,6 +391,28 @@ impl Store for ObjectFiles {
     fn create_swept(&self, path: &str, _: &str) -> Result<Box<dyn Upload>, Failure> {
         self.reads_only()?;
         Ok(Box::new(Scratch::create(&self.reach, path)?))
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let reach = &self.reach;
+        if reach.is_http() {
+            // Few servers have anything at the root; who answers at all, and lets us in, is well.
+            return match reach.ask("")? {
+                Err(error) if matches!(Fault::of(&error), Fault::Denied | Fault::Transient) => {
+                    Err(reach.failure(error, During::Read(&reach.root)))
+                }
+                Ok(_) | Err(_) => Ok(()),
+            };
+        }
+        let (store, key) = (Arc::clone(&reach.store), reach.dir_key("")?);
+        let listed = block(async move { store.list(key.as_ref()).try_next().await.map(|_| ()) })?;
+        match listed {
+            Ok(()) => Ok(()),
+            Err(error) if Fault::of(&error) == Fault::Missing => {
+                Err(fault::no_bucket(&reach.kind, &reach.connection))
+            }
+            Err(error) => Err(reach.failure(error, During::Read(&reach.root))),
+        }
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {

@@ -218,6 +218,10 @@ fn raw_put(url: &str, path: &str) {
 }
 
 /// Where a server listens, or another word of its description.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test script says there how to start them"
+)]
 pub(super) fn server(word: &str) -> String {
     static SERVERS: OnceLock<(Child, Value)> = OnceLock::new();
     let (_, places) = SERVERS.get_or_init(|| {

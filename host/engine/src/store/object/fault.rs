@@ -29,6 +29,10 @@ pub(super) enum Fault {
     Refused,
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the crate's errors may become more"
+)]
 impl Fault {
     pub(super) fn of(error: &Error) -> Self {
         match error {

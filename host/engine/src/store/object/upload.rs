@@ -26,7 +26,7 @@ use super::pool::block;
 use super::{Reach, version};
 use crate::failure::{During, classify, internal};
 use crate::limits::{CONDITIONAL_PUT_BYTES_MAX, PART_BYTES, PARTS_AT_ONCE, PARTS_MAX};
-use crate::store::{Expect, Put, Stat, Upload, join, split};
+use crate::store::{Expect, Put, Stat, Upload, hidden_name, join, split};
 
 /// Metadata that says which put an object comes from.
 const TOKEN_KEY: &str = "odibiput";
@@ -151,7 +151,7 @@ impl Scratch {
 
     /// In parts under a name of its own, then copied within the store.
     fn put_copied(&self, token: &str) -> Result<Sent, Failure> {
-        let beside = join(split(&self.path).0, &format!(".odibi-{token}.tmp"));
+        let beside = join(split(&self.path).0, token);
         let sent = self.put_parts(&beside, Arc::clone(&self.reach.store), token)?;
         if sent.is_err() {
             return Ok(sent);
@@ -221,7 +221,7 @@ impl Upload for Scratch {
         if self.is_put {
             return Err(internal("a file is put twice"));
         }
-        let (bytes, token) = (self.bytes()?, token()?);
+        let (bytes, token) = (self.bytes()?, hidden_name()?);
         let error = match self.send(bytes, expect, &token)? {
             Ok(PutResult { e_tag, version }) => {
                 self.is_put = true;
@@ -245,7 +245,11 @@ impl Upload for Scratch {
         let fault = Fault::of(&error);
         let failure = match fault {
             Fault::Missing => super::fault::no_bucket(&self.reach.kind, &self.reach.connection),
-            _ => self.reach.failure(error, During::Write(&self.shown)),
+            Fault::Denied
+            | Fault::Changed
+            | Fault::Transient
+            | Fault::Unsupported
+            | Fault::Refused => self.reach.failure(error, During::Write(&self.shown)),
         };
         // A try before the last one may have done it.
         match self.is_ours(&token) {
@@ -299,7 +303,7 @@ impl Reach {
         if let Some(known) = known.get() {
             return Ok(*known);
         }
-        let path = format!(".odibi-{}.tmp", token()?);
+        let path = hidden_name()?;
         let (store, key) = (Arc::clone(&self.store), self.key(&path)?);
         let first = {
             let key = key.clone();
@@ -402,12 +406,4 @@ fn attributes(token: &str) -> Attributes {
     let key = Attribute::Metadata(TOKEN_KEY.into());
     attributes.insert(key, token.to_owned().into());
     attributes
-}
-
-/// Differs for every put of every process of every machine.
-fn token() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| internal("the system has no random numbers").cause(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -13,10 +13,10 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::{
-    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, Result, RetryConfig,
+    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, Result, RetryConfig, StaticCredentialProvider,
 };
 use odibi_plan::plan::{
     AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3, S3Auth,
@@ -237,7 +237,15 @@ impl Recipe {
             builder = builder.with_base_url(endpoint);
         }
         builder = match &gcs.auth {
-            GcsAuth::Anonymous => builder.with_skip_signature(true),
+            GcsAuth::Anonymous => {
+                // Without one, writes would ask the machine for a token.
+                let nobody = GcpCredential {
+                    bearer: String::new(),
+                };
+                builder
+                    .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)))
+                    .with_skip_signature(true)
+            }
             GcsAuth::ServiceAccountKey(key) => builder.with_service_account_key(key.expose()),
             GcsAuth::ServiceAccountFile(file) => {
                 let path = self.project_dir.join(file);

@@ -28,6 +28,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::local::LocalStore;
 use self::object::ObjectFiles;
+use crate::driver::Reach;
 use crate::failure::internal;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
@@ -71,6 +72,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Makes sure that the root is there and may be read.
     fn check(&self) -> Result<(), Failure>;
+
+    /// The way to its root, for drivers: what they touch must lie below it.
+    fn reach(&self) -> Result<Reach, Failure>;
 
     /// Removes a file, durably. It is no failure when it is not there.
     fn remove(&self, path: &str) -> Result<(), Failure>;

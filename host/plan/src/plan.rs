@@ -2,6 +2,7 @@
 
 mod build;
 mod connection;
+mod delta;
 mod grants;
 mod params;
 mod races;
@@ -15,6 +16,7 @@ pub use connection::{
     AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3,
     S3Auth, Secret,
 };
+pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use grants::Grants;
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
@@ -144,6 +146,8 @@ pub enum ReadFormat {
     Parquet,
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaRead),
 }
 
 /// How a CSV file is read.
@@ -298,6 +302,8 @@ pub enum WriteFormat {
     },
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaWrite),
 }
 
 /// Compression of a Parquet file.

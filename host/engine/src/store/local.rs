@@ -22,6 +22,7 @@ use self::staged::{Dirs, Staged, fsync_dir, lock_name};
 use super::{
     Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
 };
+use crate::driver::Reach;
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{LIST_DEPTH_MAX, LIST_FILES_MAX};
 use crate::read::Stop;
@@ -107,6 +108,12 @@ impl Store for LocalStore {
 
     fn shown(&self, path: &str) -> String {
         self.root().shown(path)
+    }
+
+    fn reach(&self) -> Result<Reach, Failure> {
+        let root = self.root().open_dir("");
+        let root = root.map_err(|e| read_fault(e, &self.shown("")))?;
+        Ok(Reach::Directory(root))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn Blob>, Failure> {

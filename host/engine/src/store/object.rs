@@ -29,6 +29,7 @@ use self::pool::block;
 use self::upload::Scratch;
 use super::local::{is_hidden, not_utf8};
 use super::{Blob, Child, ChildKind, Lock, Stat, Store, Upload, join, with_nearest};
+use crate::driver;
 use crate::failure::During;
 use crate::limits::LIST_FILES_MAX;
 use crate::read::Stop;
@@ -245,6 +246,12 @@ impl Store for ObjectFiles {
 
     fn shown(&self, path: &str) -> String {
         self.reach.shown(path)
+    }
+
+    fn reach(&self) -> Result<driver::Reach, Failure> {
+        self.has_lists("")?;
+        let (store, prefix) = (Arc::clone(&self.reach.store), self.reach.prefix.clone());
+        Ok(driver::Reach::Objects(store, prefix))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn Blob>, Failure> {

@@ -230,5 +230,6 @@ fn extension(format: &WriteFormat) -> &'static str {
         WriteFormat::Csv { .. } => "csv",
         WriteFormat::Parquet { .. } => "parquet",
         WriteFormat::JsonLines => "jsonl",
+        WriteFormat::Delta(_) => "delta",
     }
 }

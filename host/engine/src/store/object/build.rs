@@ -16,7 +16,8 @@ use object_store::client::{
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::{
-    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, Result, RetryConfig, StaticCredentialProvider,
+    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, Result, RetryConfig,
+    StaticCredentialProvider,
 };
 use odibi_plan::plan::{
     AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3, S3Auth,

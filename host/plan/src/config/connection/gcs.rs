@@ -12,14 +12,14 @@ use crate::plan::{ConnectionKind, Gcs, GcsAuth};
 
 #[derive(Clone, Copy)]
 enum Mode {
-    File,
+    KeyFile,
     Key,
     Environment,
     Anonymous,
 }
 
 const MODES: [(&str, Mode); 4] = [
-    ("service_account_file", Mode::File),
+    ("service_account_file", Mode::KeyFile),
     ("service_account_key", Mode::Key),
     ("environment", Mode::Environment),
     ("none", Mode::Anonymous),
@@ -56,12 +56,14 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
 fn auth(reader: &mut Reader<'_>, mode_key: &'static str) -> Option<GcsAuth> {
     let mode = match reader.text(mode_key) {
         Some(word) => reader.choice(&word, mode_key, &MODES, &[])?,
-        None if reader.optional("service_account_file").is_some() => Mode::File,
+        None if reader.optional("service_account_file").is_some() => Mode::KeyFile,
         None if reader.optional("service_account_key").is_some() => Mode::Key,
         None => Mode::Environment,
     };
     Some(match mode {
-        Mode::File => GcsAuth::ServiceAccountFile(required(reader, "service_account_file")?.value),
+        Mode::KeyFile => {
+            GcsAuth::ServiceAccountFile(required(reader, "service_account_file")?.value)
+        }
         Mode::Key => GcsAuth::ServiceAccountKey(required_secret(reader, "service_account_key")?),
         Mode::Environment => GcsAuth::Environment,
         Mode::Anonymous => GcsAuth::Anonymous,

@@ -85,8 +85,9 @@ fn host(authority: &str) -> &str {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let four: Vec<&str> = host.split('.').collect();
+    let is_four = four.len() == 4 && four.iter().all(|part| part.parse::<u8>().is_ok());
+    host == "localhost" || host == "::1" || (is_four && four[0] == "127")
 }
 
 #[cfg(test)]

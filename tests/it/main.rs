@@ -11,9 +11,11 @@
 
 mod bad_input;
 mod beyond_memory;
+mod chains;
 mod cli;
 mod conformance;
 mod connect;
+mod delta;
 mod examples;
 mod formats;
 mod full_flights;

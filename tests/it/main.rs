@@ -15,6 +15,7 @@ mod chains;
 mod cli;
 mod config;
 mod conformance;
+mod connect;
 mod delta;
 mod examples;
 mod formats;

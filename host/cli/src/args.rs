@@ -56,7 +56,9 @@ pub(crate) enum Command {
     /// Run a project.
     Run(Run),
     /// Check a project without touching data: all faults at once.
-    Validate(Config),
+    Validate(Validate),
+    /// Try what a project reaches: each connection, and whether it is safe to write to.
+    Doctor(Config),
     /// Show what a run would do, in order.
     Plan(Selected),
     /// Begin a project: write one that runs.
@@ -201,6 +203,15 @@ pub(crate) struct Given {
     /// Logical time (RFC 3339), for `${date:…}` and for the clock that guests see [default: now].
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub config: Config,
+    /// Also try each connection. Those that are written to get a small file, which is removed again.
+    #[arg(long)]
+    pub connect: bool,
 }
 
 #[derive(Debug, Default, Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod compile;
 pub(crate) mod config;
+pub(crate) mod connections;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod limits;

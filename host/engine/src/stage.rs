@@ -20,7 +20,7 @@ use crate::connection::staged::Staged;
 use crate::connection::{Purpose, Root, normal};
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
-use crate::facts::{Tally, columns};
+use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
@@ -116,7 +116,7 @@ impl NodeAttempt {
             spool,
             written,
         } = sink.finish()?;
-        let mut facts = self.facts(&tables, &result, &run, tally, written);
+        let mut facts = self.facts(&tables, &steps, &result, &run, tally, written);
         let mut rejected = Vec::new();
         if let Some(quarantine) = run.take_quarantine() {
             (rejected, facts.quarantine) = quarantine.finish()?;
@@ -236,6 +236,7 @@ impl NodeAttempt {
     fn facts(
         &self,
         tables: &[Arc<Table>],
+        steps: &[PlannedStep],
         result: &SchemaRef,
         run: &NodeRun,
         tally: Tally,
@@ -247,7 +248,9 @@ impl NodeAttempt {
             .iter()
             .zip(&self.operations)
             .zip(run.records())
-            .map(|((step, operation), record)| OperationFact {
+            .enumerate()
+            .map(|(index, ((step, operation), record))| OperationFact {
+                flow: steps.get(index).map(|planned| flow(index, planned)),
                 operation: operation.identity(),
                 grants: operation
                     .grants()

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+mod flow;
+
+pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -119,6 +123,11 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// The code that the process will end with; said before the stories are written.
+    ExitDecided {
+        /// 0 for success.
+        exit_code: u8,
+    },
     /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.
@@ -147,6 +156,12 @@ pub struct RunStarted {
     pub config_files: Vec<String>,
     /// Nodes run side by side, at most.
     pub workers: usize,
+    /// Name of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Git commit of the project's directory, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
 }
 
 /// A node of a pipeline.
@@ -181,6 +196,9 @@ pub struct NodeOutline {
     pub operations: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// The tables it starts from, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputOutline>,
 }
 
 /// How something ended.
@@ -373,6 +391,9 @@ pub struct OperationFact {
     pub component: Option<ComponentOrigin>,
     /// Log lines and notes of the guest, capped.
     pub notes: Vec<GuestNote>,
+    /// What it does with columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<StepFlow>,
 }
 
 /// Which code.

@@ -1,4 +1,4 @@
-//! Stories for readers: JSON for programs, Markdown for people, lines for the terminal. Pure: nothing is printed or written.
+//! Stories for readers: JSON for programs, Markdown and HTML for people, lines for the terminal. Pure: nothing is printed or written.
 //!
 //! Whatever came from data, from a guest or from YAML is escaped on its way out.
 
@@ -7,7 +7,9 @@ use crate::story::Story;
 mod costs;
 mod document;
 mod escape;
+pub mod html;
 pub mod json;
+mod layers;
 pub mod markdown;
 mod section;
 pub mod terminal;

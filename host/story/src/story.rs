@@ -7,12 +7,17 @@ use crate::event::{Column, NodeFacts, NodeOutline, Outcome};
 use crate::failure::{Failure, FailureClass};
 
 mod columns;
+pub mod compare;
 mod fold;
 mod lineage;
+mod origins;
 
 pub use columns::{ColumnChange, ColumnChanges};
 pub use fold::{Fold, fold};
 pub use lineage::{Edge, Lineage, Vertex, VertexKind};
+pub use origins::{ColumnOrigin, ColumnSource, DatasetOrigins};
+
+use compare::{Comparison, PastRun};
 
 /// Version of the story's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -52,6 +57,24 @@ pub struct Story {
     pub nodes: Vec<NodeStory>,
     /// What was read, by which node, and what was written.
     pub lineage: Lineage,
+    /// Name of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Git commit of the project's directory, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
+    /// The code that the process ended with, as far as the events tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// Where the columns of what was written come from, through all nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_lineage: Vec<DatasetOrigins>,
+    /// What differs from the last successful run. Not of the events: whoever writes the story looks it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// Runs before this one, oldest first; likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<PastRun>,
 }
 
 /// What became of one node.
@@ -76,6 +99,9 @@ pub struct NodeStory {
     pub progress: Option<RowsSoFar>,
     /// How the columns of the result differ from those of the main input.
     pub columns: ColumnChanges,
+    /// Where the columns of the result come from; empty when that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_origins: Vec<ColumnOrigin>,
     /// Why it failed, was cancelled or skipped.
     pub failure: Option<Failure>,
 }

@@ -332,6 +332,7 @@ fn stories(
             );
             let documents = [
                 ("md", render::markdown::render(&story)),
+                ("html", render::html::render(&story)),
                 ("json", render::json::render(&story)),
             ];
             for (extension, text) in documents {

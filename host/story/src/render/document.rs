@@ -16,6 +16,8 @@ pub(super) enum Span {
     Code(String),
     /// No value.
     Null,
+    /// A word of the program about a value: `added`.
+    Tag(&'static str),
     /// How something ended.
     Status(Status),
     /// The name of a node of this story, which a writer may make a link to its section.
@@ -54,6 +56,15 @@ impl Inline {
     /// No value.
     pub(super) fn null() -> Self {
         Self(vec![Span::Null])
+    }
+
+    /// A word of the program about a value; nothing when it is empty.
+    pub(super) fn tag(word: &'static str) -> Self {
+        if word.is_empty() {
+            Self::default()
+        } else {
+            Self(vec![Span::Tag(word)])
+        }
     }
 
     /// How something ended.

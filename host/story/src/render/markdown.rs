@@ -29,6 +29,10 @@ pub fn render(story: &Story) -> String {
         top.line(Inline::host("The events stop before the end of the pipeline: odibi was killed, or is still at work."));
     }
     top.table(section::run::facts(story));
+    if let Some(comparison) = &story.comparison {
+        top.heading(2, Inline::host("Since the last successful run"));
+        section::compare::tell(comparison, &mut top);
+    }
     top.heading(2, Inline::host("Lineage"));
     let mut text = write(&top);
     push(&mut text, &mermaid::graph(&story.lineage));
@@ -37,6 +41,19 @@ pub fn render(story: &Story) -> String {
     rest.table(section::run::overview(&story.nodes));
     for node in &story.nodes {
         section::node::tell(node, &story.pipeline, &mut rest);
+    }
+    if !story.column_lineage.is_empty() {
+        rest.heading(2, Inline::host("Columns of what was written"));
+    }
+    for dataset in &story.column_lineage {
+        if let Some(table) = section::origins::table(&dataset.columns, &story.pipeline) {
+            rest.heading(3, Inline::code(&dataset.dataset));
+            rest.table(table);
+        }
+    }
+    if !story.history.is_empty() {
+        rest.heading(2, Inline::host("Earlier runs"));
+        rest.table(section::compare::history(&story.history));
     }
     push(&mut text, &write(&rest));
     text
@@ -70,7 +87,7 @@ fn push(text: &mut String, block: &str) {
 /// A piece of a Markdown line that fits everywhere on it, in a cell of a table too.
 fn inline(inline: &Inline) -> String {
     let span = |span: &Span| match span {
-        Span::Host(literal) => (*literal).to_owned(),
+        Span::Host(literal) | Span::Tag(literal) => (*literal).to_owned(),
         Span::Words(words) => prose(words),
         Span::Text(text) => escape::inline_text(text),
         Span::Code(text) | Span::Node(text) => escape::inline_code(text),

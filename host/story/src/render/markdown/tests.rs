@@ -13,7 +13,7 @@ use crate::render::terminal;
 
 #[test]
 fn document_of_a_run_with_every_outcome() {
-    expect_test::expect_file!["testdata/story.md"].assert_eq(&render(&example::story()));
+    expect_test::expect_file!["testdata/story.md"].assert_eq(&render(&example::with_history()));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn quarantine_lists_reasons_and_the_file() {
 
 #[test]
 fn hostile_text_in_any_place_changes_no_structure() {
-    let mut whole = example::story();
+    let mut whole = example::with_history();
     whole.nodes[1].facts = Some(example::quarantining());
     let value = serde_json::to_value(whole).expect("serialises");
     let places = free_places(&value);

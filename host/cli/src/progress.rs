@@ -122,6 +122,7 @@ impl Display {
             }
             RunEvent::RunStarted(_)
             | RunEvent::FailureCaptured { .. }
+            | RunEvent::ExitDecided { .. }
             | RunEvent::PipelineStarted { .. }
             | RunEvent::PipelineFinished { .. }
             | RunEvent::StoryWritten { .. }

@@ -33,6 +33,10 @@ pub(crate) fn classify(error: &(dyn Error + 'static), during: During<'_>) -> Fai
         {
             return of_io(io, during);
         }
+        if let Some(inner) = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            next = Some(inner);
+            continue;
+        }
         let datafusion = at
             .downcast_ref::<DataFusionError>()
             .or_else(|| at.downcast_ref::<Arc<DataFusionError>>().map(Arc::as_ref));

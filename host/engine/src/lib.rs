@@ -10,7 +10,6 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
-mod connection;
 mod exec;
 mod facts;
 mod failure;
@@ -19,6 +18,11 @@ mod pool;
 mod read;
 mod reason;
 mod stage;
+#[allow(
+    dead_code,
+    reason = "the write modes and object stores that are to come use it all"
+)]
+mod store;
 #[cfg(test)]
 mod testing;
 mod write;
@@ -37,7 +41,7 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
 use odibi_run::MemoryBudget;
-use odibi_run::port::{Attempt, Engine, SessionContext, Staged};
+use odibi_run::port::{Attempt, Engine, Published, SessionContext, Staged};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -46,8 +50,6 @@ use tokio::sync::oneshot;
 
 pub use self::read::schema_of;
 
-use self::connection::staged::Staged as StagedFile;
-use self::connection::{Purpose, Root, normal};
 use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
@@ -57,6 +59,7 @@ use self::limits::{
 };
 use self::pool::BudgetPool;
 use self::stage::{NodeAttempt, Ready};
+use self::store::{Expect, Purpose, Put, Stores, Upload, normal};
 use self::write::spool::Spool;
 
 /// Consumers of memory that are named when it runs out.
@@ -94,7 +97,7 @@ impl EngineOptions {
 /// Reads, drives the steps, writes.
 #[derive(Debug)]
 pub struct DataEngine {
-    project_dir: PathBuf,
+    stores: Arc<Stores>,
     scratch: TempDir,
     memory: MemoryBudget,
     runtime: Arc<RuntimeEnv>,
@@ -147,7 +150,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            project_dir,
+            stores: Arc::new(Stores::new(project_dir)),
             scratch,
             memory,
             runtime,
@@ -176,14 +179,14 @@ impl DataEngine {
         bytes: &[u8],
     ) -> Result<String, Failure> {
         let path = normal(path, Purpose::Write)?;
-        let root = Root::open(connection, &self.project_dir, Purpose::Write)?;
-        let mut staged = StagedFile::create(root, &path)?;
+        let store = self.stores.open(connection, Purpose::Write)?;
+        let mut staged = store.create(&path)?;
         let shown = staged.shown().to_owned();
         staged
             .writer()?
             .write_all(bytes)
             .map_err(|e| classify(&e, During::Write(&shown)))?;
-        staged.publish()?;
+        staged.put(&Expect::Anything)?;
         Ok(shown)
     }
 
@@ -230,7 +233,7 @@ impl DataEngine {
             progress: Arc::clone(&attempt.progress),
             abandoned,
             handle: Handle::current(),
-            project_dir: self.project_dir.clone(),
+            stores: Arc::clone(&self.stores),
             scratch_dir: self.scratch.path().to_path_buf(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
@@ -261,7 +264,7 @@ impl Engine for DataEngine {
         Ok(Staged { facts, token })
     }
 
-    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure> {
+    async fn publish(&self, token: u64) -> Result<Published, Failure> {
         let taken = lock(&self.ready).remove(&token);
         let Some(Ready {
             run_id,
@@ -274,11 +277,14 @@ impl Engine for DataEngine {
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let published = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
+        let target = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), Arc::new(spool));
         }
-        Ok(published)
+        Ok(Published {
+            target,
+            write: None,
+        })
     }
 
     async fn discard(&self, token: u64) {
@@ -295,21 +301,34 @@ impl Engine for DataEngine {
 /// Rejected rows first: when the target appears, what is missing in it has a place already. They stay only with a target
 /// that has appeared, which it may have even when this fails.
 fn make_visible(
-    mut quarantine: Vec<StagedFile>,
-    mut file: Option<StagedFile>,
+    mut quarantine: Vec<Box<dyn Upload>>,
+    mut file: Option<Box<dyn Upload>>,
 ) -> Result<Option<FileFact>, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
-            rejected.publish()?;
+            put(rejected.as_mut())?;
         }
-        file.as_mut().map(StagedFile::publish).transpose()
+        file.as_mut().map(|file| put(file.as_mut())).transpose()
     };
     let published = publish();
-    let appeared = file.as_ref().is_some_and(StagedFile::is_published);
+    let appeared = file.as_ref().is_some_and(|file| file.is_put());
     if published.is_err() && !appeared {
-        quarantine.into_iter().for_each(StagedFile::revoke);
+        quarantine.into_iter().for_each(Upload::revoke);
     }
     published
+}
+
+/// Replaces what is at the target.
+fn put(file: &mut dyn Upload) -> Result<FileFact, Failure> {
+    let fact = file.sync()?;
+    match file.put(&Expect::Anything)? {
+        Put::Done(stat) => Ok(FileFact {
+            bytes: stat.bytes,
+            modified: stat.modified,
+            ..fact
+        }),
+        Put::Changed => Err(internal("a put that expects anything found a change")),
+    }
 }
 
 /// Runs blocking code on a thread of its own.

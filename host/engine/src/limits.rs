@@ -20,6 +20,10 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.
 pub const FILES_MAX: usize = 10_000;
+/// Files that a listing of a directory may hold.
+pub const LIST_FILES_MAX: usize = 1_000_000;
+/// Directories in one another that a listing goes down. Links that lead back up would never end.
+pub const LIST_DEPTH_MAX: usize = 32;
 /// Bytes of a path below a connection.
 pub const PATH_BYTES_MAX: usize = 4_096;
 /// Characters of a cell in a sample.

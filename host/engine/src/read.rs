@@ -19,8 +19,8 @@ use odibi_plan::plan::{Read, ReadFormat};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use crate::connection::{Purpose, Root, normal, pattern};
 use crate::limits::COLUMNS_MAX;
+use crate::store::{Purpose, Stores, normal, pattern};
 use crate::write::spool::Spool;
 
 /// Says whether to stop.
@@ -52,25 +52,25 @@ enum Source {
 
 impl Table {
     /// Finds the files of a `read:` and settles their schema.
-    pub(crate) fn open(read: &Read, project_dir: &Path, stop: Stop<'_>) -> Result<Self, Failure> {
+    pub(crate) fn open(read: &Read, stores: &Stores, stop: Stop<'_>) -> Result<Self, Failure> {
         let path = normal(&read.path, Purpose::Read)?;
-        let root = Arc::new(Root::open(&read.connection, project_dir, Purpose::Read)?);
-        let paths = pattern::expand(&root, &path)?;
+        let store = stores.open(&read.connection, Purpose::Read)?;
+        let paths = pattern::expand(store.as_ref(), &path)?;
         let mut files = Vec::with_capacity(paths.len());
         for path in &paths {
-            files.push(root.fact(path, &root.open_file(path)?)?);
+            files.push(store.open(path)?.fact().clone());
         }
         let (schema, source) = match &read.format {
             ReadFormat::Csv(options) => {
-                let (schema, csv) = csv::CsvFiles::open(root, paths, options, stop)?;
+                let (schema, csv) = csv::CsvFiles::open(store, paths, options, stop)?;
                 (schema, Source::Csv(Arc::new(csv)))
             }
             ReadFormat::JsonLines => {
-                let (schema, json) = jsonl::JsonFiles::open(root, paths, stop)?;
+                let (schema, json) = jsonl::JsonFiles::open(store, paths, stop)?;
                 (schema, Source::JsonLines(Arc::new(json)))
             }
             ReadFormat::Parquet => {
-                let (schema, parquet) = parquet::ParquetFiles::open(root, paths)?;
+                let (schema, parquet) = parquet::ParquetFiles::open(store, paths)?;
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
         };
@@ -141,18 +141,19 @@ pub fn schema_of(
         ReadFormat::JsonLines => true,
         ReadFormat::Parquet => false,
     };
+    let stores = Stores::new(project_dir);
     if scans {
         let path = normal(&read.path, Purpose::Read)?;
-        let root = Root::open(&read.connection, project_dir, Purpose::Read)?;
+        let store = stores.open(&read.connection, Purpose::Read)?;
         let mut bytes = 0_u64;
-        for path in pattern::expand(&root, &path)? {
-            bytes = bytes.saturating_add(root.fact(&path, &root.open_file(&path)?)?.bytes);
+        for path in pattern::expand(store.as_ref(), &path)? {
+            bytes = bytes.saturating_add(store.open(&path)?.len());
         }
         if bytes > scan_bytes_max {
             return Ok(None);
         }
     }
-    Table::open(read, project_dir, &|| false).map(|table| Some(table.schema))
+    Table::open(read, &stores, &|| false).map(|table| Some(table.schema))
 }
 
 /// Refuses names that occur twice and files with too many columns.

@@ -10,20 +10,19 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
+use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode, TargetLayout, WriteMode};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
-use odibi_story::failure::Failure;
+use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
-use crate::connection::staged::Staged;
-use crate::connection::{Purpose, Root, normal};
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
+use crate::store::{Purpose, Stores, Upload, normal};
 use crate::write::WriteTable;
 use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
@@ -39,7 +38,7 @@ pub(crate) struct NodeAttempt {
     pub(crate) progress: Arc<Progress>,
     pub(crate) abandoned: Arc<AtomicBool>,
     pub(crate) handle: Handle,
-    pub(crate) project_dir: PathBuf,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) scratch_dir: PathBuf,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
@@ -51,8 +50,8 @@ pub(crate) struct Ready {
     pub(crate) run_id: String,
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
-    pub(crate) file: Option<Staged>,
-    pub(crate) quarantine: Vec<Staged>,
+    pub(crate) file: Option<Box<dyn Upload>>,
+    pub(crate) quarantine: Vec<Box<dyn Upload>>,
     pub(crate) spool: Option<Spool>,
 }
 
@@ -65,12 +64,22 @@ impl NodeAttempt {
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
         let staged = match &self.node.write {
+            Some(write)
+                if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
+            {
+                let message = format!(
+                    "mode `{}` is not built yet for this target",
+                    write.mode.word()
+                );
+                return Err(
+                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+                        .hint("use mode `overwrite` with a path that names one file"),
+                );
+            }
             Some(write) => {
                 let path = normal(&write.path, Purpose::Write)?;
-                Some(Staged::create(
-                    Root::open(&write.connection, &self.project_dir, Purpose::Write)?,
-                    &path,
-                )?)
+                let store = self.stores.open(&write.connection, Purpose::Write)?;
+                Some(store.create(&path)?)
             }
             None => None,
         };
@@ -140,7 +149,7 @@ impl NodeAttempt {
         let mut tables = Vec::with_capacity(self.node.inputs.len());
         for (input, spool) in self.node.inputs.iter().zip(&self.spools) {
             tables.push(Arc::new(match (&input.source, spool) {
-                (InputSource::Read(read), _) => Table::open(read, &self.project_dir, &stop)?,
+                (InputSource::Read(read), _) => Table::open(read, &self.stores, &stop)?,
                 (InputSource::Node(_), Some(spool)) => Table::of_spool(Arc::clone(spool)),
                 (InputSource::Node(_), None) => {
                     return Err(internal(format!(
@@ -163,7 +172,7 @@ impl NodeAttempt {
             .map(|step| handed_out(&step.plan).map(|at| Arc::clone(&step.plan.inputs[at].offered)));
         let made = Quarantine::open(
             wanted,
-            &self.project_dir,
+            &self.stores,
             &self.context.run_id,
             self.context.logical_time,
             inputs,
@@ -289,7 +298,7 @@ impl NodeAttempt {
 /// What a sink leaves behind.
 struct Sunk {
     tally: Tally,
-    file: Option<Staged>,
+    file: Option<Box<dyn Upload>>,
     spool: Option<Spool>,
     written: Option<FileFact>,
 }
@@ -298,7 +307,7 @@ struct Sunk {
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    staged: Option<Staged>,
+    staged: Option<Box<dyn Upload>>,
     writer: Option<Box<dyn WriteTable>>,
     spool: Option<SpoolWriter>,
 }
@@ -306,7 +315,7 @@ struct Sink {
 impl Sink {
     fn new(
         attempt: &NodeAttempt,
-        staged: Option<Staged>,
+        staged: Option<Box<dyn Upload>>,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
         let writer = match (&attempt.node.write, &staged) {
@@ -358,7 +367,7 @@ impl Sink {
             writer.finish()?;
         }
         let spool = self.spool.map(SpoolWriter::finish).transpose()?;
-        let written = self.staged.as_ref().map(Staged::sync).transpose()?;
+        let written = self.staged.as_ref().map(|s| s.sync()).transpose()?;
         Ok(Sunk {
             tally: self.tally,
             file: self.staged,

@@ -23,8 +23,8 @@ use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
     Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
-    OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, Write, WriteFormat,
-    WriteMode,
+    OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, TargetLayout, Write,
+    WriteFormat, WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, Cancel, Engine as _, InputPlan, Operation, OperationPlan, Progress, Session,
@@ -472,6 +472,8 @@ impl Build for PlannedNode {
             connection: connection(),
             format,
             path: path.into(),
+            layout: TargetLayout::File,
+            partition_by: Vec::new(),
             mode,
             span: NOWHERE,
         });

@@ -4,12 +4,14 @@ mod build;
 mod grants;
 mod params;
 mod races;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
 pub use grants::Grants;
+pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;
 
@@ -259,8 +261,12 @@ pub struct Write {
     pub connection: Connection,
     /// File format.
     pub format: WriteFormat,
-    /// Path of the one file, below the connection's root.
+    /// Path of the file or directory, below the connection's root.
     pub path: String,
+    /// Which of the two it is.
+    pub layout: TargetLayout,
+    /// Columns whose values become directories, in order.
+    pub partition_by: Vec<ColumnName>,
     /// What happens to what is there.
     pub mode: WriteMode,
     /// Where `path` stands.
@@ -319,13 +325,6 @@ pub enum Compression {
     Zstd,
     /// LZ4, the raw block format.
     Lz4,
-}
-
-/// What a write does to an existing target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteMode {
-    /// The target is replaced, in one atomic step.
-    Overwrite,
 }
 
 /// `story:`

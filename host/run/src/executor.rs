@@ -11,7 +11,7 @@ use odibi_story::event::{NodeFacts, Outcome};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::sync::mpsc;
 
-use crate::port::{Attempt, Cancel, Clock, Engine, Progress, Staged, Transforms};
+use crate::port::{Attempt, Cancel, Clock, Engine, Progress, Published, Staged, Transforms};
 
 /// How often and after which pauses a node is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,8 +188,13 @@ impl Executor {
         }
         // Not interrupted: half a publish would be worse than a late end.
         match caught(async { self.engine.publish(token).await }).await? {
-            Ok(target) => {
+            Ok(Published { target, write }) => {
+                if let Some(write) = &write {
+                    facts.rows_written =
+                        Some(write.rows_inserted.saturating_add(write.rows_updated));
+                }
                 facts.target = target.or(facts.target);
+                facts.write = write;
                 Ok(Box::new(facts))
             }
             Err(failure) => {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::plan::{Grants, OperationRef, PlannedNode};
 use odibi_story::event::{
-    ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity,
+    ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity, WriteFact,
 };
 use odibi_story::failure::Failure;
 use serde_json::Value;
@@ -122,6 +122,15 @@ pub struct Staged {
     pub token: u64,
 }
 
+/// What publishing did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The target; `None` without a write.
+    pub target: Option<FileFact>,
+    /// What the write did to it.
+    pub write: Option<WriteFact>,
+}
+
 /// The data side of a run.
 ///
 /// The executor calls, for each attempt, `stage` and then `publish`; or `discard` when it will not publish.
@@ -134,11 +143,11 @@ pub trait Engine: Send + Sync {
     async fn stage(&self, attempt: Attempt<'_>) -> Result<Staged, Failure>;
 
     /// Makes staged data visible in one atomic step, and the node's output readable for its dependents.
-    /// Returns the written target.
     ///
     /// # Errors
-    /// The target is as it was before; the executor then calls `discard` with the token.
-    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure>;
+    /// The target is as it was before, or it is not known whether it is; the executor then calls `discard` with the
+    /// token.
+    async fn publish(&self, token: u64) -> Result<Published, Failure>;
 
     /// Throws staged data away. Never fails: what cannot be removed is left to the next start.
     async fn discard(&self, token: u64);

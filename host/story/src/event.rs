@@ -261,6 +261,9 @@ pub struct NodeFacts {
     pub sources: Vec<FileFact>,
     /// The file written.
     pub target: Option<FileFact>,
+    /// What the write did to the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<WriteFact>,
     /// The steps, in order.
     pub operations: Vec<OperationFact>,
     /// Rows that steps failed on and that were set aside.
@@ -269,6 +272,50 @@ pub struct NodeFacts {
     /// Where they went and why, for each step that rejected any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineFact>,
+}
+
+/// What a write did to its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteFact {
+    /// Word of the mode.
+    pub mode: String,
+    /// Hash of what the rows come from, hex: a second try of the same has the same.
+    pub batch: String,
+    /// What became visible.
+    pub effect: WriteEffect,
+    /// Rows that were not there before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_inserted: u64,
+    /// Rows that took the place of others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_updated: u64,
+    /// Rows that were there already, with the same values (upsert).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_unchanged: u64,
+    /// Rows whose key was there already, and that were left out (append_once).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_present: u64,
+    /// Rows left out because another row of the batch has their key (`duplicate_keys: first` or `last`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_duplicate: u64,
+    /// Version of the target before; none when there was no target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_before: Option<String>,
+    /// Version of the target after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_after: Option<String>,
+}
+
+/// What became visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteEffect {
+    /// The batch.
+    Published,
+    /// Nothing: the target holds all of it, so it is as it was.
+    Unchanged,
+    /// Nothing: the same batch was written before.
+    AlreadyApplied,
 }
 
 /// Rows that one step failed on.

@@ -7,7 +7,7 @@ use crate::event::{
     Column, ColumnFlow, ComponentOrigin, Event, FileFact, GuestNote, InputOrigin, InputOutline,
     InstanceFact, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact, OperationIdentity,
     Outcome, PassedColumn, PortFlow, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
-    StepFlow,
+    StepFlow, WriteEffect, WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::compare::{PastRun, compare};
@@ -168,7 +168,23 @@ fn facts() -> NodeFacts {
     }
 }
 
-/// Facts of a node whose first step rejected rows.
+/// What an upsert did.
+fn upserting() -> WriteFact {
+    WriteFact {
+        mode: "upsert".to_owned(),
+        batch: "0123456789abcdef0123456789abcdef".to_owned(),
+        effect: WriteEffect::Published,
+        rows_inserted: 1_000,
+        rows_updated: 234,
+        rows_unchanged: 1,
+        rows_present: 0,
+        rows_duplicate: 0,
+        version_before: Some("7".to_owned()),
+        version_after: Some("8|9".to_owned()),
+    }
+}
+
+/// Facts of an upsert whose first step rejected rows.
 pub(crate) fn quarantining() -> NodeFacts {
     let reason = |code: &str, message: &str, rows, rows_first: &[u64]| RejectionFact {
         code: code.to_owned(),
@@ -177,6 +193,7 @@ pub(crate) fn quarantining() -> NodeFacts {
         rows_first: rows_first.to_vec(),
     };
     NodeFacts {
+        write: Some(upserting()),
         rows_quarantined: 1_013,
         quarantine: vec![QuarantineFact {
             step: 0,

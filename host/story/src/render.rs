@@ -14,6 +14,7 @@ pub mod markdown;
 mod section;
 pub mod terminal;
 mod words;
+mod written;
 
 pub use escape::plain;
 pub use words::{bytes, count, duration, thousands};

@@ -7,7 +7,6 @@ pub(crate) mod arrays;
 pub(crate) mod records;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -20,9 +19,10 @@ use self::records::{Fault, FaultKind, Records, Rows};
 use super::columns::Filler;
 use super::value::{Kinds, kind};
 use super::{Decode, Stop, bad_row, check_names, sniff};
-use crate::connection::Root;
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{COLUMNS_MAX, DECODE_BYTES_MAX};
+use crate::store::Store;
+use crate::store::blob::BlobReader;
 
 /// Rows that inference looks at before it lets go of them.
 const INFER_CHUNK_ROWS: usize = 4_096;
@@ -30,7 +30,7 @@ const INFER_CHUNK_ROWS: usize = 4_096;
 /// The files of one `read:`.
 #[derive(Debug)]
 pub(crate) struct CsvFiles {
-    root: Arc<Root>,
+    store: Arc<dyn Store>,
     files: Vec<CsvFile>,
     options: CsvRead,
     nulls: HashSet<Vec<u8>>,
@@ -49,7 +49,7 @@ type Columns = (Vec<String>, Vec<Kinds>);
 impl CsvFiles {
     /// Settles the columns of all files.
     pub(crate) fn open(
-        root: Arc<Root>,
+        store: Arc<dyn Store>,
         paths: Vec<String>,
         options: &CsvRead,
         stop: Stop<'_>,
@@ -60,7 +60,7 @@ impl CsvFiles {
             .map(|t| t.clone().into_bytes())
             .collect();
         let mut this = Self {
-            root,
+            store,
             files: Vec::new(),
             options: options.clone(),
             nulls,
@@ -68,7 +68,7 @@ impl CsvFiles {
         let mut names: Option<(Vec<String>, String)> = None;
         let mut kinds: Vec<Kinds> = Vec::new();
         for path in paths {
-            let shown = this.root.shown(&path);
+            let shown = this.store.shown(&path);
             let Some((found, found_kinds)) = this.infer(&path, &shown, stop)? else {
                 continue;
             };
@@ -137,7 +137,7 @@ impl CsvFiles {
     /// Reads the header. Without one, leaves the first row in `rows` and counts its fields.
     fn names(
         &self,
-        records: &mut Records<File>,
+        records: &mut Records<BlobReader>,
         rows: &mut Rows,
         shown: &str,
     ) -> Result<Option<Vec<String>>, Failure> {
@@ -163,8 +163,8 @@ impl CsvFiles {
         Ok(Some(names))
     }
 
-    fn records(&self, path: &str, shown: &str) -> Result<Records<File>, Failure> {
-        let file = self.root.open_file(path)?;
+    fn records(&self, path: &str, shown: &str) -> Result<Records<BlobReader>, Failure> {
+        let file = BlobReader::new(self.store.open(path)?);
         let mut records = Records::new(file, self.options.delimiter, self.options.quote);
         let head = records
             .head()
@@ -217,7 +217,7 @@ fn places(
 
 /// Reads up to so many rows. False when the file has ended.
 fn read_rows(
-    records: &mut Records<File>,
+    records: &mut Records<BlobReader>,
     rows: &mut Rows,
     names: &[String],
     rows_max: usize,
@@ -280,7 +280,7 @@ pub(crate) struct CsvDecoder {
 }
 
 struct OpenFile {
-    records: Records<File>,
+    records: Records<BlobReader>,
     index: usize,
     shown: String,
     names: Vec<String>,
@@ -303,7 +303,7 @@ impl CsvDecoder {
         let Some(file) = self.files.files.get(self.next_file) else {
             return Ok(false);
         };
-        let shown = self.files.root.shown(&file.path);
+        let shown = self.files.store.shown(&file.path);
         let mut records = self.files.records(&file.path, &shown)?;
         let names = self
             .files

@@ -2,7 +2,6 @@
 
 pub(crate) mod infer;
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::sync::Arc;
 
@@ -15,31 +14,34 @@ use serde_json::Value;
 use self::infer::Shape;
 use super::columns::Filler;
 use super::{Decode, Stop, bad_row, check_names, sniff};
-use crate::connection::Root;
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{DECODE_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::store::Store;
+use crate::store::blob::BlobReader;
 
 /// Lines between two looks at the stop sign.
 const STOP_EVERY_LINES: u64 = 4_096;
+/// Bytes read at once.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The files of one `read:`.
 #[derive(Debug)]
 pub(crate) struct JsonFiles {
-    root: Arc<Root>,
+    store: Arc<dyn Store>,
     paths: Vec<String>,
 }
 
 impl JsonFiles {
     /// Settles the columns of all files.
     pub(crate) fn open(
-        root: Arc<Root>,
+        store: Arc<dyn Store>,
         paths: Vec<String>,
         stop: Stop<'_>,
     ) -> Result<(SchemaRef, Self), Failure> {
         let mut shape = Shape::object();
         let mut any = false;
         for path in &paths {
-            let mut lines = Lines::open(&root, path)?;
+            let mut lines = Lines::open(store.as_ref(), path)?;
             while lines.next()? {
                 any = true;
                 if lines.number % STOP_EVERY_LINES == 0 && stop() {
@@ -69,9 +71,9 @@ impl JsonFiles {
         let schema = Arc::new(Schema::new(shape.fields()));
         check_names(
             schema.fields().iter().map(|f| f.name().as_str()),
-            &root.shown(&paths[0]),
+            &store.shown(&paths[0]),
         )?;
-        Ok((schema, Self { root, paths }))
+        Ok((schema, Self { store, paths }))
     }
 }
 
@@ -93,7 +95,7 @@ fn not_json(lines: &Lines, error: &serde_json::Error) -> Failure {
 /// The lines of a file that hold anything.
 #[derive(Debug)]
 struct Lines {
-    input: BufReader<File>,
+    input: BufReader<BlobReader>,
     shown: String,
     text: Vec<u8>,
     /// Of `text`, from 1.
@@ -101,9 +103,9 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(root: &Root, path: &str) -> Result<Self, Failure> {
-        let shown = root.shown(path);
-        let mut input = BufReader::with_capacity(256 * 1024, root.open_file(path)?);
+    fn open(store: &dyn Store, path: &str) -> Result<Self, Failure> {
+        let shown = store.shown(path);
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, BlobReader::new(store.open(path)?));
         let head = input
             .fill_buf()
             .map_err(|e| classify(&e, During::Read(&shown)))?;
@@ -196,7 +198,7 @@ impl JsonDecoder {
                 let Some(path) = self.files.paths.get(self.next_file) else {
                     return Ok(false);
                 };
-                self.lines = Some(Lines::open(&self.files.root, path)?);
+                self.lines = Some(Lines::open(self.files.store.as_ref(), path)?);
                 self.next_file += 1;
             }
             let Some(lines) = self.lines.as_mut() else {

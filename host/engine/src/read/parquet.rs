@@ -11,13 +11,14 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::columns::{Filler, plain_schema, to_plain};
 use super::{Decode, bad_file, check_names};
-use crate::connection::Root;
 use crate::failure::{During, classify, panic_text};
+use crate::store::Store;
+use crate::store::blob::Chunks;
 
 /// The files of one `read:`.
 #[derive(Debug)]
 pub(crate) struct ParquetFiles {
-    root: Arc<Root>,
+    store: Arc<dyn Store>,
     files: Vec<ParquetFile>,
 }
 
@@ -30,13 +31,16 @@ struct ParquetFile {
 
 impl ParquetFiles {
     /// Reads the footers; all files must have the same columns.
-    pub(crate) fn open(root: Arc<Root>, paths: Vec<String>) -> Result<(SchemaRef, Self), Failure> {
+    pub(crate) fn open(
+        store: Arc<dyn Store>,
+        paths: Vec<String>,
+    ) -> Result<(SchemaRef, Self), Failure> {
         let mut schema: Option<SchemaRef> = None;
         let mut files = Vec::with_capacity(paths.len());
         let mut first_shown = String::new();
         for path in paths {
-            let shown = root.shown(&path);
-            let found = plain_schema(builder(&root, &path)?.schema());
+            let shown = store.shown(&path);
+            let found = plain_schema(builder(store.as_ref(), &path)?.schema());
             check_names(found.fields().iter().map(|f| f.name().as_str()), &shown)?;
             let schema = schema.get_or_insert_with(|| {
                 first_shown.clone_from(&shown);
@@ -48,7 +52,7 @@ impl ParquetFiles {
             files.push(ParquetFile { path, places });
         }
         match schema {
-            Some(schema) if !schema.fields().is_empty() => Ok((schema, Self { root, files })),
+            Some(schema) if !schema.fields().is_empty() => Ok((schema, Self { store, files })),
             Some(_) | None => Err(bad_file(&first_shown, "it has no columns")),
         }
     }
@@ -110,11 +114,11 @@ fn plain_nulls(schema: &SchemaRef, found: &SchemaRef, places: &[usize]) -> Schem
 }
 
 fn builder(
-    root: &Root,
+    store: &dyn Store,
     path: &str,
-) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, Failure> {
-    let shown = root.shown(path);
-    let file = root.open_file(path)?;
+) -> Result<ParquetRecordBatchReaderBuilder<Chunks>, Failure> {
+    let shown = store.shown(path);
+    let file = Chunks(store.open(path)?);
     guarded(&shown, || {
         ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|e| classify(&e, During::Read(&shown)))
@@ -159,8 +163,8 @@ impl ParquetDecoder {
         let Some(file) = self.files.files.get(self.next_file) else {
             return Ok(false);
         };
-        let shown = self.files.root.shown(&file.path);
-        let builder = builder(&self.files.root, &file.path)?;
+        let shown = self.files.store.shown(&file.path);
+        let builder = builder(self.files.store.as_ref(), &file.path)?;
         let wanted: Vec<usize> = self
             .filler
             .wanted()

@@ -4,7 +4,6 @@
 //! leaves none.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -18,12 +17,11 @@ use odibi_story::event::{QuarantineFact, RejectionFact};
 use odibi_story::failure::Failure;
 
 use super::WriteTable;
-use crate::connection::staged::{Dirs, Staged};
-use crate::connection::{Purpose, Root, normal};
 use crate::failure::{During, classify, internal};
 use crate::limits::{REASONS_MAX, ROWS_NAMED_MAX};
 use crate::read::columns::{plain_schema, to_plain};
 use crate::reason::Reason;
+use crate::store::{Purpose, Stores, Upload, normal};
 
 /// Columns added behind those of the input. One that is there already is written with a further underscore in front.
 const ADDED: [&str; 4] = [
@@ -44,7 +42,7 @@ pub(crate) struct Quarantine {
 }
 
 struct StepFile {
-    staged: Staged,
+    staged: Box<dyn Upload>,
     /// Of the rows.
     plain: SchemaRef,
     /// With what is added.
@@ -60,12 +58,12 @@ impl Quarantine {
     /// Makes sure that every step can write; `inputs` holds for each step the columns of the rows it may reject.
     pub(crate) fn open(
         wanted: &Wanted,
-        project_dir: &Path,
+        stores: &Stores,
         run_id: &str,
         rejected_at: Timestamp,
         inputs: impl Iterator<Item = Option<SchemaRef>>,
     ) -> Result<Self, Failure> {
-        let dirs = Dirs::below(Root::open(&wanted.connection, project_dir, Purpose::Write)?);
+        let store = stores.open(&wanted.connection, Purpose::Write)?;
         let file = |(step, schema): (usize, Option<SchemaRef>)| {
             let open = |schema: SchemaRef| {
                 let (dir, number) = (&wanted.path, step + 1);
@@ -74,7 +72,7 @@ impl Quarantine {
                 let path = normal(&path, Purpose::Write)?;
                 // Without the run, so that what a killed run has left goes with the next one.
                 let sweep_key = format!("{dir}-step-{number}");
-                let staged = Staged::create_in(Arc::clone(&dirs), &path, &sweep_key)?;
+                let staged = store.create_swept(&path, &sweep_key)?;
                 Ok(StepFile::new(staged, &schema))
             };
             schema.map(open).transpose()
@@ -115,7 +113,7 @@ impl Quarantine {
     }
 
     /// Ends the files; those without rows are gone.
-    pub(crate) fn finish(self) -> Result<(Vec<Staged>, Vec<QuarantineFact>), Failure> {
+    pub(crate) fn finish(self) -> Result<(Vec<Box<dyn Upload>>, Vec<QuarantineFact>), Failure> {
         let (mut staged, mut facts) = (Vec::new(), Vec::new());
         for (step, file) in self.files.into_iter().enumerate() {
             let Some(mut file) = file else { continue };
@@ -139,7 +137,7 @@ impl Quarantine {
 }
 
 impl StepFile {
-    fn new(staged: Staged, input: &SchemaRef) -> Self {
+    fn new(staged: Box<dyn Upload>, input: &SchemaRef) -> Self {
         let plain = plain_schema(input);
         Self {
             staged,

@@ -10,7 +10,7 @@ use crate::limits::PATH_BYTES_MAX;
 pub(super) enum Purpose {
     /// One file or a pattern of files.
     Read,
-    /// One file.
+    /// One file, or a directory of files when it ends in `/`.
     Write,
     /// A directory.
     Directory,
@@ -63,13 +63,8 @@ fn fault(path: &str, purpose: Purpose) -> Option<(&'static str, &'static str)> {
     if normal_path(path).is_empty() && purpose != Purpose::Directory {
         return Some(("names no file", "add the name of a file"));
     }
-    if purpose == Purpose::Write {
-        if path.ends_with('/') || path.ends_with("/.") {
-            return Some(("is a directory", "add the name of a file"));
-        }
-        if path.contains(['*', '?']) {
-            return Some(("holds a wildcard", "name one file"));
-        }
+    if purpose == Purpose::Write && path.contains(['*', '?']) {
+        return Some(("holds a wildcard", "name one file"));
     }
     None
 }
@@ -107,7 +102,8 @@ mod tests {
         check("a/b.csv", None, None);
         check("./a..b/é 1.csv", None, None);
         check("a/*.csv", None, Some("holds a wildcard"));
-        check("a/", None, Some("is a directory"));
+        check("a/", None, None);
+        check("a/*/", None, Some("holds a wildcard"));
         for (path, what) in [
             ("/etc/passwd", "is absolute"),
             ("C:/x", "is absolute"),

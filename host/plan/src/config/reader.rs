@@ -403,18 +403,23 @@ impl<'a> Reader<'a> {
             Value::Sequence(items) => items,
             Value::Missing => &[],
             Value::Scalar(_) | Value::Mapping(_) => {
-                let subject = self.value_subject(entry);
-                let mut made = self.context.wrong_type(&entry.value, &subject, "a list");
-                if let Value::Scalar(scalar) = &entry.value.value {
-                    made = made.hint(format!(
-                        "write {}",
-                        quoted(&format!("{}: [{}]", entry.key, scalar.shown()))
-                    ));
-                }
-                self.context.report(made);
+                self.wants_list(entry);
                 &[]
             }
         }
+    }
+
+    /// Reports a value that is no list.
+    pub(super) fn wants_list(&self, entry: &Entry) {
+        let subject = self.value_subject(entry);
+        let mut made = self.context.wrong_type(&entry.value, &subject, "a list");
+        if let Value::Scalar(scalar) = &entry.value.value {
+            made = made.hint(format!(
+                "write {}",
+                quoted(&format!("{}: [{}]", entry.key, scalar.shown()))
+            ));
+        }
+        self.context.report(made);
     }
 
     /// A list of texts.

@@ -7,7 +7,7 @@ use super::{OnRowError, Project, Text, normal_path};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::graph::{self, Graph};
 use crate::limits::{CYCLE_SHOWN_MAX, LISTED_MAX};
-use crate::plan::ConnectionKind;
+use crate::plan::{ConnectionKind, TargetLayout};
 
 pub(super) fn check(context: &Context, project: &Project) {
     connections(context, project);
@@ -98,11 +98,19 @@ struct Target<'a> {
     place: String,
     path: &'a Text,
     node: &'a Text,
-    /// A directory of rejected rows, not a file.
-    quarantine: bool,
+    kind: TargetKind,
 }
 
-/// Two enabled nodes must not write one file, nor anything where rejected rows go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TargetKind {
+    File,
+    /// A directory that a write owns.
+    Directory,
+    /// A directory of rejected rows.
+    Rejected,
+}
+
+/// Two enabled nodes must not write one file, nor anything where rejected rows or the files of another write go.
 fn targets(context: &Context, project: &Project) {
     let mut first: HashMap<String, Target<'_>> = HashMap::new();
     for target in all_targets(project) {
@@ -111,12 +119,16 @@ fn targets(context: &Context, project: &Project) {
             continue;
         };
         let shown = quoted(target.path.shown());
-        let message = match (other.quarantine, target.quarantine) {
+        let rejected = |target: &Target<'_>| target.kind == TargetKind::Rejected;
+        let message = match (rejected(other), rejected(&target)) {
+            (false, false) if target.kind == TargetKind::Directory => {
+                format!("two nodes write the same directory: {shown}")
+            }
             (false, false) => format!("two nodes write the same file: {shown}"),
             (true, true) => format!("two nodes set rows aside in the same directory: {shown}"),
             (_, _) => format!("rejected rows go where a result is written: {shown}"),
         };
-        let hint = match (other.quarantine, target.quarantine) {
+        let hint = match (rejected(other), rejected(&target)) {
             (false, false) | (true, true) => "give each node its own path",
             (_, _) => "give the rejected rows a directory of their own",
         };
@@ -127,51 +139,83 @@ fn targets(context: &Context, project: &Project) {
                 .hint(hint),
         );
     }
-    for target in first.values().filter(|target| target.quarantine) {
+    let mut inner: Vec<&Target<'_>> = first.values().collect();
+    inner.sort_by_key(|target| target.path.span.start);
+    for target in inner {
         let above = target
             .place
             .match_indices('/')
             .map(|(at, _)| &target.place[..at]);
-        let file = above
-            .filter_map(|place| first.get(place))
-            .find(|other| !other.quarantine);
-        if let Some(file) = file {
-            let message = format!(
-                "the rejected rows of node {} go below a file that node {} writes: {}",
-                quoted(target.node.shown()),
-                quoted(file.node.shown()),
-                quoted(target.path.shown())
-            );
-            let made = Diagnostic::error(&codes::SAME_TARGET, target.path.span, message);
-            context.report(
-                made.also(file.path.span, "a file here")
-                    .hint("give the rejected rows a directory of their own"),
-            );
+        let owner = above.filter_map(|place| first.get(place)).find(|owner| {
+            let below_rejected = owner.kind == TargetKind::Rejected;
+            let file_below_file =
+                target.kind != TargetKind::Rejected && owner.kind == TargetKind::File;
+            !below_rejected && !file_below_file
+        });
+        if let Some(owner) = owner {
+            context.report(below(target, owner));
         }
     }
+}
+
+/// Something is written below what another node writes.
+fn below(target: &Target<'_>, owner: &Target<'_>) -> Diagnostic {
+    let what = match target.kind {
+        TargetKind::Rejected => "the rejected rows of",
+        TargetKind::File | TargetKind::Directory => "the result of",
+    };
+    let (a, label) = match owner.kind {
+        TargetKind::File => ("a file", "a file here"),
+        TargetKind::Directory | TargetKind::Rejected => ("a directory", "a directory here"),
+    };
+    let verb = match target.kind {
+        TargetKind::Rejected => "go",
+        TargetKind::File | TargetKind::Directory => "goes",
+    };
+    let message = format!(
+        "{what} node {} {verb} below {a} that node {} writes: {}",
+        quoted(target.node.shown()),
+        quoted(owner.node.shown()),
+        quoted(target.path.shown())
+    );
+    let hint = match target.kind {
+        TargetKind::Rejected => "give the rejected rows a directory of their own",
+        TargetKind::File | TargetKind::Directory => "give it a path of its own",
+    };
+    Diagnostic::error(&codes::SAME_TARGET, target.path.span, message)
+        .also(owner.path.span, label)
+        .hint(hint)
 }
 
 fn all_targets(project: &Project) -> Vec<Target<'_>> {
     let mut targets = Vec::new();
     for (_, node) in project.nodes().filter(|(_, node)| node.enabled) {
-        let mut add = |connection: &Text, path, quarantine| {
-            let kind = project
+        let mut add = |connection: &Text, path, kind| {
+            let found = project
                 .connection(&connection.value)
                 .and_then(|c| c.kind.as_ref());
-            if let Some(kind) = kind {
+            if let Some(found) = found {
                 targets.push(Target {
-                    place: place(kind, path),
+                    place: place(found, path),
                     path,
                     node: &node.name,
-                    quarantine,
+                    kind,
                 });
             }
         };
         if let Some(write) = &node.write {
-            add(&write.connection, &write.path, false);
+            let kind = match write.layout {
+                TargetLayout::File => TargetKind::File,
+                TargetLayout::Directory => TargetKind::Directory,
+            };
+            add(&write.connection, &write.path, kind);
         }
         if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
-            add(&quarantine.connection, &quarantine.path, true);
+            add(
+                &quarantine.connection,
+                &quarantine.path,
+                TargetKind::Rejected,
+            );
         }
     }
     targets

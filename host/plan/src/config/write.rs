@@ -4,17 +4,17 @@
 //! write: {connection: lake, format: parquet, path: out/clean.parquet, options: {compression: zstd}}
 //! ```
 
+mod mode;
+
 use super::Text;
 use super::path::{self, Purpose};
 use super::read::{INTO_OPTIONS, delimiter, lines};
 use super::reader::Reader;
-use crate::plan::{Compression, WriteFormat, WriteMode};
+use crate::plan::{ColumnName, Compression, TargetLayout, WriteFormat, WriteMode};
 use crate::yaml::{Entry, Value};
 
 /// Formats of ODIBI that are to come.
 const FORMATS_LATER: &[&str] = &["delta", "sql", "excel", "avro", "sql_server", "azure_sql"];
-/// Modes of ODIBI that are to come.
-const MODES_LATER: &[&str] = &["append", "upsert", "append_once", "merge"];
 const COMMA: u8 = b',';
 
 /// A write of the file.
@@ -24,8 +24,12 @@ pub struct Write {
     pub connection: Text,
     /// Format and its options.
     pub format: WriteFormat,
-    /// Path of the one file, below the connection.
+    /// Path of the file or directory, below the connection.
     pub path: Text,
+    /// Which of the two it is.
+    pub layout: TargetLayout,
+    /// Columns whose values become directories, in order.
+    pub partition_by: Vec<ColumnName>,
     /// What happens to what is there; default overwrite.
     pub mode: WriteMode,
 }
@@ -50,15 +54,8 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     } else {
         path::read(&mut reader, Purpose::Write)
     };
-    let mode = match reader.text("mode") {
-        Some(text) => reader.choice(
-            &text,
-            "mode",
-            &[("overwrite", WriteMode::Overwrite)],
-            MODES_LATER,
-        ),
-        None => Some(WriteMode::Overwrite),
-    };
+    let layout = mode::layout(&mut reader, path.as_ref());
+    let mode = mode::mode(&mut reader);
     let format = match word {
         Some(word) => options(&mut reader, word),
         None => reader.entry("options").and(None),
@@ -72,7 +69,6 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         "merge_schema",
         "overwrite_options",
         "overwrite_schema",
-        "partition_by",
         "register_table",
         "skip_hash_columns",
         "skip_hash_sort_columns",
@@ -88,10 +84,13 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         ("header", INTO_OPTIONS),
         ("delimiter", INTO_OPTIONS),
     ]);
+    let (layout, partition_by) = layout?;
     Some(Write {
         connection: connection?,
         format: format?,
         path: path?,
+        layout,
+        partition_by,
         mode: mode?,
     })
 }
@@ -156,7 +155,9 @@ fn options(reader: &mut Reader<'_>, word: Word) -> Option<WriteFormat> {
             Some(WriteFormat::JsonLines)
         }
     };
-    options.not_yet(&["deep_diagnostics", "diff_keys", "index", "keys"]);
+    // Read with the mode.
+    let _ = options.entry("keys");
+    options.not_yet(&["deep_diagnostics", "diff_keys", "index"]);
     options.finish_with(&[("codec", "compression"), ("separator", "delimiter")]);
     format
 }

@@ -114,6 +114,10 @@ catalogue! {
         "Two nodes write the same file, or a directory of rejected rows (`quarantine`) is used twice or lies where a file is \
          written. The result would depend on which of them finishes last. Give each its own path, or disable one with \
          `enabled: false`.";
+    WRITE_MODE = "config/write-mode",
+        "Keys of a write contradict each other: `keys`, `null_keys`, `duplicate_keys` and `order_by` belong to the modes \
+         `upsert` and `append_once`, and a directory is no single file. A setting without effect would hide a mistake, so it is \
+         an error. The hint names what to write instead; docs/write-modes.md holds a table of the modes.";
     UNORDERED_READ = "config/unordered-read",
         "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \

@@ -197,7 +197,9 @@ fn write(project: &Project, write: &config::Write) -> Option<Write> {
         connection: project.connection(&write.connection.value)?.resolved()?,
         format: write.format.clone(),
         path: write.path.value.clone(),
-        mode: write.mode,
+        layout: write.layout,
+        partition_by: write.partition_by.clone(),
+        mode: write.mode.clone(),
         span: write.path.span,
     })
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode, Read};
+use super::{
+    Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode, Read, TargetLayout,
+};
 use crate::config::normal_path;
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
 
@@ -15,18 +17,26 @@ struct Written<'a> {
 }
 
 /// Warns of every read of a file that a node without a dependency either way writes, and of every read below a directory
-/// of rejected rows. Wildcards are not looked at otherwise.
+/// that a node writes. Wildcards are not looked at otherwise.
 pub(super) fn check(nodes: &[PlannedNode], faults: &mut Collector) {
     let (mut files, mut directories) = (HashMap::new(), HashMap::new());
     for node in nodes {
         if let Some(write) = &node.write {
-            let written = Written {
-                node,
-                span: write.span,
-                what: "the file that",
-                before: "it is written",
+            let place = target(&write.connection, &write.path);
+            let (known, what, before) = match write.layout {
+                TargetLayout::File => (&mut files, "the file that", "it is written"),
+                TargetLayout::Directory => (&mut directories, "files that", "they are written"),
             };
-            files.insert(target(&write.connection, &write.path), written);
+            let span = write.span;
+            known.insert(
+                place,
+                Written {
+                    node,
+                    span,
+                    what,
+                    before,
+                },
+            );
         }
         if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
             let written = Written {
@@ -101,10 +111,14 @@ pub(super) fn writer_of<'a>(
     let writes = |node: &PlannedNode| {
         node.write.as_ref().is_some_and(|write| {
             let (to, written) = target(&write.connection, &write.path);
+            let below = write.layout == TargetLayout::Directory
+                && path
+                    .strip_prefix(&written)
+                    .is_some_and(|rest| rest.starts_with('/'));
             to == root
                 && match fixed {
-                    Some(fixed) => written.starts_with(fixed),
-                    None => written == path,
+                    Some(fixed) => below || written.starts_with(fixed),
+                    None => below || written == path,
                 }
         })
     };

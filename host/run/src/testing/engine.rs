@@ -9,7 +9,7 @@ use odibi_story::event::{FileFact, NodeFacts};
 use odibi_story::failure::{Failure, FailureClass};
 
 use super::{SimClock, lock};
-use crate::port::{Attempt, Clock as _, Engine, Staged};
+use crate::port::{Attempt, Clock as _, Engine, Published, Staged};
 
 /// Time between two growths of the progress, in simulated milliseconds. Each adds as many rows.
 const PROGRESS_STEP_MS: u64 = 100;
@@ -220,23 +220,27 @@ impl Engine for MemoryEngine {
         })
     }
 
-    async fn publish(&self, token: u64) -> Result<Option<FileFact>, Failure> {
+    async fn publish(&self, token: u64) -> Result<Published, Failure> {
         let (node, end, cancel) = self.staged(token, "publish");
+        let nothing = Published::default();
         match end {
             End::FailPublish(failure) => Err(failure),
             End::PanicInPublish(message) => panic!("{message}"),
             End::CancelRunInPublish => {
                 cancel.cancel();
-                Ok(None)
+                Ok(nothing)
             }
-            End::Succeed(_) => Ok(Some(FileFact {
-                connection: "memory".to_owned(),
-                path: node,
-                bytes: 1,
-                modified: None,
-            })),
+            End::Succeed(_) => Ok(Published {
+                target: Some(FileFact {
+                    connection: "memory".to_owned(),
+                    path: node,
+                    bytes: 1,
+                    modified: None,
+                }),
+                write: None,
+            }),
             End::FailStage(_) | End::PanicInStage(_) | End::UntilCancelled | End::CancelRun => {
-                Ok(None)
+                Ok(nothing)
             }
         }
     }

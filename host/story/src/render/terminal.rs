@@ -60,6 +60,7 @@ pub fn render(story: &Story, colour: bool) -> String {
             after.replacen(outcome, &paint.status(node.outcome, outcome), 1)
         );
         text.push_str(&quarantine_lines(node));
+        text.push_str(&written_line(node));
         if let (Some(failure), false) = (&node.failure, node.outcome == Status::Skipped) {
             text.push_str(&failure_lines(failure, &paint));
         }
@@ -166,6 +167,15 @@ fn quarantine_lines(node: &NodeStory) -> String {
         )
     };
     facts.map(line).collect()
+}
+
+/// `upsert: 3 rows inserted, 2 rows updated`
+fn written_line(node: &NodeStory) -> String {
+    let fact = node.facts.as_ref().and_then(|facts| facts.write.as_ref());
+    let sentence = fact.and_then(super::written::sentence);
+    sentence.map_or_else(String::new, |text| {
+        format!("{INDENT}{INDENT}{}\n", plain(&text))
+    })
 }
 
 fn failure_lines(failure: &Failure, paint: &Paint) -> String {
@@ -284,6 +294,7 @@ mod tests {
               orders_raw    succeeded  1.24 s  336,776     1,234    1,234
               orders_clean  recovered  1.24 s  336,776     1,234    1,234
                 1,013 rows quarantined: lake:rejects/orders/0190aaaa-step-1.parquet
+                upsert: 1,000 rows inserted, 234 rows updated, 1 row unchanged
               work: 1,234,567,890
         "#]]
         .assert_eq(&render(&story, false));

@@ -147,6 +147,20 @@ fn a_step_with_grants_says_that_it_is_not_deterministic() {
 }
 
 #[test]
+fn a_write_says_what_it_did_to_the_target() {
+    let mut story = example::story();
+    story.nodes[1].facts = Some(example::quarantining());
+    let text = render(&story);
+    for line in [
+        "#### Write\n",
+        "upsert: 1,000 rows inserted, 234 rows updated, 1 row unchanged",
+        "Batch `0123456789ab`. Version of the target: <code>8&#124;9</code>, before it `7`.",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
 fn quarantine_lists_reasons_and_the_file() {
     let mut document = Document::default();
     section::quarantine::tell(&example::quarantining(), &mut document);

@@ -8,7 +8,7 @@ use crate::event::{
 };
 use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::json::escape_hidden;
-use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words};
+use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words, written};
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
@@ -20,6 +20,7 @@ pub(in crate::render) fn tell(
 ) {
     operations(&facts.operations, document);
     quarantine::tell(facts, document);
+    write(facts, document);
     columns(node, &facts.nulls_out, document);
     if let Some(table) = super::origins::table(&node.column_origins, pipeline) {
         document.heading(4, Inline::host("Where columns come from"));
@@ -27,6 +28,34 @@ pub(in crate::render) fn tell(
     }
     sample(&facts.sample, document);
     files(facts, document);
+}
+
+/// What the write did to the target, the batch, and the versions around it.
+fn write(facts: &NodeFacts, document: &mut Document) {
+    let Some(fact) = &facts.write else { return };
+    let Some(sentence) = written::sentence(fact) else {
+        return;
+    };
+    document.heading(4, Inline::host("Write"));
+    let version = |version: &Option<String>| {
+        let none = Inline::host("none");
+        version.as_deref().map_or(none, Inline::code)
+    };
+    let (before, after) = (&fact.version_before, &fact.version_after);
+    let versions = match (before, after) {
+        (None, None) => Inline::host(""),
+        (before, after) if before == after => {
+            Inline::format(" The target stays at version {}.", [version(before)])
+        }
+        (before, after) => Inline::format(
+            " Version of the target: {}, before it {}.",
+            [version(after), version(before)],
+        ),
+    };
+    document.line(Inline::format(
+        "{}. Batch {}.{}",
+        [Inline::text(sentence), digest(&fact.batch), versions],
+    ));
 }
 
 fn operations(operations: &[OperationFact], document: &mut Document) {

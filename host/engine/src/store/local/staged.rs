@@ -10,15 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Root, split};
-use crate::failure::{During, classify};
+use super::root::Root;
+use super::{stat_of, write_fault};
+use crate::failure::{During, classify, internal};
+use crate::store::{Expect, Put, Stat, Upload, split};
 
 /// Tries to find a hidden name that is free.
 const NAME_TRIES_MAX: u32 = 64;
+const HIDDEN_START: &str = ".odibi-";
+const HIDDEN_END: &str = ".tmp";
+const LOCK_END: &str = ".lock";
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -30,7 +35,7 @@ pub(crate) struct Staged {
     shown: String,
     dir: OwnedFd,
     hidden: String,
-    file: Option<File>,
+    file: File,
     published: bool,
 }
 
@@ -38,7 +43,7 @@ pub(crate) struct Staged {
 /// ones go.
 #[derive(Debug)]
 pub(crate) struct Dirs {
-    root: Root,
+    pub(super) root: Root,
     created: Mutex<Vec<String>>,
 }
 
@@ -48,9 +53,24 @@ impl Dirs {
         Arc::new(Self { root, created })
     }
 
-    fn make(&self, path: &str) -> Result<OwnedFd, Errno> {
-        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
-        make_dirs(&self.root, path, &mut created)
+    /// Makes a directory if it is not there, and a file in it. Somebody who made the directory, too, may remove it in
+    /// between, as long as it is empty.
+    pub(super) fn make_in<T>(
+        &self,
+        path: &str,
+        mut make: impl FnMut(&OwnedFd) -> Result<T, Errno>,
+    ) -> Result<(OwnedFd, T), Errno> {
+        for _ in 0..NAME_TRIES_MAX {
+            let dir = {
+                let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+                make_dirs(&self.root, path, &mut created)
+            };
+            match dir.and_then(|dir| Ok((make(&dir)?, dir))) {
+                Err(Errno::NOENT) => {}
+                made => return made.map(|(made, dir)| (dir, made)),
+            }
+        }
+        Err(Errno::NOENT)
     }
 }
 
@@ -65,14 +85,9 @@ impl Drop for Dirs {
 }
 
 impl Staged {
-    /// Creates the hidden file, and the directories that lead to it.
-    pub(crate) fn create(root: Root, path: &str) -> Result<Self, Failure> {
-        Self::create_in(Dirs::below(root), path, split(path).1)
-    }
-
-    /// As [`Self::create`], among other files. Leftovers of the same `sweep_key` in the directory are removed, for files
-    /// whose name is never the same again.
-    pub(crate) fn create_in(dirs: Arc<Dirs>, path: &str, sweep_key: &str) -> Result<Self, Failure> {
+    /// Creates the hidden file, and the directories that lead to it. Leftovers of the same `sweep_key` in the directory are
+    /// removed.
+    pub(crate) fn create(dirs: &Arc<Dirs>, path: &str, sweep_key: &str) -> Result<Self, Failure> {
         let root = &dirs.root;
         let shown = root.shown(path);
         if root.is_dir(path) {
@@ -84,69 +99,112 @@ impl Staged {
             .hint("name a file in `path`"));
         }
         let dir_path = split(path).0;
-        let dir = dirs.make(dir_path).map_err(|e| root.fault(e, &shown))?;
         let stem = hidden_stem(sweep_key);
-        sweep(root, &dir, dir_path, &stem);
-        let (hidden, file) = new_hidden(&dir, &stem).map_err(|e| root.fault(e, &shown))?;
+        let made = dirs.make_in(dir_path, |dir| {
+            sweep(root, dir, dir_path, &stem);
+            new_hidden(dir, &stem)
+        });
+        let (dir, (hidden, file)) = made.map_err(|e| write_fault(e, &shown))?;
         Ok(Self {
             path: path.to_owned(),
             shown,
             dir,
             hidden,
-            file: Some(file),
+            file,
             published: false,
-            dirs,
+            dirs: Arc::clone(dirs),
         })
     }
 
-    /// The target, as messages show it.
-    pub(crate) fn shown(&self) -> &str {
+    fn target(&self) -> Result<Option<Stat>, Failure> {
+        match self.dirs.root.look(&self.path) {
+            Err(Errno::NOENT) => Ok(None),
+            other => other
+                .map_err(std::io::Error::from)
+                .and_then(|fd| File::from(fd).metadata())
+                .map(|meta| Some(stat_of(&self.path, &meta)))
+                .map_err(|e| classify(&e, During::Write(&self.shown))),
+        }
+    }
+
+    fn rename(&self, flags: RenameFlags) -> Result<(), Errno> {
+        let name = split(&self.path).1;
+        rustix::fs::renameat_with(&self.dir, &self.hidden, &self.dir, name, flags)
+    }
+
+    /// Renames where nothing is. Where the system cannot, links: that fails as well where something is.
+    fn rename_new(&self) -> Result<(), Errno> {
+        match self.rename(RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let name = split(&self.path).1;
+                let (from, to) = (&self.dir, &self.dir);
+                rustix::fs::linkat(from, &self.hidden, to, name, AtFlags::empty())?;
+                rustix::fs::unlinkat(&self.dir, &self.hidden, AtFlags::empty())
+            }
+            other => other,
+        }
+    }
+}
+
+impl Upload for Staged {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// A handle to write through.
-    pub(crate) fn writer(&self) -> Result<File, Failure> {
-        match &self.file {
-            Some(file) => file
-                .try_clone()
-                .map_err(|e| classify(&e, During::Write(&self.shown))),
-            None => Err(crate::failure::internal("the staged file is closed")),
-        }
+    fn writer(&self) -> Result<File, Failure> {
+        let cloned = self.file.try_clone();
+        cloned.map_err(|e| classify(&e, During::Write(&self.shown)))
     }
 
-    /// Brings the bytes to the disk, and says how many they are.
-    pub(crate) fn sync(&self) -> Result<FileFact, Failure> {
-        match &self.file {
-            Some(file) => {
-                file.sync_all()
-                    .map_err(|e| classify(&e, During::Write(&self.shown)))?;
-                self.dirs.root.fact(&self.path, file)
+    fn sync(&self) -> Result<FileFact, Failure> {
+        let synced = self.file.sync_all().and_then(|()| self.file.metadata());
+        let meta = synced.map_err(|e| classify(&e, During::Write(&self.shown)))?;
+        let stat = stat_of(&self.path, &meta);
+        Ok(FileFact {
+            connection: self.dirs.root.connection().to_owned(),
+            path: stat.path,
+            bytes: stat.bytes,
+            modified: stat.modified,
+        })
+    }
+
+    fn put(&mut self, expect: &Expect) -> Result<Put, Failure> {
+        if self.published {
+            return Err(internal("a file is put twice"));
+        }
+        self.sync()?;
+        let renamed = match expect {
+            Expect::Anything => self.rename(RenameFlags::empty()),
+            Expect::Absent => self.rename_new(),
+            Expect::Version(version) => {
+                if self.target()?.is_none_or(|stat| stat.version != *version) {
+                    return Ok(Put::Changed);
+                }
+                self.rename(RenameFlags::empty())
             }
-            None => Err(crate::failure::internal("the staged file is closed")),
+        };
+        match renamed {
+            Ok(()) => {}
+            Err(Errno::EXIST) if *expect == Expect::Absent => return Ok(Put::Changed),
+            Err(errno) => return Err(write_fault(errno, &self.shown)),
         }
-    }
-
-    /// Makes the file visible under its name. It may be visible even when this fails: see [`Self::is_published`].
-    pub(crate) fn publish(&mut self) -> Result<FileFact, Failure> {
-        let fact = self.sync()?;
-        let name = split(&self.path).1;
-        rustix::fs::renameat(&self.dir, &self.hidden, &self.dir, name)
-            .map_err(|e| self.dirs.root.fault(e, &self.shown))?;
         self.published = true;
         // The rename is done; a file system that cannot sync a directory does not undo it.
-        match rustix::fs::fsync(&self.dir) {
-            Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(fact),
-            Err(errno) => Err(self.dirs.root.fault(errno, &self.shown)),
-        }
+        fsync_dir(&self.dir).map_err(|e| write_fault(e, &self.shown))?;
+        let meta = self.file.metadata();
+        let meta = meta.map_err(|e| classify(&e, During::Write(&self.shown)))?;
+        Ok(Put::Done(stat_of(&self.path, &meta)))
     }
 
-    /// Is it visible?
-    pub(crate) fn is_published(&self) -> bool {
+    fn is_put(&self) -> bool {
         self.published
     }
 
-    /// Takes the file back, published or not. For files of which no older version was there.
-    pub(crate) fn revoke(self) {
+    fn revoke(self: Box<Self>) {
         if self.published {
             let name = split(&self.path).1;
             // What cannot be removed stays: it is a whole file, and the next attempt replaces it.
@@ -164,17 +222,37 @@ impl Drop for Staged {
     }
 }
 
+/// Is it a name that this module gives? Such files belong to nobody's data.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with(HIDDEN_START) && (name.ends_with(HIDDEN_END) || name.ends_with(LOCK_END))
+}
+
+/// The file that stands for the lock of a name.
+pub(super) fn lock_name(name: &str) -> String {
+    let mut stem = hidden_stem(name);
+    stem.pop();
+    stem + LOCK_END
+}
+
+/// Makes the names in a directory durable, where the file system knows how.
+pub(super) fn fsync_dir(dir: &OwnedFd) -> Result<(), Errno> {
+    match rustix::fs::fsync(dir) {
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+        other => other,
+    }
+}
+
 fn hidden_stem(sweep_key: &str) -> String {
     let digest = Sha256::digest(sweep_key.as_bytes());
     let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!(".odibi-{hex}-")
+    format!("{HIDDEN_START}{hex}-")
 }
 
 fn new_hidden(dir: &OwnedFd, stem: &str) -> Result<(String, File), Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for _ in 0..NAME_TRIES_MAX {
         let hidden = format!(
-            "{stem}{}-{}.tmp",
+            "{stem}{}-{}{HIDDEN_END}",
             std::process::id(),
             COUNTER.fetch_add(1, Ordering::Relaxed)
         );
@@ -222,7 +300,10 @@ fn make_dirs(root: &Root, path: &str, created: &mut Vec<String>) -> Result<Owned
     let (parent, name) = split(path);
     let parent = make_dirs(root, parent, created)?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) => created.push(path.to_owned()),
+        Ok(()) => {
+            created.push(path.to_owned());
+            fsync_dir(&parent)?;
+        }
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno),
     }
@@ -247,24 +328,22 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    use odibi_plan::plan::{Connection, ConnectionKind};
-
-    use super::super::Purpose;
     use super::*;
+    use crate::store::Purpose;
 
-    fn root(dir: &Path) -> Root {
-        let kind = ConnectionKind::Local {
-            base_path: dir.display().to_string(),
-        };
-        Root::open(
-            &Connection {
-                name: "c".into(),
-                kind,
-            },
-            Path::new(""),
-            Purpose::Write,
-        )
-        .unwrap()
+    fn dirs(dir: &Path) -> Arc<Dirs> {
+        Dirs::below(Root::open("c", dir.to_owned(), Purpose::Write).unwrap())
+    }
+
+    fn create(dir: &Path, path: &str) -> Result<Staged, Failure> {
+        Staged::create(&dirs(dir), path, split(path).1)
+    }
+
+    fn put(mut staged: Staged) -> Stat {
+        match staged.put(&Expect::Anything).unwrap() {
+            Put::Done(stat) => stat,
+            Put::Changed => panic!("anything was expected"),
+        }
     }
 
     fn entries(dir: &Path) -> Vec<String> {
@@ -280,11 +359,11 @@ mod tests {
     fn a_file_is_visible_only_after_publish() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("t"), "old").unwrap();
-        let mut staged = Staged::create(root(dir.path()), "t").unwrap();
+        let staged = create(dir.path(), "t").unwrap();
         staged.writer().unwrap().write_all(b"new!").unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("t")).unwrap(), "old");
-        let fact = staged.publish().unwrap();
-        assert_eq!((fact.bytes, fact.path.as_str()), (4, "t"));
+        let stat = put(staged);
+        assert_eq!((stat.bytes, stat.path.as_str()), (4, "t"));
         assert_eq!(fs::read_to_string(dir.path().join("t")).unwrap(), "new!");
         assert_eq!(entries(dir.path()), ["t"]);
     }
@@ -292,12 +371,9 @@ mod tests {
     #[test]
     fn a_dropped_file_leaves_nothing_not_even_its_directories() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Staged::create(root(dir.path()), "a/b/t").unwrap());
+        drop(create(dir.path(), "a/b/t").unwrap());
         assert_eq!(entries(dir.path()), Vec::<String>::new());
-        Staged::create(root(dir.path()), "a/b/t")
-            .unwrap()
-            .publish()
-            .unwrap();
+        put(create(dir.path(), "a/b/t").unwrap());
         assert_eq!(entries(&dir.path().join("a/b")), ["t"]);
     }
 
@@ -305,13 +381,13 @@ mod tests {
     fn rejected_rows_stay_when_the_target_appears_and_its_publishing_fails_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &str, syncs: bool| {
-            let mut staged = Staged::create(root(dir.path()), path).unwrap();
+            let mut staged = create(dir.path(), path).unwrap();
             if !syncs {
                 // Files in it can be renamed, and it cannot be synced.
                 let flags = OFlags::PATH | OFlags::DIRECTORY;
                 staged.dir = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
             }
-            staged
+            Box::new(staged) as Box<dyn Upload>
         };
         let rejected = vec![open("q/1", true), open("q/2", true)];
         crate::make_visible(rejected, Some(open("t", false))).unwrap_err();
@@ -326,7 +402,7 @@ mod tests {
     #[test]
     fn leftovers_are_swept_and_files_in_use_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut alive = Staged::create(root(dir.path()), "t").unwrap();
+        let alive = create(dir.path(), "t").unwrap();
         fs::write(
             dir.path().join(format!("{}1-1.tmp", hidden_stem("t"))),
             "crashed",
@@ -337,10 +413,10 @@ mod tests {
             "not ours",
         )
         .unwrap();
-        let mut second = Staged::create(root(dir.path()), "t").unwrap();
+        let second = create(dir.path(), "t").unwrap();
         assert_eq!(entries(dir.path()).len(), 3, "{:?}", entries(dir.path()));
-        alive.publish().unwrap();
-        second.publish().unwrap();
+        put(alive);
+        put(second);
         assert_eq!(entries(dir.path()).len(), 2);
     }
 
@@ -358,7 +434,7 @@ mod tests {
             ("link/n/t", "write/denied"),
             ("f/t", "write/bad-target"),
         ] {
-            let failure = Staged::create(root(&base), path).unwrap_err();
+            let failure = create(&base, path).unwrap_err();
             assert_eq!(failure.code, code, "{path}: {failure:?}");
         }
         assert_eq!(entries(&dir.path().join("outside")), Vec::<String>::new());
@@ -371,7 +447,7 @@ mod tests {
         fs::create_dir(&base).unwrap();
         fs::write(dir.path().join("outside"), "keep").unwrap();
         symlink("../outside", base.join("t")).unwrap();
-        Staged::create(root(&base), "t").unwrap().publish().unwrap();
+        put(create(&base, "t").unwrap());
         assert_eq!(
             fs::read_to_string(dir.path().join("outside")).unwrap(),
             "keep"

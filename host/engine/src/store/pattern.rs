@@ -1,24 +1,43 @@
 //! Paths with `*`, `?` and `[...]`: which files of a connection they name, in sorted order.
 
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::io::Errno;
 
-use super::Root;
+use super::local::not_utf8;
+use super::{ChildKind, Store, join, with_nearest};
 use crate::limits::FILES_MAX;
 
 /// The files that a path names. A path without wildcards names itself; so does one that exists literally.
-pub(crate) fn expand(root: &Root, path: &str) -> Result<Vec<String>, Failure> {
-    if !path.contains(['*', '?', '[']) || root.exists(path) {
+pub(crate) fn expand(store: &dyn Store, path: &str) -> Result<Vec<String>, Failure> {
+    if !path.contains(['*', '?', '[']) || store.stat(path)?.is_some() {
         return Ok(vec![path.to_owned()]);
     }
+    // Directories that fit so far; behind the last part, files.
     let mut found = vec![String::new()];
-    for part in path.split('/') {
+    let mut parts = path.split('/').peekable();
+    // Parts without wildcards, not looked for yet.
+    let mut plain = String::new();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        if !part.contains(['*', '?', '[']) && !is_last {
+            plain = join(&plain, part);
+            continue;
+        }
         let mut next = Vec::new();
         for dir in &found {
-            if part.contains(['*', '?', '[']) {
-                next.extend(matches(root, dir, part)?);
+            let dir = if plain.is_empty() {
+                dir.clone()
             } else {
-                next.push(join(dir, part));
+                join(dir, &plain)
+            };
+            if part.contains(['*', '?', '[']) {
+                next.extend(matches(store, &dir, part, is_last)?);
+            } else {
+                match store.stat(&join(&dir, part)) {
+                    Ok(Some(_)) => next.push(join(&dir, part)),
+                    Ok(None) => {}
+                    Err(failure) if failure.code == code::READ_BAD_FILE.name => {}
+                    Err(failure) => return Err(failure),
+                }
             }
             if next.len() > FILES_MAX {
                 let message = format!("`{path}` names too many files");
@@ -31,48 +50,30 @@ pub(crate) fn expand(root: &Root, path: &str) -> Result<Vec<String>, Failure> {
                 );
             }
         }
+        plain.clear();
         found = next;
     }
-    found.retain(|file| root.exists(file) && !root.is_dir(file));
     found.sort();
     if found.is_empty() {
-        let message = format!("no file matches `{}`", root.shown(path));
-        return Err(root.with_nearest(
-            Failure::new(FailureClass::Missing, code::READ_MISSING, message),
-            path,
-        ));
+        let message = format!("no file matches `{}`", store.shown(path));
+        let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
+        return Err(with_nearest(store, failure, path));
     }
     Ok(found)
 }
 
-fn matches(root: &Root, dir: &str, part: &str) -> Result<Vec<String>, Failure> {
-    let names = match root.names(dir) {
-        Ok(names) => names,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        Err(errno) => return Err(root.fault(errno, &root.shown(dir))),
-    };
-    let found: Vec<String> = names
-        .iter()
-        .filter(|n| fits(part, n))
-        .map(|n| join(dir, n))
-        .collect();
-    // Leaving it out would drop its rows silently.
-    match found.iter().find(|n| n.contains('\u{fffd}')) {
-        Some(odd) => Err(Failure::new(
-            FailureClass::Data,
-            code::READ_BAD_FILE,
-            format!("the name of a file is not UTF-8: `{}`", root.shown(odd)),
-        )
-        .hint("rename the file")),
-        None => Ok(found),
-    }
-}
-
-fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
+fn matches(store: &dyn Store, dir: &str, part: &str, files: bool) -> Result<Vec<String>, Failure> {
+    let children = store.children(dir)?.into_iter();
+    let other = if files {
+        ChildKind::Dir
     } else {
-        format!("{dir}/{name}")
+        ChildKind::File
+    };
+    let fitting = children.filter(|c| c.kind != other && fits(part, &c.name));
+    let found: Vec<String> = fitting.map(|c| join(dir, &c.name)).collect();
+    match found.iter().find(|n| n.contains('\u{fffd}')) {
+        Some(odd) => Err(not_utf8(&store.shown(odd))),
+        None => Ok(found),
     }
 }
 
@@ -141,11 +142,9 @@ fn class(pattern: &[char], c: char) -> Option<(bool, usize)> {
 mod tests {
     use std::fs;
     use std::os::unix::ffi::OsStrExt as _;
-    use std::path::Path;
-
-    use odibi_plan::plan::{Connection, ConnectionKind};
 
     use super::super::Purpose;
+    use super::super::local::LocalStore;
     use super::*;
 
     #[test]
@@ -189,18 +188,7 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         fs::create_dir(dir.path().join("a/dir.csv")).unwrap();
-        let kind = ConnectionKind::Local {
-            base_path: dir.path().display().to_string(),
-        };
-        let root = Root::open(
-            &Connection {
-                name: "c".into(),
-                kind,
-            },
-            Path::new(""),
-            Purpose::Read,
-        )
-        .unwrap();
+        let root = LocalStore::open("c", dir.path().to_owned(), Purpose::Read).unwrap();
         for (pattern, expected) in [
             ("*/*.csv", vec!["a/1.csv", "b/1.csv", "b/2.csv"]),
             ("b/[0-1].csv", vec!["b/1.csv"]),

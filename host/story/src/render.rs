@@ -8,6 +8,7 @@ mod costs;
 mod document;
 mod escape;
 pub mod html;
+pub mod index;
 pub mod json;
 mod layers;
 pub mod markdown;
@@ -50,6 +51,12 @@ pub fn path(story: &Story) -> String {
         segment(&story.pipeline),
         segment(&story.run_id)
     )
+}
+
+/// The directory of a pipeline below the story directory.
+#[must_use]
+pub fn directory(pipeline: &str) -> String {
+    segment(pipeline)
 }
 
 fn segment(name: &str) -> String {

@@ -11,6 +11,7 @@ pub mod compare;
 mod fold;
 mod lineage;
 mod origins;
+pub mod shelf;
 
 pub use columns::{ColumnChange, ColumnChanges};
 pub use fold::{Fold, fold};

@@ -22,6 +22,13 @@ pub(super) enum Span {
     Status(Status),
     /// The name of a node of this story, which a writer may make a link to its section.
     Node(String),
+    /// A link to a file near by. The target is percent-encoded.
+    File {
+        /// What is shown.
+        text: String,
+        /// Relative to the document.
+        target: String,
+    },
 }
 
 /// A line, or what stands in a cell of a table.
@@ -75,6 +82,21 @@ impl Inline {
     /// The name of a node of this story.
     pub(super) fn node(name: impl Into<String>) -> Self {
         Self(vec![Span::Node(name.into())])
+    }
+
+    /// A link to a file below the document's directory, without its extension.
+    pub(super) fn file(text: impl Into<String>, path: &str, extension: &'static str) -> Self {
+        let mut target = String::new();
+        for byte in path.bytes() {
+            match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' | b'/' => {
+                    target.push(char::from(byte));
+                }
+                byte => target.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        let (text, target) = (text.into(), format!("{target}.{extension}"));
+        Self(vec![Span::File { text, target }])
     }
 
     /// A template of the program; each `{}` in it stands for the next part.

@@ -53,6 +53,17 @@ pub fn render(story: &Story) -> String {
     })
 }
 
+/// A page with a list of stories.
+pub(super) fn index(pipeline: &str, document: &Document) -> String {
+    page(&format!("Stories of {pipeline}"), |body| {
+        body.host("<header><p class=\"over\">Stories of runs</p>\n");
+        body.leaf("h1", &[], &escape::cut(pipeline, MESSAGE_CHARS_MAX));
+        body.host("</header>\n<main><section>\n");
+        blocks::write(&document.blocks, "Runs", &Links::default(), body);
+        body.host("</section></main>\n");
+    })
+}
+
 /// A page with our style, our script and a policy that admits nothing else.
 fn page(title: &str, body: impl FnOnce(&mut Markup)) -> String {
     let mut page = Markup::default();

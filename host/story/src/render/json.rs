@@ -9,7 +9,12 @@ use crate::story::Story;
 /// for whoever looks at the file in a terminal.
 #[must_use]
 pub fn render(story: &Story) -> String {
-    let text = serde_json::to_string_pretty(story);
+    value(story)
+}
+
+/// Anything of a story, likewise.
+pub(super) fn value(value: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(value);
     let mut safe = escape_hidden(&text.expect("a story has no maps with keys other than strings"));
     safe.push('\n');
     safe

@@ -60,7 +60,7 @@ pub fn render(story: &Story) -> String {
 }
 
 /// The blocks with an empty line between them.
-fn write(document: &Document) -> String {
+pub(super) fn write(document: &Document) -> String {
     let mut text = String::new();
     for block in &document.blocks {
         let block = match block {
@@ -93,6 +93,7 @@ fn inline(inline: &Inline) -> String {
         Span::Code(text) | Span::Node(text) => escape::inline_code(text),
         Span::Null => "*null*".to_owned(),
         Span::Status(status) => status.word().to_owned(),
+        Span::File { text, target } => format!("[{}]({target})", prose(text)),
     };
     inline.0.iter().map(span).collect()
 }

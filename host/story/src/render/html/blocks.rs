@@ -9,6 +9,7 @@ use crate::render::{CELL_CHARS_MAX, MESSAGE_CHARS_MAX, escape};
 use crate::story::{NodeStory, Story};
 
 /// Where the sections of nodes are.
+#[derive(Default)]
 pub(super) struct Links<'a>(BTreeMap<&'a str, String>);
 
 impl<'a> Links<'a> {
@@ -165,6 +166,7 @@ pub(super) fn inline(line: &Inline, links: &Links<'_>, page: &mut Markup) {
             Span::Null => page.host("<em class=\"none\">null</em>"),
             Span::Tag(word) => page.leaf("span", &[("class", "tag")], word),
             Span::Status(status) => mark::status(*status, page),
+            Span::File { text, target } => page.leaf("a", &[("href", target)], text),
             Span::Node(name) => {
                 let shown = escape::cut(name, CELL_CHARS_MAX);
                 match links.to(name) {
@@ -182,7 +184,11 @@ pub(super) fn inline(line: &Inline, links: &Links<'_>, page: &mut Markup) {
 fn words(line: &Inline) -> String {
     let word = |span: &Span| match span {
         Span::Host(literal) | Span::Tag(literal) => (*literal).to_owned(),
-        Span::Words(text) | Span::Text(text) | Span::Code(text) | Span::Node(text) => text.clone(),
+        Span::Words(text)
+        | Span::Text(text)
+        | Span::Code(text)
+        | Span::Node(text)
+        | Span::File { text, .. } => text.clone(),
         Span::Null => "null".to_owned(),
         Span::Status(status) => status.word().to_owned(),
     };

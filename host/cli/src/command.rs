@@ -7,4 +7,5 @@ pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod run;
+pub(crate) mod story;
 pub(crate) mod validate;

@@ -10,6 +10,7 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
+mod documents;
 mod exec;
 mod facts;
 mod failure;
@@ -48,6 +49,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::documents::Documents;
 pub use self::read::schema_of;
 
 use self::exec::Layout;
@@ -188,6 +190,14 @@ impl DataEngine {
             .map_err(|e| classify(&e, During::Write(&shown)))?;
         staged.put(&Expect::Anything)?;
         Ok(shown)
+    }
+
+    /// The documents of a connection, stories above all.
+    ///
+    /// # Errors
+    /// As reading and writing a table of the connection.
+    pub fn documents(&self, connection: &Connection) -> Result<Documents, Failure> {
+        Documents::of(&self.stores, connection)
     }
 
     async fn prepare(

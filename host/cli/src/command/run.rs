@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::plan::PlannedNode;
-use odibi_plan::{Plan, Sources, Span};
+use odibi_plan::{Sources, Span};
 use odibi_run::port::{Cancel, Clock as _, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
 use odibi_story::event::{NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
-use odibi_story::story::Story;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -22,7 +21,8 @@ use crate::journal::Journal;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded};
-use crate::{Surroundings, exit};
+use crate::stories::{self, Written};
+use crate::{Surroundings, exit, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -117,6 +117,8 @@ fn execute(
         logical_time: run.as_of.unwrap_or_else(|| clock.now()),
         sample_rows_max: loaded.plan.story.as_ref().map_or(0, |s| s.sample_rows_max),
         place: Some(places(loaded)),
+        host: whereabouts::host(),
+        git_commit: whereabouts::git_commit(&loaded.directory),
         ..Settings::default()
     };
     let runtime = runtime(processors)
@@ -131,7 +133,16 @@ fn execute(
         &mut journal,
     ));
     recorded.say(&clock, &mut journal);
-    let stories = stories(&loaded.plan, &engine, &clock, &mut journal);
+    let code = match signal.received() {
+        Some(code) if !summary.outcome.is_success() => code,
+        Some(_) | None if summary.outcome.is_success() => exit::DONE,
+        Some(_) | None => exit::NODE_FAILED,
+    };
+    journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
+    let events = journal.events().to_vec();
+    let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+        journal.append(clock.now(), said);
+    });
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
         printer.problem(&format!(
@@ -139,11 +150,6 @@ fn execute(
             printer.styled("1;33", "warning:")
         ));
     }
-    let code = match signal.received() {
-        Some(code) if !summary.outcome.is_success() => code,
-        Some(_) | None if summary.outcome.is_success() => exit::DONE,
-        Some(_) | None => exit::NODE_FAILED,
-    };
     report(
         &Report {
             summary: &summary,
@@ -302,70 +308,6 @@ fn excerpts(loaded: &Loaded, colour: bool) -> Excerpt {
         let span = span(&sources, node, failure);
         Some(odibi_plan::diagnostic::excerpt(span, &sources, colour))
     })
-}
-
-/// A story that was written.
-struct Written {
-    pipeline: String,
-    paths: Vec<String>,
-    story: Story,
-}
-
-/// Folds and writes the story of each pipeline. A story that cannot be written never changes the outcome.
-fn stories(
-    plan: &Plan,
-    engine: &DataEngine,
-    clock: &SystemClock,
-    journal: &mut Journal,
-) -> Vec<Written> {
-    let mut written = Vec::new();
-    for pipeline in &plan.pipelines {
-        let Some(story) = odibi_story::story::fold(journal.events(), &pipeline.name) else {
-            continue;
-        };
-        let mut paths = Vec::new();
-        if let Some(settings) = &plan.story {
-            let base = format!(
-                "{}/{}",
-                settings.path.trim_end_matches('/'),
-                render::path(&story)
-            );
-            let documents = [
-                ("md", render::markdown::render(&story)),
-                ("html", render::html::render(&story)),
-                ("json", render::json::render(&story)),
-            ];
-            for (extension, text) in documents {
-                match engine.write_document(
-                    &settings.connection,
-                    &format!("{base}.{extension}"),
-                    text.as_bytes(),
-                ) {
-                    Ok(path) => paths.push(path),
-                    Err(failure) => journal.append(
-                        clock.now(),
-                        RunEvent::StoryFailed {
-                            pipeline: pipeline.name.clone(),
-                            failure,
-                        },
-                    ),
-                }
-            }
-            if !paths.is_empty() {
-                let said = RunEvent::StoryWritten {
-                    pipeline: pipeline.name.clone(),
-                    paths: paths.clone(),
-                };
-                journal.append(clock.now(), said);
-            }
-        }
-        written.push(Written {
-            pipeline: pipeline.name.clone(),
-            paths,
-            story,
-        });
-    }
-    written
 }
 
 struct Report<'a> {

@@ -2,6 +2,7 @@
 
 use super::escape::is_hidden;
 use crate::story::Story;
+use crate::story::compare::Comparison;
 
 /// The story as indented JSON with a line break at its end.
 ///
@@ -10,6 +11,12 @@ use crate::story::Story;
 #[must_use]
 pub fn render(story: &Story) -> String {
     value(story)
+}
+
+/// What differs between two runs, likewise.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    value(comparison)
 }
 
 /// Anything of a story, likewise.

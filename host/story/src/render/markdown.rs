@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::document::{Block, Document, Inline, Span};
 use super::escape::{self, prose};
 use super::{MESSAGE_CHARS_MAX, section};
+use crate::story::compare::Comparison;
 use crate::story::{Status, Story};
 
 mod mermaid;
@@ -57,6 +58,14 @@ pub fn render(story: &Story) -> String {
     }
     push(&mut text, &write(&rest));
     text
+}
+
+/// What differs between two runs, as a Markdown document.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    let mut document = Document::default();
+    section::compare::tell(comparison, &mut document);
+    write(&document)
 }
 
 /// The blocks with an empty line between them.

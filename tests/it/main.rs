@@ -24,5 +24,6 @@ mod metered;
 mod replay;
 mod rows;
 mod sql_check;
+mod stories;
 mod tidy;
 mod tpch;

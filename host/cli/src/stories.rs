@@ -34,7 +34,11 @@ pub(crate) fn write(
 ) -> Vec<Written> {
     let mut fold = Fold::default();
     events.iter().for_each(|event| fold.push(event));
-    let now = events.iter().map(|event| event.at).max().unwrap_or_default();
+    let now = events
+        .iter()
+        .map(|event| event.at)
+        .max()
+        .unwrap_or_default();
     let mut written = Vec::new();
     for pipeline in fold.pipelines() {
         let Some(mut story) = fold.story(pipeline) else {
@@ -98,7 +102,8 @@ impl<'a> Place<'a> {
         match self.shelf(&story.pipeline) {
             Ok(index) => {
                 let before = index.runs.iter().map(|shelved| &shelved.run);
-                let before = before.filter(|run| run.run_id != story.run_id && run.started_at <= story.started_at);
+                let before = before
+                    .filter(|run| run.run_id != story.run_id && run.started_at <= story.started_at);
                 let mut history: Vec<PastRun> = before.cloned().collect();
                 history.drain(..history.len().saturating_sub(HISTORY_RUNS_MAX));
                 story.history = history;
@@ -118,7 +123,10 @@ impl<'a> Place<'a> {
             ("md", render::markdown::render(story)),
             ("html", render::html::render(story)),
         ] {
-            match self.documents.write(&format!("{base}.{extension}"), text.as_bytes()) {
+            match self
+                .documents
+                .write(&format!("{base}.{extension}"), text.as_bytes())
+            {
                 Ok(path) => paths.push(path),
                 Err(failure) => failed(failure),
             }
@@ -127,7 +135,13 @@ impl<'a> Place<'a> {
     }
 
     /// Writes the index anew and removes what is no longer kept.
-    fn keep(&self, story: &Story, rule: Retention, now: Timestamp, failed: &mut dyn FnMut(Failure)) {
+    fn keep(
+        &self,
+        story: &Story,
+        rule: Retention,
+        now: Timestamp,
+        failed: &mut dyn FnMut(Failure),
+    ) {
         let kept = self.shelf(&story.pipeline).and_then(|mut index| {
             let base = render::path(story);
             let file = base.split_once('/').map_or(base.as_str(), |(_, file)| file);
@@ -156,11 +170,13 @@ impl<'a> Place<'a> {
             ("md", render::index::markdown(index)),
             ("html", render::index::html(index)),
         ] {
-            self.documents.write(&format!("{dir}/index.{extension}"), text.as_bytes())?;
+            self.documents
+                .write(&format!("{dir}/index.{extension}"), text.as_bytes())?;
         }
         for shelved in gone.iter().flatten() {
             for extension in EXTENSIONS {
-                self.documents.remove(&format!("{dir}/{}.{extension}", shelved.file))?;
+                self.documents
+                    .remove(&format!("{dir}/{}.{extension}", shelved.file))?;
             }
         }
         Ok(gone)

@@ -17,7 +17,9 @@ pub(crate) fn host() -> Option<String> {
 /// The commit that is checked out where a directory lies, in hex.
 pub(crate) fn git_commit(directory: &Path) -> Option<String> {
     let directory = directory.canonicalize().ok()?;
-    let git = directory.ancestors().find_map(|dir| git_dir(&dir.join(".git")))?;
+    let git = directory
+        .ancestors()
+        .find_map(|dir| git_dir(&dir.join(".git")))?;
     // A linked worktree has its own HEAD, and shares everything else.
     let shared = match read(&git.join("commondir")) {
         Some(path) => git.join(path.trim()),
@@ -31,7 +33,8 @@ pub(crate) fn git_commit(directory: &Path) -> Option<String> {
             return (is_hex && matches!(commit.len(), 40 | 64)).then(|| commit.to_owned());
         };
         let name = name.trim();
-        if !name.starts_with("refs/") || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        if !name.starts_with("refs/") || name.split('/').any(|part| matches!(part, "" | "." | ".."))
+        {
             return None;
         }
         text = read(&git.join(name))
@@ -54,7 +57,9 @@ fn git_dir(path: &Path) -> Option<PathBuf> {
 fn packed(git: &Path, name: &str) -> Option<String> {
     let text = read(&git.join("packed-refs"))?;
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(_, named)| *named == name).map(|(commit, _)| commit.to_owned())
+    lines
+        .find(|(_, named)| *named == name)
+        .map(|(commit, _)| commit.to_owned())
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -82,7 +87,11 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        assert_eq!(git_commit(&dir.path().join("work/deep")).as_deref(), expect, "{files:?}");
+        assert_eq!(
+            git_commit(&dir.path().join("work/deep")).as_deref(),
+            expect,
+            "{files:?}"
+        );
     }
 
     #[test]
@@ -91,8 +100,17 @@ mod tests {
         let head = "ref: refs/heads/main\n";
         let packed = format!("# pack-refs with: peeled\n{COMMIT} refs/heads/main\n^{COMMIT}\n");
         check(&[("work/.git/HEAD", &line)], Some(COMMIT));
-        check(&[("work/.git/HEAD", head), ("work/.git/refs/heads/main", &line)], Some(COMMIT));
-        check(&[("work/.git/HEAD", head), ("work/.git/packed-refs", &packed)], Some(COMMIT));
+        check(
+            &[
+                ("work/.git/HEAD", head),
+                ("work/.git/refs/heads/main", &line),
+            ],
+            Some(COMMIT),
+        );
+        check(
+            &[("work/.git/HEAD", head), ("work/.git/packed-refs", &packed)],
+            Some(COMMIT),
+        );
         let worktree = [
             ("work/.git", "gitdir: ../repo/.git/worktrees/w\n"),
             ("repo/.git/worktrees/w/HEAD", head),
@@ -107,7 +125,13 @@ mod tests {
         check(&[("work/.git/HEAD", "ref: refs/heads/new\n")], None);
         check(&[("work/.git/HEAD", "ref: refs/../../../secret\n")], None);
         check(&[("work/.git/HEAD", "not hex\n")], None);
-        check(&[("work/.git/HEAD", "ref: refs/heads/a\n"), ("work/.git/refs/heads/a", "ref: refs/heads/a\n")], None);
+        check(
+            &[
+                ("work/.git/HEAD", "ref: refs/heads/a\n"),
+                ("work/.git/refs/heads/a", "ref: refs/heads/a\n"),
+            ],
+            None,
+        );
         check(&[("work/.git", "gitdir: /nowhere/at/all\n")], None);
     }
 }

@@ -14,6 +14,8 @@ mod layers;
 pub mod markdown;
 mod section;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
 mod words;
 mod written;
 

@@ -89,7 +89,12 @@ impl Library {
                 .hint("add `story: {connection: …}` to the project file")
                 .into());
         };
-        let mut pipelines: Vec<String> = loaded.plan.pipelines.iter().map(|p| p.name.clone()).collect();
+        let mut pipelines: Vec<String> = loaded
+            .plan
+            .pipelines
+            .iter()
+            .map(|p| p.name.clone())
+            .collect();
         if let Some(wanted) = &shelf.pipeline {
             if !pipelines.contains(wanted) {
                 let what = format!("the project has no pipeline `{wanted}`");
@@ -110,14 +115,21 @@ impl Library {
 
     fn shelves(&self) -> Result<Vec<Index>, Failure> {
         let place = self.place();
-        self.pipelines.iter().map(|pipeline| place.shelf(pipeline)).collect()
+        self.pipelines
+            .iter()
+            .map(|pipeline| place.shelf(pipeline))
+            .collect()
     }
 
     /// The story that a word names: a run id, or its beginning.
     fn find(&self, word: &str) -> Result<(String, Shelved), Failure> {
         let shelves = self.shelves()?;
-        let all = shelves.iter().flat_map(|index| index.runs.iter().map(|run| (&index.pipeline, run)));
-        let mut found: Vec<_> = all.filter(|(_, shelved)| shelved.run.run_id.starts_with(word)).collect();
+        let all = shelves
+            .iter()
+            .flat_map(|index| index.runs.iter().map(|run| (&index.pipeline, run)));
+        let mut found: Vec<_> = all
+            .filter(|(_, shelved)| shelved.run.run_id.starts_with(word))
+            .collect();
         let one = found.pop().ok_or_else(|| {
             let what = format!("there is no story of a run `{word}`");
             Failure::new(FailureClass::Missing, "story/no-run", what)
@@ -133,12 +145,20 @@ impl Library {
 
     fn newest(&self) -> Result<(String, Shelved), Failure> {
         let shelves = self.shelves()?;
-        let newest = shelves.iter().filter_map(|index| Some((&index.pipeline, index.runs.last()?)));
+        let newest = shelves
+            .iter()
+            .filter_map(|index| Some((&index.pipeline, index.runs.last()?)));
         let newest = newest.max_by_key(|(_, shelved)| shelved.run.started_at);
-        newest.map(|(pipeline, shelved)| (pipeline.clone(), shelved.clone())).ok_or_else(|| {
-            Failure::new(FailureClass::Missing, "story/no-run", "there is no story yet")
+        newest
+            .map(|(pipeline, shelved)| (pipeline.clone(), shelved.clone()))
+            .ok_or_else(|| {
+                Failure::new(
+                    FailureClass::Missing,
+                    "story/no-run",
+                    "there is no story yet",
+                )
                 .hint("run the project first: `odibi run`")
-        })
+            })
     }
 }
 
@@ -168,9 +188,14 @@ fn from_file(path: &Path) -> Result<Story, Failure> {
         let what = format!("the file cannot be read: {shown}");
         Failure::new(FailureClass::Missing, "story/unreadable", what).cause(cause)
     };
-    let bytes = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    let bytes = std::fs::metadata(path)
+        .map_err(|error| unreadable(error.to_string()))?
+        .len();
     if bytes > FILE_BYTES_MAX {
-        return Err(unreadable(format!("it is longer than {}", render::bytes(FILE_BYTES_MAX))));
+        return Err(unreadable(format!(
+            "it is longer than {}",
+            render::bytes(FILE_BYTES_MAX)
+        )));
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     stories::parse(&bytes, &shown)
@@ -205,7 +230,12 @@ fn list(
     if printer.output == Output::Json {
         let place = library.place();
         let runs = shelves.iter().flat_map(|index| {
-            index.runs.iter().rev().take(limit).map(|shelved| entry(&place, &index.pipeline, shelved))
+            index
+                .runs
+                .iter()
+                .rev()
+                .take(limit)
+                .map(|shelved| entry(&place, &index.pipeline, shelved))
         });
         printer.json(&Value::Array(runs.collect()));
         return Ok(exit::DONE);
@@ -275,9 +305,15 @@ fn open(
         Output::Text => printer.result(&format!("{}\n", plain(&path))),
     }
     // A browser only where a person is, on a screen.
-    let on_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| around.variable(name).is_some());
+    let on_screen = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| around.variable(name).is_some());
     if printer.bars && (on_screen || cfg!(target_os = "macos")) {
-        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        let opener = if cfg!(target_os = "macos") {
+            "open"
+        } else {
+            "xdg-open"
+        };
         let file = around.current_dir.join(&path);
         let started = Command::new(opener)
             .arg(&file)
@@ -341,7 +377,10 @@ fn export(
     let path: PathBuf = around.current_dir.join(file);
     let text = rendered(&story, format, false);
     // In one step: whoever looks at the file sees the whole of it, or what was there before.
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let staged = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
     std::fs::write(&staged, text.as_bytes())
         .and_then(|()| std::fs::rename(&staged, &path))
@@ -378,13 +417,17 @@ fn prune(
             Ok(went) => gone.extend(went.into_iter().map(|shelved| (pipeline.clone(), shelved))),
             Err(refusal) => {
                 let pipeline = plain(&pipeline);
-                printer.problem(&format!("nothing of `{pipeline}` was removed: {refusal}; `--yes` removes them\n"));
+                printer.problem(&format!(
+                    "nothing of `{pipeline}` was removed: {refusal}; `--yes` removes them\n"
+                ));
                 code = exit::NOT_STARTED;
             }
         }
     }
     if printer.output == Output::Json {
-        let entries = gone.iter().map(|(pipeline, shelved)| entry(&place, pipeline, shelved));
+        let entries = gone
+            .iter()
+            .map(|(pipeline, shelved)| entry(&place, pipeline, shelved));
         printer.json(&json!({ "dry_run": dry_run, "removed": Value::Array(entries.collect()) }));
         return Ok(code);
     }
@@ -392,7 +435,11 @@ fn prune(
         printer.result(&format!("{}{}", plain(pipeline), line(shelved)));
     }
     // The plural of `story` takes more than an `s`.
-    let number = if gone.len() == 1 { "1 story".to_owned() } else { format!("{} stories", gone.len()) };
+    let number = if gone.len() == 1 {
+        "1 story".to_owned()
+    } else {
+        format!("{} stories", gone.len())
+    };
     let what = if dry_run { "would go" } else { "removed" };
     printer.result(&format!("{number} {what}\n"));
     Ok(code)

@@ -23,7 +23,7 @@ pub(super) enum Span {
     /// The name of a node of this story, which a writer may make a link to its section.
     Node(String),
     /// A link to a file near by. The target is percent-encoded.
-    File {
+    Link {
         /// What is shown.
         text: String,
         /// Relative to the document.
@@ -96,7 +96,7 @@ impl Inline {
             }
         }
         let (text, target) = (text.into(), format!("{target}.{extension}"));
-        Self(vec![Span::File { text, target }])
+        Self(vec![Span::Link { text, target }])
     }
 
     /// A template of the program; each `{}` in it stands for the next part.

@@ -102,7 +102,7 @@ fn inline(inline: &Inline) -> String {
         Span::Code(text) | Span::Node(text) => escape::inline_code(text),
         Span::Null => "*null*".to_owned(),
         Span::Status(status) => status.word().to_owned(),
-        Span::File { text, target } => format!("[{}]({target})", prose(text)),
+        Span::Link { text, target } => format!("[{}]({target})", prose(text)),
     };
     inline.0.iter().map(span).collect()
 }

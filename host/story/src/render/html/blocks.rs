@@ -166,7 +166,7 @@ pub(super) fn inline(line: &Inline, links: &Links<'_>, page: &mut Markup) {
             Span::Null => page.host("<em class=\"none\">null</em>"),
             Span::Tag(word) => page.leaf("span", &[("class", "tag")], word),
             Span::Status(status) => mark::status(*status, page),
-            Span::File { text, target } => page.leaf("a", &[("href", target)], text),
+            Span::Link { text, target } => page.leaf("a", &[("href", target)], text),
             Span::Node(name) => {
                 let shown = escape::cut(name, CELL_CHARS_MAX);
                 match links.to(name) {
@@ -188,7 +188,7 @@ fn words(line: &Inline) -> String {
         | Span::Text(text)
         | Span::Code(text)
         | Span::Node(text)
-        | Span::File { text, .. } => text.clone(),
+        | Span::Link { text, .. } => text.clone(),
         Span::Null => "null".to_owned(),
         Span::Status(status) => status.word().to_owned(),
     };

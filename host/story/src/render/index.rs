@@ -31,7 +31,7 @@ pub fn html(index: &Index) -> String {
 /// `index.json`
 #[must_use]
 pub fn json(index: &Index) -> String {
-    super::json::value(index)
+    super::json::safe(serde_json::to_string_pretty(index))
 }
 
 fn tell(index: &Index, extension: &'static str, document: &mut Document) {

@@ -10,18 +10,17 @@ use crate::story::compare::Comparison;
 /// for whoever looks at the file in a terminal.
 #[must_use]
 pub fn render(story: &Story) -> String {
-    value(story)
+    safe(serde_json::to_string_pretty(story))
 }
 
 /// What differs between two runs, likewise.
 #[must_use]
 pub fn comparison(comparison: &Comparison) -> String {
-    value(comparison)
+    safe(serde_json::to_string_pretty(comparison))
 }
 
-/// Anything of a story, likewise.
-pub(super) fn value(value: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string_pretty(value);
+/// Ends the text with a line break and hides nothing in it.
+pub(super) fn safe(text: serde_json::Result<String>) -> String {
     let mut safe = escape_hidden(&text.expect("a story has no maps with keys other than strings"));
     safe.push('\n');
     safe

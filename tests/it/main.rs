@@ -24,6 +24,7 @@ mod metered;
 mod replay;
 mod rows;
 mod sql_check;
+mod state;
 mod stories;
 mod tidy;
 mod tpch;

@@ -9,6 +9,8 @@ mod journal;
 mod printer;
 mod progress;
 mod project;
+mod recovery;
+mod remembered;
 mod stories;
 mod whereabouts;
 

@@ -42,7 +42,9 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
 use odibi_run::MemoryBudget;
-use odibi_run::port::{Attempt, Engine, Published, SessionContext, Staged};
+use odibi_run::port::{
+    Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
+};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -108,6 +110,9 @@ pub struct DataEngine {
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+    /// What was written to targets before.
+    #[allow(dead_code, reason = "the modes that need it are on their way")]
+    batch_log: Arc<dyn BatchLog>,
 }
 
 impl DataEngine {
@@ -160,7 +165,15 @@ impl DataEngine {
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
+            batch_log: Arc::new(MemoryBatchLog::default()),
         })
+    }
+
+    /// Remembers batches there, and not only as long as the engine lives.
+    #[must_use]
+    pub fn with_batch_log(mut self, log: Arc<dyn BatchLog>) -> Self {
+        self.batch_log = log;
+        self
     }
 
     /// Partitions inputs of this size already. For tests of partitioning with small data.

@@ -128,6 +128,11 @@ pub enum RunEvent {
         /// 0 for success.
         exit_code: u8,
     },
+    /// The run was killed before its end. Said by a later run, which found that out.
+    RunCrashed {
+        /// That run.
+        found_by: String,
+    },
     /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.
@@ -162,6 +167,9 @@ pub struct RunStarted {
     /// Git commit of the project's directory, hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
+    /// Earlier run that this one goes on with, or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
 }
 
 /// A node of a pipeline.

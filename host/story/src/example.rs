@@ -53,6 +53,7 @@ pub(crate) fn run_started() -> RunEvent {
         workers: 2,
         host: Some("build-7".to_owned()),
         git_commit: Some("5f2c1a0b9e8d7c6b5a493827160f0e0d0c0b0a09".to_owned()),
+        continues: None,
     })
 }
 
@@ -459,5 +460,10 @@ pub(crate) fn with_history() -> Story {
 
 /// The story of the run up to the second attempt of `orders_clean`.
 pub(crate) fn unfinished() -> Story {
-    fold(&run()[..12], PIPELINE).expect("is mentioned")
+    fold(&unfinished_events(), PIPELINE).expect("is mentioned")
+}
+
+/// The events of that.
+pub(crate) fn unfinished_events() -> Vec<Event> {
+    run()[..12].to_vec()
 }

@@ -114,6 +114,9 @@ fn head(story: &Story, page: &mut Markup) {
     if story.outcome == Status::Unfinished {
         page.host("<p class=\"note\">The events stop before the end of the pipeline: odibi was killed, or is still at work.</p>\n");
     }
+    if story.outcome == Status::Crashed {
+        page.host("<p class=\"note\">odibi was killed before the end of the pipeline; the duration is that to the last thing it said.</p>\n");
+    }
     page.element("dl", &[("class", "cards")], |cards| {
         let mut card = |name: &'static str, value: &str, below: &str| {
             cards.element("div", &[], |card| {

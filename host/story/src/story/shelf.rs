@@ -103,6 +103,10 @@ fn succeeded(status: Status) -> bool {
     matches!(status, Status::Succeeded | Status::Recovered)
 }
 
+fn failed(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::Crashed)
+}
+
 /// How long stories are kept. Without a number nothing goes for that reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -144,7 +148,7 @@ impl Retention {
     pub fn expired(&self, index: &Index, now: Timestamp) -> Vec<usize> {
         let runs = &index.runs;
         let last = |is: fn(Status) -> bool| runs.iter().rposition(|s| is(s.run.outcome));
-        let kept = [last(succeeded), last(|status| status == Status::Failed)];
+        let kept = [last(succeeded), last(failed)];
         let oldest = self.days.map(|days| {
             let age = SignedDuration::from_hours(24 * i64::from(days));
             now.checked_sub(age).unwrap_or(Timestamp::MIN)
@@ -249,7 +253,7 @@ mod tests {
                     keep = keep || !success;
                     success = true;
                 }
-                Status::Failed => {
+                Status::Failed | Status::Crashed => {
                     keep = keep || !failure;
                     failure = true;
                 }
@@ -269,6 +273,7 @@ mod tests {
             Just(Status::Failed),
             Just(Status::Cancelled),
             Just(Status::Unfinished),
+            Just(Status::Crashed),
         ]
     }
 

@@ -105,7 +105,7 @@ fn bar(at: usize, run: &PastRun, count: usize, longest: u64, svg: &mut Markup) {
             mark::faded(run.outcome)
         };
         g.shape("rect", &with(class));
-        if run.outcome == Status::Failed {
+        if matches!(run.outcome, Status::Failed | Status::Crashed) {
             let mut hatched = with("hatch");
             hatched.push(("fill", "url(#hatch)"));
             g.shape("rect", &hatched);

@@ -25,6 +25,7 @@ pub(super) fn sign(status: Status) -> &'static str {
         Status::Skipped => "–",
         Status::Cancelled => "■",
         Status::Unfinished => "…",
+        Status::Crashed => "!",
         Status::NotStarted => "○",
     }
 }
@@ -34,7 +35,7 @@ pub(super) fn class(status: Status) -> &'static str {
     match status {
         Status::Succeeded => "status good",
         Status::Recovered | Status::Cancelled | Status::Unfinished => "status warn",
-        Status::Failed => "status bad",
+        Status::Failed | Status::Crashed => "status bad",
         Status::Skipped | Status::NotStarted => "status calm",
     }
 }
@@ -44,7 +45,7 @@ pub(super) fn faded(status: Status) -> &'static str {
     match status {
         Status::Succeeded => "status good past",
         Status::Recovered | Status::Cancelled | Status::Unfinished => "status warn past",
-        Status::Failed => "status bad past",
+        Status::Failed | Status::Crashed => "status bad past",
         Status::Skipped | Status::NotStarted => "status calm past",
     }
 }

@@ -166,7 +166,7 @@ fn bars(story: &Story, node: &NodeStory, total: u64, td: &mut Markup) {
                             ("rx", "2"),
                         ],
                     );
-                    if status == Status::Failed {
+                    if matches!(status, Status::Failed | Status::Crashed) {
                         svg.shape(
                             "rect",
                             &[

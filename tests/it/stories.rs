@@ -139,9 +139,8 @@ fn stories_are_shown_compared_and_written_anew() {
         .exits(0)
         .snapshot();
     assert!(diff.contains("are the same"), "{diff}");
-    project
-        .odibi(&["story", "export", &first, "copy.html"])
-        .exits(0);
+    let exported = project.odibi(&["story", "export", &first, "copy.html"]);
+    assert_eq!(exported.exits(0).stderr, "");
     assert!(project.text("copy.html").contains(&first));
     let open = project.odibi(&["story", "open"]).exits(0).snapshot();
     assert!(open.contains(&format!("{second}.html")), "{open}");
@@ -150,7 +149,7 @@ fn stories_are_shown_compared_and_written_anew() {
 #[test]
 fn what_is_no_story_is_named() {
     let project = project(COPY).file("x.json", "{\"format_version\": 1");
-    project.run_json(&[]);
+    assert_eq!(project.run_json(&[]).0, 0);
     let check = |args: &[&str], code: &str| {
         let told = project.odibi(args).exits(3).snapshot();
         assert!(told.contains(code), "{args:?}: {told}");
@@ -164,7 +163,7 @@ fn what_is_no_story_is_named() {
 #[test]
 fn broken_index_and_broken_stories_keep_no_run_from_its_story() {
     let project = project(COPY);
-    project.run_json(&[]);
+    assert_eq!(project.run_json(&[]).0, 0);
     let project = project
         .file("stories/orders/index.json", "not json")
         .file("stories/orders/2020-01-01/run_00-00-00_x.json", "{");

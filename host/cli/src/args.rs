@@ -154,7 +154,7 @@ pub(crate) enum StoryCommand {
     Export {
         /// Run id, its beginning, or the JSON file of a story.
         run: String,
-        /// Where to; the ending says in which form: `.html`, `.md`, `.json`.
+        /// Where to; the ending says in which form: `.html`, `.md`, `.json`, `.txt`, `.ndjson` (OpenLineage events).
         file: PathBuf,
         #[command(flatten)]
         shelf: ShelfArgs,
@@ -192,6 +192,9 @@ pub(crate) enum StoryFormat {
     Html,
     /// Everything, as data.
     Json,
+    /// OpenLineage events, one a line.
+    #[value(name = "openlineage")]
+    OpenLineage,
 }
 
 #[derive(Debug, Args)]

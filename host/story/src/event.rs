@@ -14,10 +14,12 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// An event with its place in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// 0, 1, 2, …. Progress counts too but is not logged, so a log has gaps.
     pub seq: u64,
     /// When it was said.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub at: Timestamp,
     /// What.
     #[serde(flatten)]
@@ -26,6 +28,7 @@ pub struct Event {
 
 /// Everything that can happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// First event of a run.
@@ -144,6 +147,7 @@ pub enum RunEvent {
 
 /// Who runs what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunStarted {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -154,6 +158,7 @@ pub struct RunStarted {
     /// Version of odibi.
     pub odibi_version: String,
     /// The run's logical time: what guests see as the clock.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub logical_time: Timestamp,
     /// SHA-256 of the configuration, hex.
     pub config_digest: String,
@@ -174,6 +179,7 @@ pub struct RunStarted {
 
 /// A node of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeRef {
     /// Its pipeline.
     pub pipeline: String,
@@ -189,6 +195,7 @@ impl std::fmt::Display for NodeRef {
 
 /// What is known of a node before it runs: enough to draw the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeOutline {
     /// Its name.
     pub name: String,
@@ -211,6 +218,7 @@ pub struct NodeOutline {
 
 /// How something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// At the first attempt.
@@ -250,6 +258,7 @@ impl Outcome {
 
 /// What is known of a node's data after it ran.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeFacts {
     /// Rows of all inputs.
     pub rows_in: u64,
@@ -284,6 +293,7 @@ pub struct NodeFacts {
 
 /// What a write did to its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WriteFact {
     /// Word of the mode.
     pub mode: String,
@@ -316,6 +326,7 @@ pub struct WriteFact {
 
 /// What became visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WriteEffect {
     /// The batch.
@@ -328,6 +339,7 @@ pub enum WriteEffect {
 
 /// Rows that one step failed on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QuarantineFact {
     /// Index of the step.
     pub step: usize,
@@ -344,6 +356,7 @@ pub struct QuarantineFact {
 
 /// Rows that were rejected for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RejectionFact {
     /// Code of the failure.
     pub code: String,
@@ -361,6 +374,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Column {
     /// Name.
     pub name: String,
@@ -373,6 +387,7 @@ pub struct Column {
 
 /// Some rows, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Names.
     pub columns: Vec<String>,
@@ -382,6 +397,7 @@ pub struct Sample {
 
 /// A file that was read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileFact {
     /// Connection.
     pub connection: String,
@@ -390,6 +406,7 @@ pub struct FileFact {
     /// Size.
     pub bytes: u64,
     /// Modification time, where the store tells.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub modified: Option<Timestamp>,
 }
 
@@ -398,6 +415,7 @@ pub const INSTANCES_LISTED_MAX: usize = 64;
 
 /// What one instance of a step cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InstanceFact {
     /// Its partition, from 0. Instances that share the batches of one input all have 0.
     pub partition: u32,
@@ -407,6 +425,7 @@ pub struct InstanceFact {
 
 /// How a component came to be ready: cold or warm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum ComponentOrigin {
     /// Compiled for this step.
@@ -422,6 +441,7 @@ pub enum ComponentOrigin {
 
 /// One step: which code ran, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OperationFact {
     /// The operation.
     pub operation: OperationIdentity,
@@ -453,6 +473,7 @@ pub struct OperationFact {
 
 /// Which code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OperationIdentity {
     /// As the YAML names it.
     pub reference: String,
@@ -466,6 +487,7 @@ pub struct OperationIdentity {
 
 /// What a step cost: the sum over its instances, peaks as the maximum.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ledger {
     /// Instances used.
     pub instances: u32,
@@ -532,6 +554,7 @@ impl Ledger {
 
 /// Something the guest said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuestNote {
     /// `trace`, `debug`, `info`, `warn`, `error`, or the kind of a note.
     pub kind: String,

@@ -11,6 +11,8 @@ pub mod compare;
 mod fold;
 mod lineage;
 mod origins;
+#[cfg(test)]
+mod schema;
 pub mod shelf;
 
 pub use columns::{ColumnChange, ColumnChanges};
@@ -25,6 +27,7 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// One pipeline of one run, folded from the run's events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Story {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -39,12 +42,15 @@ pub struct Story {
     /// How it ended, if it did.
     pub outcome: Status,
     /// When the pipeline began.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub started_at: Timestamp,
     /// When it ended; `None` while it is [`Status::Unfinished`], and when it [`Status::Crashed`].
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ended_at: Option<Timestamp>,
     /// From its start to its end, or to the last thing that was said of it.
     pub duration_ms: u64,
     /// What guests saw as the clock.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub logical_time: Option<Timestamp>,
     /// Version of odibi.
     pub odibi_version: String,
@@ -80,6 +86,7 @@ pub struct Story {
 
 /// What became of one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeStory {
     /// What was known before it ran.
     #[serde(flatten)]
@@ -87,8 +94,10 @@ pub struct NodeStory {
     /// How it ended, if it did.
     pub outcome: Status,
     /// When its first attempt began.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ended_at: Option<Timestamp>,
     /// From the first attempt's start to the end, or to the last thing that was said of the pipeline.
     pub duration_ms: u64,
@@ -109,10 +118,12 @@ pub struct NodeStory {
 
 /// One attempt of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptStory {
     /// From 1.
     pub attempt: u32,
     /// When it began.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// How it ended, if it did.
     pub outcome: Status,
@@ -124,6 +135,7 @@ pub struct AttemptStory {
 
 /// Rows of a node that is still at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RowsSoFar {
     /// Rows read.
     pub rows_read: u64,
@@ -133,6 +145,7 @@ pub struct RowsSoFar {
 
 /// An [`Outcome`], or the lack of one. The events of a killed run stop, until a later run says that it crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// At the first attempt.

@@ -18,6 +18,8 @@ use crate::printer::Printer;
 use crate::stories::{self, Place};
 use crate::{Surroundings, exit, project};
 
+/// Who made an OpenLineage event.
+const PRODUCER: &str = concat!("urn:odibi:", env!("CARGO_PKG_VERSION"));
 /// Longest story file that the command line may name, in bytes.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -207,6 +209,10 @@ fn rendered(story: &Story, format: StoryFormat, colour: bool) -> String {
         StoryFormat::Md => render::markdown::render(story),
         StoryFormat::Html => render::html::render(story),
         StoryFormat::Json => render::json::render(story),
+        StoryFormat::OpenLineage => {
+            let events = odibi_story::lineage::events(story, PRODUCER).into_iter();
+            events.map(|event| format!("{event}\n")).collect()
+        }
     }
 }
 
@@ -367,10 +373,13 @@ fn export(
         Some("md") => StoryFormat::Md,
         Some("json") => StoryFormat::Json,
         Some("txt") => StoryFormat::Text,
+        Some("ndjson") => StoryFormat::OpenLineage,
         Some(_) | None => {
             let what = format!("the ending does not say in which form: {}", file.display());
             let failure = Failure::new(FailureClass::Data, "story/no-form", what);
-            return Err(failure.hint("use `.html`, `.md`, `.json` or `.txt`").into());
+            return Err(failure
+                .hint("use `.html`, `.md`, `.json`, `.txt`, or `.ndjson` for OpenLineage events")
+                .into());
         }
     };
     let story = one(run, shelf, around, printer)?;

@@ -6,6 +6,7 @@ use super::NodeRef;
 
 /// A table that a node starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InputOutline {
     /// The name that params refer to.
     pub name: String,
@@ -16,6 +17,7 @@ pub struct InputOutline {
 
 /// Where a table comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InputOrigin {
     /// `connection:path`
@@ -26,6 +28,7 @@ pub enum InputOrigin {
 
 /// What a step does with columns, as its operation planned it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StepFlow {
     /// In port order.
     pub ports: Vec<PortFlow>,
@@ -35,6 +38,7 @@ pub struct StepFlow {
 
 /// What one port gives to the operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PortFlow {
     /// Index of the node's input; absent for the output of the step before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +49,7 @@ pub struct PortFlow {
 
 /// Where an output column comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ColumnFlow {
     /// Its name.
     pub column: String,
@@ -55,6 +60,7 @@ pub struct ColumnFlow {
 
 /// A column of a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PassedColumn {
     /// Index of the port.
     pub port: usize,

@@ -421,7 +421,8 @@ is left as it is. Run odibi in the version that wrote it, or remove the file."
 "The project file has no section `story:`, so nothing is known of where stories are. Add it, with a connection."
 
     STORY_NO_FORM "story/no-form"
-"`odibi story export` takes the form from the ending of the file: `.html`, `.md`, `.json` or `.txt`."
+"`odibi story export` takes the form from the ending of the file: `.html`, `.md`, `.json`, `.txt`, or `.ndjson` for \
+OpenLineage events."
 
     STORY_RETENTION_REFUSED "story/retention-refused"
 "Stories that `retention_days` and `retention_count` do not keep were not removed, because something looks wrong: the \

@@ -19,10 +19,12 @@ const COLUMNS_MAX: usize = 1_000;
 
 /// A run in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PastRun {
     /// Its id.
     pub run_id: String,
     /// When the pipeline began.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub started_at: Timestamp,
     /// How it ended.
     pub outcome: Status,
@@ -53,6 +55,7 @@ impl PastRun {
 
 /// What differs from an earlier run. Nodes without a difference are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// The earlier run.
     pub before: PastRun,
@@ -75,6 +78,7 @@ pub struct Comparison {
 
 /// A value then and now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change<T> {
     /// In the earlier run.
     pub before: T,
@@ -84,6 +88,7 @@ pub struct Change<T> {
 
 /// What differs in one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeComparison {
     /// Its name.
     pub node: String,
@@ -107,6 +112,7 @@ pub struct NodeComparison {
 
 /// Nulls of one column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NullsChange {
     /// The column.
     pub column: String,
@@ -116,6 +122,7 @@ pub struct NullsChange {
 
 /// A step that is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StepChange {
     /// From 0.
     pub step: usize,
@@ -130,6 +137,7 @@ pub struct StepChange {
 
 /// A difference that deserves a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Anomaly {
     /// The node.
     pub node: String,
@@ -141,6 +149,7 @@ pub struct Anomaly {
 
 /// What can be odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
     /// Half of the rows, or fewer.

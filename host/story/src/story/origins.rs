@@ -14,6 +14,7 @@ const SOURCES_SUM_MAX: usize = 20_000;
 
 /// Where a column comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ColumnOrigin {
     /// Its name.
     pub column: String,
@@ -32,6 +33,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ColumnSource {
     /// The table.
     #[serde(flatten)]
@@ -42,6 +44,7 @@ pub struct ColumnSource {
 
 /// A written data set with the lineage of its columns, through all nodes of the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DatasetOrigins {
     /// `connection:path`
     pub dataset: String,

@@ -22,6 +22,7 @@ const AT_ONCE_PERCENT: usize = 20;
 
 /// The stories of one pipeline that are there, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Index {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -33,6 +34,7 @@ pub struct Index {
 
 /// A story that is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shelved {
     /// Its files, below the directory of the pipeline and without extension.
     pub file: String,

@@ -18,6 +18,7 @@ mod exec;
 mod facts;
 mod failure;
 pub mod limits;
+mod partition;
 mod pool;
 mod read;
 mod reason;

@@ -7,7 +7,7 @@ use crate::event::{
     Column, ColumnFlow, ComponentOrigin, Event, FileFact, GuestNote, InputOrigin, InputOutline,
     InstanceFact, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact, OperationIdentity,
     Outcome, PassedColumn, PortFlow, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
-    StepFlow, WriteEffect, WriteFact,
+    StepFlow, UnreadFact, WriteEffect, WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::compare::{PastRun, compare};
@@ -217,6 +217,19 @@ pub(crate) fn quarantining() -> NodeFacts {
                 bytes: 2_048,
                 modified: None,
             },
+        }],
+        rows_unread: 2,
+        unread: vec![UnreadFact {
+            input: "df".to_owned(),
+            rows: 2,
+            reasons: vec![reason(
+                "read/bad-row",
+                "3 fields where 2 are expected",
+                2,
+                &[7, 9],
+            )],
+            rows_of_other_reasons: 0,
+            file: None,
         }],
         ..facts()
     }

@@ -17,12 +17,17 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Those that a connection reaches; a relative root begins at `project_dir`.
+    /// Those that a connection reaches; a relative root begins at `project_dir`, and what is on its way to another
+    /// machine lies in `scratch_dir`.
     ///
     /// # Errors
     /// As reading and writing a table of the connection.
-    pub fn open(connection: &Connection, project_dir: &Path) -> Result<Self, Failure> {
-        Self::of(&Stores::new(project_dir), connection)
+    pub fn open(
+        connection: &Connection,
+        project_dir: &Path,
+        scratch_dir: &Path,
+    ) -> Result<Self, Failure> {
+        Self::of(&Stores::new(project_dir, scratch_dir), connection)
     }
 
     pub(crate) fn of(stores: &Stores, connection: &Connection) -> Result<Self, Failure> {

@@ -20,6 +20,7 @@ mod failure;
 pub mod limits;
 mod partition;
 mod pool;
+mod probe;
 mod read;
 mod reason;
 mod stage;
@@ -57,6 +58,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::documents::Documents;
+pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
 use self::driven::Drivers;
@@ -165,7 +167,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            stores: Arc::new(Stores::new(project_dir)),
+            stores: Arc::new(Stores::new(project_dir, scratch.path())),
             scratch,
             memory,
             runtime,

@@ -104,8 +104,16 @@ impl Library {
             }
             pipelines.retain(|name| name == wanted);
         }
+        let scratch = loaded.state_dir(around).join("stories");
+        std::fs::create_dir_all(&scratch).map_err(|error| {
+            let what = format!(
+                "cannot write below the state directory: {}",
+                scratch.display()
+            );
+            Failure::new(FailureClass::Denied, "run/state-directory", what).cause(error.to_string())
+        })?;
         Ok(Self {
-            documents: Documents::open(&settings.connection, &loaded.directory)?,
+            documents: Documents::open(&settings.connection, &loaded.directory, &scratch)?,
             settings,
             pipelines,
         })

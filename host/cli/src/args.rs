@@ -238,6 +238,8 @@ pub(crate) struct ShelfArgs {
     /// Only this pipeline.
     #[arg(long, value_name = "NAME")]
     pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub given: Given,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -77,10 +77,9 @@ impl Library {
         let everything = Selected {
             config: Config {
                 config: shelf.config.clone(),
+                given: shelf.given.clone(),
             },
-            pipeline: Vec::new(),
-            node: Vec::new(),
-            tag: Vec::new(),
+            ..Selected::default()
         };
         let loaded = project::load(&everything, around, printer).map_err(Problem::Told)?;
         let Some(settings) = loaded.plan.story.clone() else {

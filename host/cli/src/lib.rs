@@ -101,7 +101,8 @@ pub fn run(world: World) -> u8 {
     let printer = Printer::new(streams, &arguments.global, &|name| around.variable(name));
     match arguments.command {
         Command::Run(run) => command::run::run(&run, &around, &printer),
-        Command::Validate(config) => command::validate::validate(&config, &around, &printer),
+        Command::Validate(validate) => command::validate::validate(&validate, &around, &printer),
+        Command::Doctor(config) => command::connections::doctor(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
         Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),

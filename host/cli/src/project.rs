@@ -9,7 +9,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::{FileFault, Outside, Project};
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::Grants;
+use odibi_plan::plan::{Connection, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -37,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) directory: PathBuf,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// All of the project, used or not, but for those that are refused.
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -102,6 +104,11 @@ pub(crate) fn load_for(
         directory,
         sandbox,
         diagnostics,
+        connections: project
+            .connections
+            .iter()
+            .filter_map(odibi_plan::config::Connection::resolved)
+            .collect(),
     })
 }
 

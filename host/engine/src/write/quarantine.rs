@@ -41,6 +41,9 @@ pub(crate) struct Quarantine {
     files: Vec<Option<StepFile>>,
 }
 
+/// The files, and what is known of them.
+pub(crate) type Finished = (Vec<Box<dyn Upload>>, Vec<QuarantineFact>);
+
 struct StepFile {
     staged: Box<dyn Upload>,
     /// Of the rows.
@@ -67,7 +70,7 @@ impl Quarantine {
         let file = |(step, schema): (usize, Option<SchemaRef>)| {
             let open = |schema: SchemaRef| {
                 let (dir, number) = (&wanted.path, step + 1);
-                let extension = extension(&wanted.format);
+                let extension = wanted.format.extension();
                 let path = format!("{dir}/{run_id}-step-{number}.{extension}");
                 let path = normal(&path, Purpose::Write)?;
                 // Without the run, so that what a killed run has left goes with the next one.
@@ -113,7 +116,7 @@ impl Quarantine {
     }
 
     /// Ends the files; those without rows are gone.
-    pub(crate) fn finish(self) -> Result<(Vec<Box<dyn Upload>>, Vec<QuarantineFact>), Failure> {
+    pub(crate) fn finish(self) -> Result<Finished, Failure> {
         let (mut staged, mut facts) = (Vec::new(), Vec::new());
         for (step, file) in self.files.into_iter().enumerate() {
             let Some(mut file) = file else { continue };
@@ -220,13 +223,4 @@ fn with_added(plain: &SchemaRef) -> SchemaRef {
         fields.push(Arc::new(Field::new(name, data_type, false)));
     }
     Arc::new(Schema::new(fields))
-}
-
-fn extension(format: &WriteFormat) -> &'static str {
-    match format {
-        WriteFormat::Csv { .. } => "csv",
-        WriteFormat::Parquet { .. } => "parquet",
-        WriteFormat::JsonLines => "jsonl",
-        WriteFormat::Delta(_) => "delta",
-    }
 }

@@ -414,9 +414,11 @@ mod tests {
 
     #[test]
     fn whole_reference_to_vars_keeps_the_type() {
-        let resolved = |text| match run(text).0 {
-            Value::Scalar(scalar) => scalar.resolve(),
-            other => panic!("{other:?}"),
+        let resolved = |text| {
+            let Value::Scalar(scalar) = run(text).0 else {
+                panic!("{text}")
+            };
+            scalar.resolve()
         };
         assert_eq!(resolved("${vars.n}"), Resolved::Integer(7));
         assert_eq!(resolved("${vars.t}"), Resolved::Text);

@@ -176,10 +176,10 @@ mod tests {
     fn dump(node: &Node) -> String {
         match &node.value {
             Value::Missing => "?".to_owned(),
-            Value::Scalar(scalar) => match scalar.resolve() {
-                Resolved::Text => format!("{:?}", scalar.text),
-                other => format!("{other:?}"),
-            },
+            Value::Scalar(scalar) if scalar.resolve() == Resolved::Text => {
+                format!("{:?}", scalar.text)
+            }
+            Value::Scalar(scalar) => format!("{:?}", scalar.resolve()),
             Value::Sequence(items) => {
                 format!("{:?}", items.iter().map(dump).collect::<Vec<_>>())
             }

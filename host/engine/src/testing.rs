@@ -5,6 +5,7 @@ mod buckets;
 mod chains;
 mod failing;
 mod fakes;
+mod files;
 mod formats;
 mod publishing;
 mod rows;

@@ -55,6 +55,10 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Run a project.
     Run(Run),
+    /// Repeat what an earlier run left to be done.
+    Retry(Retry),
+    /// Look at earlier runs.
+    Runs(Runs),
     /// Check a project without touching data: all faults at once.
     Validate(Config),
     /// Show what a run would do, in order.
@@ -153,6 +157,19 @@ pub(crate) struct Selected {
 pub(crate) struct Run {
     #[command(flatten)]
     pub selected: Selected,
+    /// Go on with the last run of the project: what succeeded is not run again.
+    #[arg(long, conflicts_with_all = ["pipeline", "node", "tag", "as_of"])]
+    pub resume: bool,
+    /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// How a run is run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -160,9 +177,6 @@ pub(crate) struct Run {
     /// [default: 512, or 64 for each processor].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
     pub memory: Option<u64>,
-    /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
-    #[arg(long, value_name = "TIME")]
-    pub as_of: Option<jiff::Timestamp>,
     /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
     #[arg(long)]
     pub metered: bool,
@@ -175,6 +189,71 @@ pub(crate) struct Run {
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// Run to repeat: its id, the beginning of it, or `last`.
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Project file, or a directory that holds one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Only nodes that failed or were stopped, and what depends on them.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only nodes that were skipped, and what depends on them.
+    #[arg(long, conflicts_with = "failed")]
+    pub skipped: bool,
+    /// Only this node, `node` or `pipeline.node`, and what depends on it.
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["failed", "skipped"])]
+    pub from: Option<String>,
+    /// Only show which nodes would be run.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RunsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, the newest first.
+    List(RunsList),
+    /// Show what became of a run.
+    Show(RunsShow),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsList {
+    /// Project file, or a directory that holds one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// Only runs with this pipeline.
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Only runs that failed, crashed or were cancelled.
+    #[arg(long)]
+    pub failed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsShow {
+    /// Its id, the beginning of it, or `last`.
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Project file, or a directory that holds one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 /// `90s`, `10m`, `1h 30m`.

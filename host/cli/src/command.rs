@@ -6,5 +6,7 @@ pub(crate) mod limits;
 pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod plugin;
+pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod validate;

@@ -105,12 +105,49 @@ pub(crate) fn load_for(
     })
 }
 
+/// What is known of a project without its plugins.
+pub(crate) struct Glance {
+    /// Its name.
+    pub(crate) project: String,
+    /// What is remembered between runs lies there.
+    pub(crate) state_dir: PathBuf,
+}
+
+/// Looks at a project file, whatever its faults are.
+pub(crate) fn glance(
+    config: Option<&Path>,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Glance, u8> {
+    let path = find(config, around, printer)?;
+    let text = read(&path, printer)?;
+    let directory = path
+        .parent()
+        .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let outside = Outside {
+        environment: &|name| around.variable(name),
+        file: &|path, bytes_max| beside(&directory, path, bytes_max),
+    };
+    let shown = path.display().to_string();
+    let (project, _) =
+        odibi_plan::config::load_with(&shown, &text, &outside, &mut Sources::default());
+    Ok(Glance {
+        project: project.name.map(|name| name.value).unwrap_or_default(),
+        state_dir: state_dir(&directory, around),
+    })
+}
+
+/// `ODIBI_STATE_DIR`, else `.odibi` beside the project file.
+fn state_dir(directory: &Path, around: &Surroundings) -> PathBuf {
+    around
+        .variable("ODIBI_STATE_DIR")
+        .map_or_else(|| directory.join(".odibi"), PathBuf::from)
+}
+
 impl Loaded {
     /// What is remembered between runs lies there.
     pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
-        around
-            .variable("ODIBI_STATE_DIR")
-            .map_or_else(|| self.directory.join(".odibi"), PathBuf::from)
+        state_dir(&self.directory, around)
     }
 
     /// True when no node may run.

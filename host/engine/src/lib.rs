@@ -181,6 +181,25 @@ impl DataEngine {
         self
     }
 
+    /// What a file of a connection is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn fact_of(
+        &self,
+        connection: &Connection,
+        path: &str,
+    ) -> Result<Option<FileFact>, Failure> {
+        let path = normal(path, Purpose::Read)?;
+        let found = self.stores.open(connection, Purpose::Read)?.stat(&path)?;
+        Ok(found.map(|stat| FileFact {
+            connection: connection.name.clone(),
+            path: stat.path,
+            bytes: stat.bytes,
+            modified: stat.modified,
+        }))
+    }
+
     /// Writes a document below a connection's root, in one atomic step, and returns its path as a person would type it.
     ///
     /// # Errors

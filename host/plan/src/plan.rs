@@ -2,6 +2,7 @@
 
 mod build;
 mod grants;
+mod narrow;
 mod params;
 mod races;
 mod write;
@@ -11,6 +12,7 @@ use std::ops::Range;
 
 pub use build::plan;
 pub use grants::Grants;
+pub use narrow::{Fate, Narrowed};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;

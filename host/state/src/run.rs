@@ -304,7 +304,7 @@ fn insert_nodes(t: &Transaction<'_>, number: i64, run: &NewRun) -> Result<(), Fa
                 position,
                 node.node.pipeline,
                 node.node.name,
-                KEPT,
+                if node.is_success() { Some(KEPT) } else { node.outcome.as_deref() },
                 node.target_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
                 node.target_modified.map(|at| at.to_string()),
             ],

@@ -9,7 +9,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::{FileFault, Outside, Project};
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::Grants;
+use odibi_plan::plan::{ConnectionKind, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -35,6 +35,8 @@ pub(crate) struct Loaded {
     /// The project file.
     pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
+    /// What is remembered between runs lies there.
+    pub(crate) state_dir: PathBuf,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -95,10 +97,12 @@ pub(crate) fn load_for(
     diagnostics.extend(more);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = config_digest(&sources);
+    let state_dir = state_dir(&project, &directory, around);
     Ok(Loaded {
         plan,
         sources,
         path,
+        state_dir,
         directory,
         sandbox,
         diagnostics,
@@ -132,24 +136,40 @@ pub(crate) fn glance(
     let (project, _) =
         odibi_plan::config::load_with(&shown, &text, &outside, &mut Sources::default());
     Ok(Glance {
-        project: project.name.map(|name| name.value).unwrap_or_default(),
-        state_dir: state_dir(&directory, around),
+        project: project
+            .name
+            .as_ref()
+            .map(|name| name.value.clone())
+            .unwrap_or_default(),
+        state_dir: state_dir(&project, &directory, around),
     })
 }
 
-/// `ODIBI_STATE_DIR`, else `.odibi` beside the project file.
-fn state_dir(directory: &Path, around: &Surroundings) -> PathBuf {
-    around
-        .variable("ODIBI_STATE_DIR")
-        .map_or_else(|| directory.join(".odibi"), PathBuf::from)
+/// `ODIBI_STATE_DIR`, else what `system:` names, else `.odibi` beside the project file.
+fn state_dir(project: &Project, directory: &Path, around: &Surroundings) -> PathBuf {
+    if let Some(set) = around.variable("ODIBI_STATE_DIR") {
+        return around.current_dir.join(set);
+    }
+    let named = project.system.as_ref().and_then(|system| {
+        match project
+            .connection(&system.connection.value)?
+            .kind
+            .as_ref()?
+        {
+            ConnectionKind::Local { base_path } => {
+                Some(directory.join(base_path).join(&system.path))
+            }
+            #[allow(
+                unreachable_patterns,
+                reason = "other kinds are on their way; the plan refuses them"
+            )]
+            _ => None,
+        }
+    });
+    named.unwrap_or_else(|| directory.join(".odibi"))
 }
 
 impl Loaded {
-    /// What is remembered between runs lies there.
-    pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
-        state_dir(&self.directory, around)
-    }
-
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics

@@ -19,6 +19,7 @@ mod reader;
 mod references;
 mod sql;
 mod story;
+mod system;
 mod transform;
 mod write;
 
@@ -32,6 +33,7 @@ pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;
 pub use sql::{FileFault, ReadBeside, SqlSource};
 pub use story::Story;
+pub use system::System;
 pub use transform::Step;
 pub use write::Write;
 

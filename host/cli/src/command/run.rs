@@ -132,7 +132,7 @@ fn execute_marked(
     let workers = options.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
-    let state_dir = loaded.state_dir(around);
+    let state_dir = loaded.state_dir.clone();
     let db = Arc::new(StateDb::open(&state_dir)?);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
     let engine = DataEngine::new(EngineOptions {

@@ -10,6 +10,8 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
+mod driven;
+pub mod driver;
 mod exec;
 mod facts;
 mod failure;
@@ -27,7 +29,8 @@ mod store;
 mod testing;
 mod write;
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +55,8 @@ use tokio::sync::oneshot;
 
 pub use self::read::schema_of;
 
+use self::driven::Drivers;
+use self::driver::{Driver, DriverTarget, Lent};
 use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
@@ -109,8 +114,8 @@ pub struct DataEngine {
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
     /// What was written to targets before.
-    #[allow(dead_code, reason = "the modes that need it are on their way")]
     batch_log: Arc<dyn BatchLog>,
+    drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
 }
 
 impl DataEngine {
@@ -164,6 +169,7 @@ impl DataEngine {
             ready: Mutex::default(),
             spools: Mutex::default(),
             batch_log: Arc::new(MemoryBatchLog::default()),
+            drivers: BTreeMap::new(),
         })
     }
 
@@ -171,6 +177,13 @@ impl DataEngine {
     #[must_use]
     pub fn with_batch_log(mut self, log: Arc<dyn BatchLog>) -> Self {
         self.batch_log = log;
+        self
+    }
+
+    /// Reads and writes a further format.
+    #[must_use]
+    pub fn with_driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.insert(driver.format(), driver);
         self
     }
 
@@ -267,6 +280,18 @@ impl DataEngine {
             handle: Handle::current(),
             stores: Arc::clone(&self.stores),
             scratch_dir: self.scratch.path().to_path_buf(),
+            drivers: Drivers {
+                by_format: Arc::new(self.drivers.clone()),
+                lent: Lent::new(
+                    Handle::current(),
+                    attempt.cancel.clone(),
+                    Arc::clone(&self.batch_log),
+                    self.scratch.path().to_path_buf(),
+                    self.layout.batch_rows,
+                    Arc::clone(&self.runtime) as Arc<dyn Any + Send + Sync>,
+                ),
+            },
+            slot: attempt.slot.to_owned(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
             node: node.clone(),
@@ -304,19 +329,18 @@ impl Engine for DataEngine {
             file,
             quarantine,
             spool,
+            driven,
             ..
         }) = taken
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let target = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
+        let visible = move || make_visible(quarantine, file, driven);
+        let published = on_thread("odibi-publish", visible).await?;
         if let Some(spool) = spool {
-            lock(&self.spools).insert((run_id, node), Arc::new(spool));
+            lock(&self.spools).insert((run_id, node), spool);
         }
-        Ok(Published {
-            target,
-            write: None,
-        })
+        Ok(published)
     }
 
     async fn discard(&self, token: u64) {
@@ -335,12 +359,20 @@ impl Engine for DataEngine {
 fn make_visible(
     mut quarantine: Vec<Box<dyn Upload>>,
     mut file: Option<Box<dyn Upload>>,
-) -> Result<Option<FileFact>, Failure> {
+    mut driven: Option<Box<dyn DriverTarget>>,
+) -> Result<Published, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
             put(rejected.as_mut())?;
         }
-        file.as_mut().map(|file| put(file.as_mut())).transpose()
+        if let Some(driven) = &mut driven {
+            return driven.publish();
+        }
+        let target = file.as_mut().map(|file| put(file.as_mut())).transpose()?;
+        Ok(Published {
+            target,
+            write: None,
+        })
     };
     let published = publish();
     let appeared = file.as_ref().is_some_and(|file| file.is_put());

@@ -16,6 +16,8 @@ use odibi_story::event::{FileFact, NodeFacts, OperationFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
+use crate::driven::{self, Drivers, SpooledRows};
+use crate::driver::DriverTarget;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
@@ -42,6 +44,9 @@ pub(crate) struct NodeAttempt {
     pub(crate) scratch_dir: PathBuf,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
+    pub(crate) drivers: Drivers,
+    /// Whose write it is.
+    pub(crate) slot: String,
 }
 
 /// What lies ready.
@@ -52,7 +57,9 @@ pub(crate) struct Ready {
     pub(crate) facts: NodeFacts,
     pub(crate) file: Option<Box<dyn Upload>>,
     pub(crate) quarantine: Vec<Box<dyn Upload>>,
-    pub(crate) spool: Option<Spool>,
+    pub(crate) spool: Option<Arc<Spool>>,
+    /// The target, where its format has a driver.
+    pub(crate) driven: Option<Box<dyn DriverTarget>>,
 }
 
 impl NodeAttempt {
@@ -63,7 +70,11 @@ impl NodeAttempt {
     /// Does it all. Nothing visible has changed, whatever it returns.
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
+        let write = self.node.write.as_ref();
+        let driven = write.map(|write| self.drivers.target(write, &self.stores));
+        let mut driven = driven.transpose()?.flatten();
         let staged = match &self.node.write {
+            _ if driven.is_some() => None,
             Some(write)
                 if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
             {
@@ -99,7 +110,7 @@ impl NodeAttempt {
         );
         let run = Arc::new(run.with_quarantine(quarantine));
         let result = plain_schema(&plan.schema());
-        let mut sink = Sink::new(&self, staged, &result)?;
+        let mut sink = Sink::new(&self, staged, driven.is_some(), &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -125,7 +136,25 @@ impl NodeAttempt {
             spool,
             written,
         } = sink.finish()?;
+        let spool = spool.map(Arc::new);
+        let rows = tally.rows;
         let mut facts = self.facts(&tables, &result, &run, tally, written);
+        if let (Some(driven), Some(spool)) = (&mut driven, &spool) {
+            let rows = SpooledRows {
+                spool: Arc::clone(spool),
+                count: rows,
+            };
+            let (node, slot) = (&self.node, &self.slot);
+            driven.stage(driven::batch(
+                node,
+                slot,
+                &self.context,
+                &tables,
+                &self.operations,
+                rows,
+            )?)?;
+            facts.rows_written = Some(facts.rows_out);
+        }
         let mut rejected = Vec::new();
         if let Some(quarantine) = run.take_quarantine() {
             (rejected, facts.quarantine) = quarantine.finish()?;
@@ -137,7 +166,8 @@ impl NodeAttempt {
             facts,
             file,
             quarantine: rejected,
-            spool,
+            spool: spool.filter(|_| self.node.has_dependents),
+            driven,
         })
     }
 
@@ -149,7 +179,10 @@ impl NodeAttempt {
         let mut tables = Vec::with_capacity(self.node.inputs.len());
         for (input, spool) in self.node.inputs.iter().zip(&self.spools) {
             tables.push(Arc::new(match (&input.source, spool) {
-                (InputSource::Read(read), _) => Table::open(read, &self.stores, &stop)?,
+                (InputSource::Read(read), _) => match self.drivers.table(read, &self.stores)? {
+                    Some(table) => Table::of_driver(table),
+                    None => Table::open(read, &self.stores, &stop)?,
+                },
                 (InputSource::Node(_), Some(spool)) => Table::of_spool(Arc::clone(spool)),
                 (InputSource::Node(_), None) => {
                     return Err(internal(format!(
@@ -313,6 +346,7 @@ impl Sink {
     fn new(
         attempt: &NodeAttempt,
         staged: Option<Box<dyn Upload>>,
+        keeps_rows: bool,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
         let writer = match (&attempt.node.write, &staged) {
@@ -324,7 +358,7 @@ impl Sink {
             )?),
             _ => None,
         };
-        let spool = if attempt.node.has_dependents {
+        let spool = if attempt.node.has_dependents || keeps_rows {
             Some(SpoolWriter::create(&attempt.scratch_dir, schema)?)
         } else {
             None

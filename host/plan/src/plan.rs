@@ -1,6 +1,7 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod delta;
 mod grants;
 mod narrow;
 mod params;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
+pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use grants::Grants;
 pub use narrow::{Fate, Narrowed};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
@@ -141,6 +143,8 @@ pub enum ReadFormat {
     Parquet,
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaRead),
 }
 
 /// How a CSV file is read.
@@ -314,6 +318,8 @@ pub enum WriteFormat {
     },
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaWrite),
 }
 
 /// Compression of a Parquet file.

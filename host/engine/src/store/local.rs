@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::root::Root;
@@ -21,6 +21,7 @@ use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
 use super::{
     Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
 };
+use crate::driver::Reach;
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{LIST_DEPTH_MAX, LIST_FILES_MAX};
 use crate::read::Stop;
@@ -106,6 +107,12 @@ impl Store for LocalStore {
 
     fn shown(&self, path: &str) -> String {
         self.root().shown(path)
+    }
+
+    fn reach(&self) -> Result<Reach, Failure> {
+        let root = self.root().open_dir("");
+        let root = root.map_err(|e| read_fault(e, &self.shown("")))?;
+        Ok(Reach::Directory(root))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn Blob>, Failure> {
@@ -406,7 +413,7 @@ mod tests {
         rustix::fs::mknodat(
             rustix::fs::CWD,
             dir.path().join("data/p"),
-            FileType::Fifo,
+            rustix::fs::FileType::Fifo,
             Mode::RUSR,
             0,
         )

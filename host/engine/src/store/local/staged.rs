@@ -390,12 +390,12 @@ mod tests {
             Box::new(staged) as Box<dyn Upload>
         };
         let rejected = vec![open("q/1", true), open("q/2", true)];
-        crate::make_visible(rejected, Some(open("t", false))).unwrap_err();
+        crate::make_visible(rejected, Some(open("t", false)), None).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
         assert_eq!(entries(&dir.path().join("q")), ["1", "2"]);
 
         let rejected = vec![open("r", true), open("s", false)];
-        crate::make_visible(rejected, Some(open("u", true))).unwrap_err();
+        crate::make_visible(rejected, Some(open("u", true)), None).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
     }
 

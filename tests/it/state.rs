@@ -185,6 +185,14 @@ fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
     let project = project();
     let mut first = Running::start(&project);
     first.until("orders.slow", "started");
+    // Stopped in the middle of a change it would hold the whole state: not before it has noted what it had to.
+    let noted = || {
+        let shown = project.odibi(&["runs", "show", "--output", "json"]).exits(0);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        shown["nodes"][0]["outcome"] == "succeeded"
+    };
+    while !noted() {}
+    assert!(noted(), "and has let go of it: looking takes the same lock");
     first.signal(Signal::STOP);
     let first_id = id(&run_dirs(&project)[0]);
     let second = project.odibi(&["run"]).exits(3);
@@ -467,7 +475,7 @@ fn runs_are_listed_and_shown() {
         .exits(0);
     assert_eq!(listed.stdout, "");
     let shown = project.odibi(&["runs", "show"]).exits(0);
-    let head: Vec<&str> = shown.stdout.lines().take(7).collect();
+    let head: Vec<&str> = shown.stdout.lines().take(8).collect();
     let head = bare(&head.join("\n"), &ids);
     assert!(
         head.starts_with("run RUN1: succeeded\nproject shop ("),

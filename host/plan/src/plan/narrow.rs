@@ -155,7 +155,7 @@ impl PlannedNode {
         let write = self.write.as_ref()?;
         let exact = matches!(write.format, WriteFormat::Parquet { .. })
             && write.mode == WriteMode::Overwrite
-            && write.layout == TargetLayout::File
+            && write.layout != TargetLayout::Directory
             && !write.path.contains(['*', '?', '[']);
         exact.then(|| Read {
             connection: write.connection.clone(),

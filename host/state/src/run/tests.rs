@@ -1,3 +1,5 @@
+//! Runs that end, are killed, and are gone on with.
+
 use super::*;
 use crate::testing::{Other, at, begin, new_run, node, open};
 

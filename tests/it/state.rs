@@ -187,7 +187,9 @@ fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
     first.until("orders.slow", "started");
     // Stopped in the middle of a change it would hold the whole state: not before it has noted what it had to.
     let noted = || {
-        let shown = project.odibi(&["runs", "show", "--output", "json"]).exits(0);
+        let shown = project
+            .odibi(&["runs", "show", "--output", "json"])
+            .exits(0);
         let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
         shown["nodes"][0]["outcome"] == "succeeded"
     };

@@ -83,9 +83,12 @@ pub(crate) fn read_log(path: &Path) -> std::io::Result<(Vec<Event>, u64)> {
 /// The outcome of a run that had ended after all.
 fn tell(finder: &Finder<'_>, path: &Path) -> std::io::Result<Option<odibi_story::Outcome>> {
     let (mut events, whole_bytes) = read_log(path)?;
-    let ended = events.iter().find_map(|event| match event.kind {
-        RunEvent::RunFinished { outcome, .. } => Some(outcome),
-        _ => None,
+    let ended = events.iter().find_map(|event| {
+        if let RunEvent::RunFinished { outcome, .. } = event.kind {
+            Some(outcome)
+        } else {
+            None
+        }
     });
     let file = File::options().append(true).open(path)?;
     file.set_len(whole_bytes)?;

@@ -13,12 +13,13 @@ use odibi_state::{
     Batches, Lease, LeaseRequest, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunMark, RunSelection,
     StateDb,
 };
-use odibi_story::event::{Event, FileFact, NodeRef, Outcome, RunEvent};
+use odibi_story::event::{Event, FileFact, NodeRef, Outcome};
 use odibi_story::failure::Failure;
 
 use crate::args::Options;
 use crate::clock::SystemClock;
 use crate::printer::Printer;
+use crate::recovery::node_end;
 
 /// Pause between two tries to get a lease.
 const LEASE_PAUSE_MS: u64 = 50;
@@ -173,26 +174,16 @@ impl Remembered {
 
     /// Notes how a node ended; soon, on another thread.
     pub(crate) fn note(&self, event: &Event) {
-        let RunEvent::NodeFinished {
-            node,
-            outcome,
-            attempts,
-            duration_ms,
-            facts,
-            failure,
-        } = &event.kind
-        else {
-            return;
-        };
+        let Some(end) = node_end(event) else { return };
         // A writer that has given up says so at the end.
         let _ = self.notes.send(Note {
-            node: node.clone(),
-            outcome: *outcome,
-            attempts: *attempts,
-            duration_ms: *duration_ms,
-            rows_written: facts.as_ref().and_then(|facts| facts.rows_written),
-            target: facts.as_ref().and_then(|facts| facts.target.clone()),
-            failure_code: failure.as_ref().map(|failure| failure.code.clone()),
+            node: end.node.clone(),
+            outcome: end.outcome,
+            attempts: end.attempts,
+            duration_ms: end.duration_ms,
+            rows_written: end.rows_written,
+            target: end.target.cloned(),
+            failure_code: end.failure_code.map(str::to_owned),
         });
     }
 

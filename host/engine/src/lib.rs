@@ -10,6 +10,7 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
+mod chain;
 mod driven;
 pub mod driver;
 mod exec;
@@ -109,6 +110,7 @@ pub struct DataEngine {
     memory: MemoryBudget,
     runtime: Arc<RuntimeEnv>,
     layout: Layout,
+    chains: bool,
     tokens: AtomicU64,
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
@@ -165,6 +167,7 @@ impl DataEngine {
             memory,
             runtime,
             layout,
+            chains: true,
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
@@ -213,6 +216,13 @@ impl DataEngine {
         }))
     }
 
+    /// Runs every step by itself, also those that could run as one: for records of what a step was sent.
+    #[must_use]
+    pub fn without_chains(mut self) -> Self {
+        self.chains = false;
+        self
+    }
+
     /// Writes a document below a connection's root, in one atomic step, and returns its path as a person would type it.
     ///
     /// # Errors
@@ -253,6 +263,11 @@ impl DataEngine {
                 }
             })?);
         }
+        let links = if self.chains {
+            chain::links(node, &operations, &attempt.transforms).await
+        } else {
+            Vec::new()
+        };
         let spools = lock(&self.spools);
         let spool = |source: &InputSource| match source {
             InputSource::Node(id) => spools.get(&(attempt.run_id.to_owned(), *id)).cloned(),
@@ -260,6 +275,7 @@ impl DataEngine {
         };
         Ok(NodeAttempt {
             operations,
+            links,
             spools: node.inputs.iter().map(|i| spool(&i.source)).collect(),
             context: SessionContext {
                 run_id: attempt.run_id.to_owned(),

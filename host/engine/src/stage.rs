@@ -16,8 +16,10 @@ use odibi_story::event::{FileFact, NodeFacts, OperationFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
+use crate::chain;
 use crate::driven::{self, Drivers, SpooledRows};
 use crate::driver::DriverTarget;
+use crate::exec::isolate::may_be_of_rows;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
@@ -33,6 +35,8 @@ use crate::write::spool::{Spool, SpoolWriter};
 pub(crate) struct NodeAttempt {
     pub(crate) node: PlannedNode,
     pub(crate) operations: Vec<Arc<dyn Operation>>,
+    /// By what a step may be chained to the one after it.
+    pub(crate) links: Vec<Option<Arc<dyn Operation>>>,
     /// For each input that is another node's output.
     pub(crate) spools: Vec<Option<Arc<Spool>>>,
     pub(crate) context: SessionContext,
@@ -68,7 +72,24 @@ impl NodeAttempt {
     }
 
     /// Does it all. Nothing visible has changed, whatever it returns.
-    pub(crate) fn run(self) -> Result<Ready, Failure> {
+    pub(crate) fn run(mut self) -> Result<Ready, Failure> {
+        let mut chained = Vec::new();
+        let failure = match self.attempt(&mut chained) {
+            Err(failure) if may_be_of_rows(&failure) && !self.stopped() => failure,
+            ended => return ended,
+        };
+        // Which step of a chain is to blame, only the steps can say.
+        if failure.step.is_none_or(|step| !chained.contains(&step)) {
+            return Err(failure);
+        }
+        self.links.clear();
+        self.progress.rows_read.store(0, Ordering::Relaxed);
+        self.progress.rows_out.store(0, Ordering::Relaxed);
+        self.attempt(&mut Vec::new())
+    }
+
+    /// As [`Self::run`]; says which steps stand for several.
+    fn attempt(&self, chained: &mut Vec<usize>) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
         let write = self.node.write.as_ref();
         let driven = write.map(|write| self.drivers.target(write, &self.stores));
@@ -95,7 +116,8 @@ impl NodeAttempt {
             None => None,
         };
         let tables = self.tables()?;
-        let steps = self.plan(&tables)?;
+        let steps = chain::chained(self.plan(&tables)?, &self.links);
+        chained.extend(steps.iter().filter(|s| s.steps > 1).map(|s| s.at));
         let quarantine = self.quarantine(&steps)?;
         let quarantines = quarantine.is_some();
         let plan = build(&tables, &steps, self.layout, quarantines)?;
@@ -105,12 +127,12 @@ impl NodeAttempt {
             Arc::clone(&self.progress),
             Arc::clone(&self.abandoned),
             self.scratch_dir.clone(),
-            self.operations.clone(),
+            self.running(&steps),
             tables.len(),
         );
         let run = Arc::new(run.with_quarantine(quarantine));
         let result = plain_schema(&plan.schema());
-        let mut sink = Sink::new(&self, staged, driven.is_some(), &result)?;
+        let mut sink = Sink::new(self, staged, driven.is_some(), &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -138,7 +160,7 @@ impl NodeAttempt {
         } = sink.finish()?;
         let spool = spool.map(Arc::new);
         let rows = tally.rows;
-        let mut facts = self.facts(&tables, &result, &run, tally, written);
+        let mut facts = self.facts(&tables, &result, (&run, &steps), tally, written);
         if let (Some(driven), Some(spool)) = (&mut driven, &spool) {
             let rows = SpooledRows {
                 spool: Arc::clone(spool),
@@ -245,11 +267,23 @@ impl NodeAttempt {
             check_plan(&plan, &offered).map_err(at)?;
             current = Arc::clone(&plan.output);
             planned.push(PlannedStep {
+                at: index,
+                steps: 1,
+                operation: Arc::clone(operation),
                 step: step.clone(),
                 plan: Arc::new(plan),
             });
         }
         Ok(planned)
+    }
+
+    /// What runs for each step.
+    fn running(&self, steps: &[PlannedStep]) -> Vec<Arc<dyn Operation>> {
+        let mut running = self.operations.clone();
+        for step in steps {
+            running[step.at] = Arc::clone(&step.operation);
+        }
+        running
     }
 
     fn drain(
@@ -279,7 +313,7 @@ impl NodeAttempt {
         &self,
         tables: &[Arc<Table>],
         result: &SchemaRef,
-        run: &NodeRun,
+        (run, planned): (&NodeRun, &[PlannedStep]),
         tally: Tally,
         written: Option<FileFact>,
     ) -> NodeFacts {
@@ -289,7 +323,12 @@ impl NodeAttempt {
             .iter()
             .zip(&self.operations)
             .zip(run.records())
-            .map(|((step, operation), record)| OperationFact {
+            .enumerate()
+            .map(|(at, ((step, operation), record))| OperationFact {
+                chained_to: planned
+                    .iter()
+                    .find(|p| p.at < at && at < p.at + p.steps)
+                    .map(|p| p.at),
                 operation: operation.identity(),
                 grants: operation
                     .grants()

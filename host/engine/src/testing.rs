@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod buckets;
+mod chains;
 mod failing;
 mod fakes;
 mod formats;

@@ -426,6 +426,9 @@ pub struct OperationFact {
     /// Instances that its rows were divided over by key; 0 when they were not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partitions: u64,
+    /// Index of the step whose instances ran this one too, in the same pass over each batch; what both cost stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chained_to: Option<usize>,
     /// Bytes that the host wrote to scratch files for it, because memory was short.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes_spilled: u64,

@@ -232,6 +232,7 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
         },
         instances: vec![instance(0, 41 << 20), instance(1, 29 << 20)],
         partitions: 2,
+        chained_to: None,
         bytes_spilled: 3 << 20,
         component: Some(ComponentOrigin::Compiled { compile_ms: 1_240 }),
         notes: vec![GuestNote {

@@ -145,7 +145,7 @@ fn execute_marked(
         batch_rows: BATCH_ROWS,
     })?;
     // A recording holds what one step was sent.
-    let engine = if run.capture_failures.is_some() {
+    let engine = if options.capture_failures.is_some() {
         engine.without_chains()
     } else {
         engine

@@ -17,6 +17,7 @@ mod exec;
 mod facts;
 mod failure;
 pub mod limits;
+mod partition;
 mod pool;
 mod read;
 mod reason;

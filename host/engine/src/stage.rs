@@ -10,7 +10,9 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode, TargetLayout, WriteMode};
+use odibi_plan::plan::{
+    InputSource, NodeId, OnBadRow, OnRowError, PlannedNode, TargetLayout, WriteMode,
+};
 use odibi_run::port::{Operation, Progress, SessionContext};
 use odibi_story::event::{FileFact, NodeFacts, OperationFact};
 use odibi_story::failure::{Failure, FailureClass, code};
@@ -28,6 +30,7 @@ use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Purpose, Stores, Upload, normal};
 use crate::write::WriteTable;
+use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
 
@@ -130,7 +133,8 @@ impl NodeAttempt {
             self.running(&steps),
             tables.len(),
         );
-        let run = Arc::new(run.with_quarantine(quarantine));
+        let unread = self.unread(&tables)?;
+        let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
         let result = plain_schema(&plan.schema());
         let mut sink = Sink::new(self, staged, driven.is_some(), &result)?;
         let config = SessionConfig::new()
@@ -182,6 +186,12 @@ impl NodeAttempt {
             (rejected, facts.quarantine) = quarantine.finish()?;
             facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
         }
+        if let Some(unread) = run.take_unread() {
+            let (staged, found) = unread.finish()?;
+            rejected.extend(staged);
+            facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
+            facts.unread = found;
+        }
         Ok(Ready {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
@@ -231,6 +241,29 @@ impl NodeAttempt {
             &self.context.run_id,
             self.context.logical_time,
             inputs,
+        );
+        made.map(Some)
+    }
+
+    /// Where a read says so: a place for the rows that cannot be understood.
+    fn unread(&self, tables: &[Arc<Table>]) -> Result<Option<Unread>, Failure> {
+        if tables
+            .iter()
+            .all(|table| table.on_bad_row() == OnBadRow::Fail)
+        {
+            return Ok(None);
+        }
+        let names = self.node.inputs.iter().map(|input| input.name.as_str());
+        let wanted = match &self.node.on_row_error {
+            OnRowError::Quarantine(wanted) => Some(wanted),
+            OnRowError::Fail => None,
+        };
+        let made = Unread::open(
+            names.zip(tables.iter().map(|table| table.on_bad_row())),
+            wanted,
+            &self.stores,
+            &self.context.run_id,
+            self.context.logical_time,
         );
         made.map(Some)
     }

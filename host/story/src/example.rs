@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::event::{
     Column, ComponentOrigin, Event, FileFact, GuestNote, InstanceFact, Ledger, NodeFacts,
     NodeOutline, NodeRef, OperationFact, OperationIdentity, Outcome, QuarantineFact, RejectionFact,
-    RunEvent, RunStarted, Sample, WriteEffect, WriteFact,
+    RunEvent, RunStarted, Sample, UnreadFact, WriteEffect, WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::{Story, fold};
@@ -197,6 +197,19 @@ pub(crate) fn quarantining() -> NodeFacts {
                 bytes: 2_048,
                 modified: None,
             },
+        }],
+        rows_unread: 2,
+        unread: vec![UnreadFact {
+            input: "df".to_owned(),
+            rows: 2,
+            reasons: vec![reason(
+                "read/bad-row",
+                "3 fields where 2 are expected",
+                2,
+                &[7, 9],
+            )],
+            rows_of_other_reasons: 0,
+            file: None,
         }],
         ..facts()
     }

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    InputSource, NodeId, Plan, PlannedNode, PlannedPipeline, Read, ReadFormat, TargetLayout,
-    WriteFormat, WriteMode,
+    InputSource, NodeId, Plan, PlannedNode, PlannedPipeline, Read, ReadFormat, ReadOptions,
+    TargetLayout, WriteFormat, WriteMode,
 };
 
 /// A narrowed plan, and what became of each node of the whole one.
@@ -161,6 +161,11 @@ impl PlannedNode {
             connection: write.connection.clone(),
             format: ReadFormat::Parquet,
             path: write.path.clone(),
+            // Directories above it say nothing of the rows.
+            options: ReadOptions {
+                hive_partitioning: Some(false),
+                ..ReadOptions::default()
+            },
             span: write.span,
         })
     }

@@ -14,6 +14,7 @@ mod beyond_memory;
 mod chains;
 mod cli;
 mod conformance;
+mod connect;
 mod delta;
 mod examples;
 mod formats;

@@ -60,7 +60,9 @@ pub(crate) enum Command {
     /// Look at earlier runs.
     Runs(Runs),
     /// Check a project without touching data: all faults at once.
-    Validate(Config),
+    Validate(Validate),
+    /// Try what a project reaches: each connection, and whether it is safe to write to.
+    Doctor(Config),
     /// Show what a run would do, in order.
     Plan(Selected),
     /// Explain an error code.
@@ -136,6 +138,15 @@ pub(crate) enum Listed {
 pub(crate) struct Config {
     /// Project file, or a directory that holds `odibi.yaml` or `project.yaml`.
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub config: Config,
+    /// Also try each connection. Those that are written to get a small file, which is removed again.
+    #[arg(long)]
+    pub connect: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod compile;
+pub(crate) mod connections;
 pub(crate) mod explain;
 pub(crate) mod limits;
 pub(crate) mod operations;

@@ -9,7 +9,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::{FileFault, Outside, Project};
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::{ConnectionKind, Grants};
+use odibi_plan::plan::{Connection, ConnectionKind, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -39,6 +39,8 @@ pub(crate) struct Loaded {
     pub(crate) state_dir: PathBuf,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// All of the project, used or not, but for those that are refused.
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -106,6 +108,11 @@ pub(crate) fn load_for(
         directory,
         sandbox,
         diagnostics,
+        connections: project
+            .connections
+            .iter()
+            .filter_map(odibi_plan::config::Connection::resolved)
+            .collect(),
     })
 }
 
@@ -151,19 +158,15 @@ fn state_dir(project: &Project, directory: &Path, around: &Surroundings) -> Path
         return around.current_dir.join(set);
     }
     let named = project.system.as_ref().and_then(|system| {
-        match project
+        let found = project
             .connection(&system.connection.value)?
             .kind
-            .as_ref()?
-        {
-            ConnectionKind::Local { base_path } => {
-                Some(directory.join(base_path).join(&system.path))
-            }
-            #[allow(
-                unreachable_patterns,
-                reason = "other kinds are on their way; the plan refuses them"
-            )]
-            _ => None,
+            .as_ref()?;
+        // Other kinds are refused before anything is run.
+        if let ConnectionKind::Local { base_path } = found {
+            Some(directory.join(base_path).join(&system.path))
+        } else {
+            None
         }
     });
     named.unwrap_or_else(|| directory.join(".odibi"))

@@ -17,7 +17,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::root::Root;
-use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
+pub(super) use self::staged::is_hidden;
+use self::staged::{Dirs, Staged, fsync_dir, lock_name};
 use super::{
     Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
 };
@@ -188,6 +189,11 @@ impl Store for LocalStore {
 
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure> {
         Ok(Box::new(Staged::create(&self.dirs, path, sweep_key)?))
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let listed = self.root().names("").map(|_| ());
+        listed.map_err(|e| read_fault(e, &self.shown("")))
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {

@@ -96,6 +96,10 @@ in one atomic step at its very end. The cause below the message says what the st
 "The target may not be written: permissions of the file or directory, or a path that leads out of the root of its \
 connection. What stood there before is unchanged. Give the user that runs odibi the right to write."
 
+    WRITE_UNSAFE "write/unsafe"
+"`odibi doctor` or `odibi validate --connect` made a new file twice, and the store let the second writer replace the \
+first. Such a store cannot keep two runs apart that write at the same time. Use a store with conditional writes."
+
     WRITE_DISK_FULL "write/disk-full"
 "There was no room left for the new file beside the old one. Both exist until the new one is published, so a replacement \
 needs room for both. What stood there before is unchanged, and the unfinished file was removed. Make room and run again."

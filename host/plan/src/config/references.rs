@@ -7,7 +7,7 @@ use super::{OnRowError, Project, Text};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::graph::{self, Graph};
 use crate::limits::{CYCLE_SHOWN_MAX, LISTED_MAX};
-use crate::plan::TargetLayout;
+use crate::plan::{ConnectionKind, TargetLayout};
 
 pub(super) fn check(context: &Context, project: &Project) {
     connections(context, project);

@@ -13,6 +13,7 @@ mod bad_input;
 mod beyond_memory;
 mod chains;
 mod cli;
+mod config;
 mod conformance;
 mod connect;
 mod delta;

@@ -65,6 +65,27 @@ pub(crate) enum Command {
     Doctor(Config),
     /// Show what a run would do, in order.
     Plan(Selected),
+    /// Begin a project: write one that runs.
+    Init(Init),
+    /// Print the JSON Schema of project files, for editors.
+    Schema,
+    /// Print the script that completes odibi's commands in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page: of odibi, or of one of its commands.
+    Man {
+        /// The command, as in `odibi man plugin inspect`.
+        command: Vec<String>,
+    },
+    /// Look at the configuration.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Explain an error code.
     Explain {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
@@ -96,6 +117,41 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Directory of the project; made when it is not there.
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// What to begin with.
+    #[arg(long, value_enum, default_value_t = Template::Quickstart)]
+    pub template: Template,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// One CSV file, cleaned and counted.
+    Quickstart,
+    /// Two dimensions and a table of facts.
+    StarSchema,
+    /// Local files on a laptop, storage accounts with `--env prod`.
+    Azure,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the project with imports and environment merged in, credentials masked, and where each value was written.
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub config: Config,
+    /// Put in the values of variables, `vars` and dates, and write out recipes.
+    #[arg(long)]
+    pub resolved: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,10 +190,23 @@ pub(crate) enum Listed {
     Limits,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Config {
     /// Project file, or a directory that holds `odibi.yaml` or `project.yaml`.
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What decides how a project is read.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Given {
+    /// Environment: a key of `environments:`, a file `env.NAME.yaml` beside the project file, or both.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// Logical time (RFC 3339), for `${date:…}` and for the clock that guests see [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<jiff::Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +218,7 @@ pub(crate) struct Validate {
     pub connect: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Selected {
     #[command(flatten)]
     pub config: Config,
@@ -162,6 +231,24 @@ pub(crate) struct Selected {
     /// Only nodes with this tag (repeatable). What they need comes along.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
+    /// Only these: `node`, `pipeline.node`, `pipeline:NAME`, `tag:NAME`; with a `+` behind, also what depends on them
+    /// (repeatable, or several words).
+    #[arg(long, value_name = "WORDS")]
+    pub select: Vec<String>,
+    /// Not these, nor what depends on them; words as for `--select`.
+    #[arg(long, value_name = "WORDS")]
+    pub exclude: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum OnErrorWord {
+    /// No further node starts.
+    FailFast,
+    /// What depends on it is skipped, everything else runs.
+    FailLater,
+    /// The run does not fail for it.
+    Ignore,
 }
 
 #[derive(Debug, Args)]
@@ -169,11 +256,8 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub selected: Selected,
     /// Go on with the last run of the project: what succeeded is not run again.
-    #[arg(long, conflicts_with_all = ["pipeline", "node", "tag", "as_of"])]
+    #[arg(long, conflicts_with_all = ["pipeline", "node", "tag", "select", "exclude", "as_of"])]
     pub resume: bool,
-    /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
-    #[arg(long, value_name = "TIME")]
-    pub as_of: Option<jiff::Timestamp>,
     #[command(flatten)]
     pub options: Options,
 }
@@ -188,6 +272,9 @@ pub(crate) struct Options {
     /// [default: 512, or 64 for each processor].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
     pub memory: Option<u64>,
+    /// What the failure of a node means, whatever the project says.
+    #[arg(long, value_enum, value_name = "WORD")]
+    pub on_error: Option<OnErrorWord>,
     /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
     #[arg(long)]
     pub metered: bool,
@@ -202,14 +289,24 @@ pub(crate) struct Options {
     pub capture_failures: Option<PathBuf>,
 }
 
+/// The project whose runs are meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Named {
+    /// Project file, or a directory that holds one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Environment, as for `odibi run`: where state is kept may depend on it.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// Run to repeat: its id, the beginning of it, or `last`.
     #[arg(default_value = "last")]
     pub run: String,
-    /// Project file, or a directory that holds one.
-    #[arg(long)]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub named: Named,
     /// Only nodes that failed or were stopped, and what depends on them.
     #[arg(long)]
     pub failed: bool,
@@ -243,9 +340,8 @@ pub(crate) enum RunsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunsList {
-    /// Project file, or a directory that holds one.
-    #[arg(long)]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub named: Named,
     /// At most so many.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
@@ -262,9 +358,8 @@ pub(crate) struct RunsShow {
     /// Its id, the beginning of it, or `last`.
     #[arg(default_value = "last")]
     pub run: String,
-    /// Project file, or a directory that holds one.
-    #[arg(long)]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// `90s`, `10m`, `1h 30m`.

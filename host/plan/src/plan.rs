@@ -1,5 +1,6 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
+mod attempts;
 mod build;
 mod connection;
 mod delta;
@@ -13,6 +14,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use attempts::{Attempts, Backoff, OnError};
 pub use build::plan;
 pub use connection::{
     AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3,
@@ -108,6 +110,10 @@ pub struct PlannedNode {
     pub write: Option<Write>,
     /// What becomes of rows that a step fails on.
     pub on_row_error: OnRowError,
+    /// How often and how long it is tried.
+    pub attempts: Attempts,
+    /// What its failure means for the run.
+    pub on_error: OnError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
 }

@@ -29,6 +29,12 @@ pub struct RunSelection {
     pub nodes: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// Words that select.
+    pub select: Vec<String>,
+    /// Words that exclude.
+    pub exclude: Vec<String>,
+    /// Environment.
+    pub environment: Option<String>,
 }
 
 /// A pipeline of a run.
@@ -129,6 +135,9 @@ impl StateDb {
                 ("pipeline", &selection.pipelines),
                 ("node", &selection.nodes),
                 ("tag", &selection.tags),
+                ("select", &selection.select),
+                ("exclude", &selection.exclude),
+                ("environment", &selection.environment.iter().cloned().collect()),
             ] {
                 for word in words {
                     t.execute(

@@ -20,12 +20,8 @@ pub(crate) struct Tried {
 /// Tries every connection of the project.
 pub(crate) fn doctor(config: &Config, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
-        config: Config {
-            config: config.config.clone(),
-        },
-        pipeline: Vec::new(),
-        node: Vec::new(),
-        tag: Vec::new(),
+        config: config.clone(),
+        ..Selected::default()
     };
     let loaded = match project::load(&everything, around, printer) {
         Ok(loaded) => loaded,

@@ -9,7 +9,7 @@ use odibi_state::{NodeRecord, RunRecord, StateDb};
 use odibi_story::failure::Failure;
 use serde_json::{Value, json};
 
-use crate::args::{Config, Options, Output, Retry, Selected};
+use crate::args::{Config, Given, Options, Output, Retry, Selected};
 use crate::command::run::{self, Order};
 use crate::command::runs;
 use crate::printer::Printer;
@@ -44,7 +44,7 @@ pub(crate) fn retry(retry: &Retry, around: &Surroundings, printer: &Printer) -> 
         (None, false, true) => Again::Skipped,
         (None, false, false) => Again::Unsuccessful,
     };
-    let run = match find(&retry.run, retry.config.as_ref(), around, printer) {
+    let run = match find(&retry.run, &retry.named.config(), around, printer) {
         Ok(run) => run,
         Err(code) => return code,
     };
@@ -62,7 +62,7 @@ pub(crate) fn retry(retry: &Retry, around: &Surroundings, printer: &Printer) -> 
 
 /// Goes on with the last run, if it left something to be done.
 pub(crate) fn resume(
-    config: Option<&PathBuf>,
+    config: &Config,
     options: &Options,
     around: &Surroundings,
     printer: &Printer,
@@ -92,11 +92,11 @@ pub(crate) fn resume(
 
 fn find(
     name: &str,
-    config: Option<&PathBuf>,
+    config: &Config,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<RunRecord, u8> {
-    let (glance, db) = runs::open(config.map(PathBuf::as_path), around, printer)?;
+    let (glance, db) = runs::open(config, around, printer)?;
     runs::find(name, &glance, db.as_ref()).map_err(|failure| {
         project::print_failure(&failure, printer);
         exit::USAGE
@@ -108,15 +108,21 @@ fn repeat(repeat: Repeat, options: &Options, around: &Surroundings, printer: &Pr
     let selected = Selected {
         config: Config {
             config: Some(PathBuf::from(&repeat.run.config_path)),
+            given: Given {
+                // Nothing is not the same as what the environment selects today.
+                env: Some(selection.environment.clone().unwrap_or_default()),
+                as_of: Some(repeat.run.logical_time),
+            },
         },
         pipeline: selection.pipelines.clone(),
         node: selection.nodes.clone(),
         tag: selection.tags.clone(),
+        select: selection.select.clone(),
+        exclude: selection.exclude.clone(),
     };
     let order = Order {
         selected: &selected,
         options,
-        as_of: Some(repeat.run.logical_time),
         repeat: Some(&repeat),
     };
     run::ordered(&order, around, printer)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_delta::DeltaDriver;
 use odibi_engine::{DataEngine, EngineOptions};
-use odibi_plan::plan::PlannedNode;
+use odibi_plan::plan::{OnError, PlannedNode};
 use odibi_plan::{Sources, Span};
 use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
@@ -17,7 +17,7 @@ use odibi_story::render;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::args::{Options, Output, Run, Selected};
+use crate::args::{OnErrorWord, Options, Output, Run, Selected};
 use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
@@ -36,13 +36,11 @@ const BATCH_ROWS: usize = 32 * 1024;
 
 pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
     if run.resume {
-        let config = run.selected.config.config.as_ref();
-        return retry::resume(config, &run.options, around, printer);
+        return retry::resume(&run.selected.config, &run.options, around, printer);
     }
     let order = Order {
         selected: &run.selected,
         options: &run.options,
-        as_of: run.as_of,
         repeat: None,
     };
     ordered(&order, around, printer)
@@ -52,7 +50,6 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
 pub(crate) struct Order<'a> {
     pub(crate) selected: &'a Selected,
     pub(crate) options: &'a Options,
-    pub(crate) as_of: Option<jiff::Timestamp>,
     pub(crate) repeat: Option<&'a Repeat>,
 }
 
@@ -71,6 +68,11 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    if let Some(word) = order.options.on_error {
+        let on_error = on_error(word);
+        let nodes = loaded.plan.nodes.iter_mut();
+        nodes.for_each(|node| node.on_error = on_error);
+    }
     loaded.print_diagnostics(printer);
     if loaded.has_errors() {
         if printer.output == Output::Json {
@@ -96,6 +98,14 @@ fn nothing_selected(printer: &Printer) -> u8 {
         printer.styled("1;31", "error:")
     ));
     exit::NOTHING_SELECTED
+}
+
+fn on_error(word: OnErrorWord) -> OnError {
+    match word {
+        OnErrorWord::FailFast => OnError::FailFast,
+        OnErrorWord::FailLater => OnError::FailLater,
+        OnErrorWord::Ignore => OnError::Ignore,
+    }
 }
 
 fn execute(
@@ -177,7 +187,7 @@ fn execute_marked(
         return Ok((exit::DONE, Ok(None)));
     }
     let loaded = &*loaded;
-    let logical_time = order.as_of.unwrap_or_else(|| clock.now());
+    let logical_time = loaded.at;
     let beginning = Beginning {
         run_id: &run_id,
         plan: &loaded.plan,
@@ -186,6 +196,9 @@ fn execute_marked(
             pipelines: order.selected.pipeline.clone(),
             nodes: order.selected.node.clone(),
             tags: order.selected.tag.clone(),
+            select: order.selected.select.clone(),
+            exclude: order.selected.exclude.clone(),
+            environment: loaded.environment.clone(),
         },
         logical_time,
         leases,

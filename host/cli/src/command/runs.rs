@@ -8,7 +8,7 @@ use odibi_story::render;
 use odibi_story::story::{Fold, Story};
 use serde_json::{Value, json};
 
-use crate::args::{Output, Runs, RunsCommand, RunsList, RunsShow};
+use crate::args::{Config, Given, Named, Output, Runs, RunsCommand, RunsList, RunsShow};
 use crate::printer::Printer;
 use crate::project::{self, Glance};
 use crate::recovery::{log_path, read_log};
@@ -16,10 +16,10 @@ use crate::{Surroundings, exit};
 
 pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 {
     let config = match &runs.command {
-        RunsCommand::List(list) => list.config.as_deref(),
-        RunsCommand::Show(show) => show.config.as_deref(),
+        RunsCommand::List(list) => list.named.config(),
+        RunsCommand::Show(show) => show.named.config(),
     };
-    let (glance, db) = match open(config, around, printer) {
+    let (glance, db) = match open(&config, around, printer) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
@@ -40,9 +40,22 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
     }
 }
 
+impl Named {
+    /// As other commands are given it.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            config: self.config.clone(),
+            given: Given {
+                env: self.env.clone(),
+                as_of: None,
+            },
+        }
+    }
+}
+
 /// The project that a path names, and what is remembered of it, if anything is.
 pub(crate) fn open(
-    config: Option<&Path>,
+    config: &Config,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<(Glance, Option<StateDb>), u8> {

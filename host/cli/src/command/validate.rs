@@ -3,18 +3,14 @@
 use serde_json::json;
 
 use super::connections;
-use crate::args::{Config, Output, Selected, Validate};
+use crate::args::{Output, Selected, Validate};
 use crate::printer::Printer;
 use crate::{Surroundings, exit, forecast, project};
 
 pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
-        config: Config {
-            config: validate.config.config.clone(),
-        },
-        pipeline: Vec::new(),
-        node: Vec::new(),
-        tag: Vec::new(),
+        config: validate.config.clone(),
+        ..Selected::default()
     };
     let mut loaded = match project::load(&everything, around, printer) {
         Ok(loaded) => loaded,

@@ -388,6 +388,14 @@ it. Nodes that do not depend on it ran as usual."
 "This is a bug in odibi: a part of it panicked while it ran this node. The panic was caught at the border of the node, so \
 that other nodes went on. Please report it with the message, the version and the story."
 
+    RUN_TIMEOUT "run/timeout"
+"An attempt of this node took longer than the node's `timeout`, and was stopped between two batches. Its target is as it \
+was. The node is tried again when its `retry` says so."
+
+    RUN_FAILED_FAST "run/failed-fast"
+"The node was not tried because another one failed whose `on_error` is `fail_fast`: after such a failure no further node \
+starts. The message names it."
+
     RUN_STUCK "run/stuck"
 "This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \
 refused. Please report it with the project's configuration."

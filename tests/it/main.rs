@@ -29,5 +29,6 @@ mod replay;
 mod rows;
 mod sql_check;
 mod state;
+mod stories;
 mod tidy;
 mod tpch;

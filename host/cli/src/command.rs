@@ -13,4 +13,5 @@ pub(crate) mod reference;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod story;
 pub(crate) mod validate;

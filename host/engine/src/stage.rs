@@ -24,7 +24,7 @@ use crate::driver::DriverTarget;
 use crate::exec::isolate::may_be_of_rows;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
-use crate::facts::{Tally, columns};
+use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
@@ -119,7 +119,13 @@ impl NodeAttempt {
             None => None,
         };
         let tables = self.tables()?;
-        let steps = chain::chained(self.plan(&tables)?, &self.links);
+        let planned = self.plan(&tables)?;
+        let flows: Vec<_> = planned
+            .iter()
+            .enumerate()
+            .map(|(at, p)| flow(at, p))
+            .collect();
+        let steps = chain::chained(planned, &self.links);
         chained.extend(steps.iter().filter(|s| s.steps > 1).map(|s| s.at));
         let quarantine = self.quarantine(&steps)?;
         let quarantines = quarantine.is_some();
@@ -165,6 +171,9 @@ impl NodeAttempt {
         let spool = spool.map(Arc::new);
         let rows = tally.rows;
         let mut facts = self.facts(&tables, &result, (&run, &steps), tally, written);
+        for (fact, flow) in facts.operations.iter_mut().zip(flows) {
+            fact.flow = Some(flow);
+        }
         if let (Some(driven), Some(spool)) = (&mut driven, &spool) {
             let rows = SpooledRows {
                 spool: Arc::clone(spool),
@@ -362,6 +371,7 @@ impl NodeAttempt {
                     .iter()
                     .find(|p| p.at < at && at < p.at + p.steps)
                     .map(|p| p.at),
+                flow: None,
                 operation: operation.identity(),
                 grants: operation
                     .grants()

@@ -23,6 +23,7 @@ mod stage;
     reason = "the write modes and object stores that are to come use it all"
 )]
 mod store;
+mod target;
 #[cfg(test)]
 mod testing;
 mod write;
@@ -41,8 +42,9 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
 use odibi_run::MemoryBudget;
-use odibi_run::port::{Attempt, Engine, Published, SessionContext, Staged};
-use odibi_story::event::FileFact;
+use odibi_run::port::{
+    Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
+};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -106,6 +108,8 @@ pub struct DataEngine {
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+    /// What was written to targets before.
+    batch_log: Arc<dyn BatchLog>,
 }
 
 impl DataEngine {
@@ -158,7 +162,15 @@ impl DataEngine {
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
+            batch_log: Arc::new(MemoryBatchLog::default()),
         })
+    }
+
+    /// Remembers batches there, and not only as long as the engine lives.
+    #[must_use]
+    pub fn with_batch_log(mut self, log: Arc<dyn BatchLog>) -> Self {
+        self.batch_log = log;
+        self
     }
 
     /// Partitions inputs of this size already. For tests of partitioning with small data.
@@ -237,6 +249,8 @@ impl DataEngine {
             scratch_dir: self.scratch.path().to_path_buf(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
+            slot: attempt.slot.to_owned(),
+            batch_log: Arc::clone(&self.batch_log),
             node: node.clone(),
         })
     }
@@ -269,7 +283,7 @@ impl Engine for DataEngine {
         let Some(Ready {
             run_id,
             node,
-            file,
+            write,
             quarantine,
             spool,
             ..
@@ -277,14 +291,12 @@ impl Engine for DataEngine {
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let target = on_thread("odibi-publish", move || make_visible(quarantine, file)).await?;
+        let visible = move || make_visible(quarantine, write);
+        let published = on_thread("odibi-publish", visible).await?;
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), Arc::new(spool));
         }
-        Ok(Published {
-            target,
-            write: None,
-        })
+        Ok(published)
     }
 
     async fn discard(&self, token: u64) {
@@ -298,35 +310,39 @@ impl Engine for DataEngine {
     }
 }
 
+/// A write that lies ready.
+pub(crate) trait Publish {
+    /// Makes it visible.
+    fn publish(&mut self) -> Result<Published, Failure>;
+    /// Is it certainly visible?
+    fn has_appeared(&self) -> bool;
+}
+
 /// Rejected rows first: when the target appears, what is missing in it has a place already. They stay only with a target
 /// that has appeared, which it may have even when this fails.
 fn make_visible(
     mut quarantine: Vec<Box<dyn Upload>>,
-    mut file: Option<Box<dyn Upload>>,
-) -> Result<Option<FileFact>, Failure> {
+    mut write: Option<impl Publish>,
+) -> Result<Published, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
             put(rejected.as_mut())?;
         }
-        file.as_mut().map(|file| put(file.as_mut())).transpose()
+        let published = write.as_mut().map(Publish::publish).transpose()?;
+        Ok(published.unwrap_or_default())
     };
     let published = publish();
-    let appeared = file.as_ref().is_some_and(|file| file.is_put());
+    let appeared = write.as_ref().is_some_and(Publish::has_appeared);
     if published.is_err() && !appeared {
         quarantine.into_iter().for_each(Upload::revoke);
     }
     published
 }
 
-/// Replaces what is at the target.
-fn put(file: &mut dyn Upload) -> Result<FileFact, Failure> {
-    let fact = file.sync()?;
+/// A file of rejected rows, whose name is its own.
+fn put(file: &mut dyn Upload) -> Result<(), Failure> {
     match file.put(&Expect::Anything)? {
-        Put::Done(stat) => Ok(FileFact {
-            bytes: stat.bytes,
-            modified: stat.modified,
-            ..fact
-        }),
+        Put::Done(_) => Ok(()),
         Put::Changed => Err(internal("a put that expects anything found a change")),
     }
 }

@@ -10,10 +10,10 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode, TargetLayout, WriteMode};
-use odibi_run::port::{Operation, Progress, SessionContext};
-use odibi_story::event::{FileFact, NodeFacts, OperationFact};
-use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
+use odibi_run::port::{BatchLog, Operation, Progress, SessionContext};
+use odibi_story::event::{NodeFacts, OperationFact};
+use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
 use crate::exec::node_run::NodeRun;
@@ -22,7 +22,10 @@ use crate::facts::{Tally, columns};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
-use crate::store::{Purpose, Stores, Upload, normal};
+use crate::store::{Stores, Upload};
+use crate::target::batch::{Origin, batch_id};
+use crate::target::keys::KeyMaker;
+use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
 use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
@@ -42,6 +45,9 @@ pub(crate) struct NodeAttempt {
     pub(crate) scratch_dir: PathBuf,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
+    /// Whose writes these are.
+    pub(crate) slot: String,
+    pub(crate) batch_log: Arc<dyn BatchLog>,
 }
 
 /// What lies ready.
@@ -50,7 +56,7 @@ pub(crate) struct Ready {
     pub(crate) run_id: String,
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
-    pub(crate) file: Option<Box<dyn Upload>>,
+    pub(crate) write: Option<target::Ready>,
     pub(crate) quarantine: Vec<Box<dyn Upload>>,
     pub(crate) spool: Option<Spool>,
 }
@@ -63,26 +69,11 @@ impl NodeAttempt {
     /// Does it all. Nothing visible has changed, whatever it returns.
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
-        let staged = match &self.node.write {
-            Some(write)
-                if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
-            {
-                let message = format!(
-                    "mode `{}` is not built yet for this target",
-                    write.mode.word()
-                );
-                return Err(
-                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
-                        .hint("use mode `overwrite` with a path that names one file"),
-                );
-            }
-            Some(write) => {
-                let path = normal(&write.path, Purpose::Write)?;
-                let store = self.stores.open(&write.connection, Purpose::Write)?;
-                Some(store.create(&path)?)
-            }
-            None => None,
-        };
+        let target = self.node.write.as_ref();
+        let target = target.map(|write| Target::open(write, &self.stores));
+        let target = target.transpose()?;
+        let rows = target.as_ref().map(|target| target.begin(&self.scratch_dir));
+        let rows = rows.transpose()?;
         let tables = self.tables()?;
         let steps = self.plan(&tables)?;
         let quarantine = self.quarantine(&steps)?;
@@ -99,7 +90,8 @@ impl NodeAttempt {
         );
         let run = Arc::new(run.with_quarantine(quarantine));
         let result = plain_schema(&plan.schema());
-        let mut sink = Sink::new(&self, staged, &result)?;
+        let batch = self.batch(&tables);
+        let mut sink = Sink::new(&self, target.as_ref().zip(rows.as_ref()), &batch, &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -119,13 +111,26 @@ impl NodeAttempt {
         // The streams are gone, so every thread comes to its end; their costs are known then.
         run.join();
         drained?;
-        let Sunk {
-            tally,
-            file,
-            spool,
-            written,
-        } = sink.finish()?;
-        let mut facts = self.facts(&tables, &result, &run, tally, written);
+        let Sunk { tally, spool } = sink.finish(&batch)?;
+        let rows_count = tally.rows;
+        let mut facts = self.facts(&tables, &result, &run, tally);
+        let write = target.zip(rows).map(|(target, rows)| target::Ready {
+            target,
+            rows,
+            schema: Arc::clone(&result),
+            rows_count,
+            batch,
+            run_id: self.context.run_id.clone(),
+            pipeline: self.node.pipeline.clone(),
+            node: self.node.name.clone(),
+            log: Arc::clone(&self.batch_log),
+            scratch: self.scratch_dir.clone(),
+            runtime: Arc::clone(&self.runtime),
+            memory_bytes_max: self.layout.memory_bytes_max,
+            batch_rows: self.layout.batch_rows,
+            cancel: self.context.cancel.clone(),
+            appeared: false,
+        });
         let mut rejected = Vec::new();
         if let Some(quarantine) = run.take_quarantine() {
             (rejected, facts.quarantine) = quarantine.finish()?;
@@ -135,10 +140,22 @@ impl NodeAttempt {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
             facts,
-            file,
+            write,
             quarantine: rejected,
             spool,
         })
+    }
+
+    /// The hash of what the result comes from.
+    fn batch(&self, tables: &[Arc<Table>]) -> String {
+        let origins = tables.iter().zip(&self.spools);
+        let origins: Vec<Origin<'_>> = origins
+            .map(|(table, spool)| match spool {
+                Some(spool) => Origin::Batch(spool.batch()),
+                None => Origin::Files(&table.files),
+            })
+            .collect();
+        batch_id(&self.node, &origins, &self.operations, &self.slot)
     }
 
     fn tables(&self) -> Result<Vec<Arc<Table>>, Failure> {
@@ -248,7 +265,6 @@ impl NodeAttempt {
         result: &SchemaRef,
         run: &NodeRun,
         tally: Tally,
-        written: Option<FileFact>,
     ) -> NodeFacts {
         let operations = self
             .node
@@ -276,7 +292,7 @@ impl NodeAttempt {
         NodeFacts {
             rows_in: run.rows_in(),
             rows_out: tally.rows,
-            rows_written: written.as_ref().map(|_| tally.rows),
+            rows_written: self.node.write.as_ref().map(|_| tally.rows),
             schema_in: columns(&tables[0].schema),
             schema_out: columns(result),
             nulls_out: tally.nulls,
@@ -285,7 +301,6 @@ impl NodeAttempt {
                 .iter()
                 .flat_map(|t| t.files.iter().cloned())
                 .collect(),
-            target: written,
             operations,
             ..NodeFacts::default()
         }
@@ -295,16 +310,13 @@ impl NodeAttempt {
 /// What a sink leaves behind.
 struct Sunk {
     tally: Tally,
-    file: Option<Box<dyn Upload>>,
     spool: Option<Spool>,
-    written: Option<FileFact>,
 }
 
 /// Where the result goes: counted, written, spooled.
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    staged: Option<Box<dyn Upload>>,
     writer: Option<Box<dyn WriteTable>>,
     spool: Option<SpoolWriter>,
 }
@@ -312,17 +324,23 @@ struct Sink {
 impl Sink {
     fn new(
         attempt: &NodeAttempt,
-        staged: Option<Box<dyn Upload>>,
+        target: Option<(&Target, &Rows)>,
+        batch: &str,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
-        let writer = match (&attempt.node.write, &staged) {
-            (Some(write), Some(staged)) => Some(crate::write::begin(
-                &write.format,
-                schema,
-                staged.writer()?,
-                staged.shown(),
-            )?),
-            _ => None,
+        let writer = match target {
+            Some((target, rows)) => {
+                let (write, shown) = (target.write(), target.shown());
+                if let Some(keys) = write.mode.keys() {
+                    // Only for what it refuses, before any row is made.
+                    KeyMaker::new(keys, schema, &shown)?;
+                }
+                let mut writer = crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
+                let (key, value) = target::footer_note(batch);
+                writer.note(key, &value);
+                Some(writer)
+            }
+            None => None,
         };
         let spool = if attempt.node.has_dependents {
             Some(SpoolWriter::create(&attempt.scratch_dir, schema)?)
@@ -333,7 +351,6 @@ impl Sink {
         Ok(Self {
             schema: Arc::clone(schema),
             tally,
-            staged,
             writer,
             spool,
         })
@@ -359,17 +376,14 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(self) -> Result<Sunk, Failure> {
+    fn finish(self, batch: &str) -> Result<Sunk, Failure> {
         if let Some(writer) = self.writer {
             writer.finish()?;
         }
-        let spool = self.spool.map(SpoolWriter::finish).transpose()?;
-        let written = self.staged.as_ref().map(|s| s.sync()).transpose()?;
+        let spool = self.spool.map(|spool| spool.finish(batch)).transpose()?;
         Ok(Sunk {
             tally: self.tally,
-            file: self.staged,
             spool,
-            written,
         })
     }
 }

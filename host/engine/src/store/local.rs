@@ -1,5 +1,6 @@
 //! A directory of this machine as a [`Store`].
 
+mod generation;
 mod root;
 mod staged;
 
@@ -13,13 +14,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use self::generation::LocalGeneration;
 use self::root::Root;
 use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
 use super::{
-    Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
+    Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
 };
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{LIST_DEPTH_MAX, LIST_FILES_MAX};
@@ -183,6 +185,11 @@ impl Store for LocalStore {
         Ok(Box::new(Staged::create(&self.dirs, path, sweep_key)?))
     }
 
+    fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
+        let shown = self.shown(dir);
+        Ok(Box::new(LocalGeneration::create(&self.dirs, dir, &shown)?))
+    }
+
     fn remove(&self, path: &str) -> Result<(), Failure> {
         let (dir, name) = split(path);
         let removed = self.root().open_dir(dir).and_then(|dir| {
@@ -332,6 +339,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::fs::FileType;
 
     use super::*;
     use crate::store::blob::BlobReader;

@@ -44,7 +44,7 @@ pub struct BatchRecord {
 }
 
 /// Remembers batches. Calls block; every one is durable when it returns.
-pub trait BatchLog: Send + Sync {
+pub trait BatchLog: std::fmt::Debug + Send + Sync {
     /// What is known of a batch at a target.
     ///
     /// # Errors

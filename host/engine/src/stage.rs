@@ -72,7 +72,9 @@ impl NodeAttempt {
         let target = self.node.write.as_ref();
         let target = target.map(|write| Target::open(write, &self.stores));
         let target = target.transpose()?;
-        let rows = target.as_ref().map(|target| target.begin(&self.scratch_dir));
+        let rows = target
+            .as_ref()
+            .map(|target| target.begin(&self.scratch_dir));
         let rows = rows.transpose()?;
         let tables = self.tables()?;
         let steps = self.plan(&tables)?;
@@ -335,7 +337,8 @@ impl Sink {
                     // Only for what it refuses, before any row is made.
                     KeyMaker::new(keys, schema, &shown)?;
                 }
-                let mut writer = crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
+                let mut writer =
+                    crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
                 let (key, value) = target::footer_note(batch);
                 writer.note(key, &value);
                 Some(writer)

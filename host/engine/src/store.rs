@@ -61,7 +61,10 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Begins a directory anew, out of sight. Only for who holds its lock. An object store has no directories.
     fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
-        let message = format!("the store cannot replace a directory in one step: `{}`", self.shown(dir));
+        let message = format!(
+            "the store cannot replace a directory in one step: `{}`",
+            self.shown(dir)
+        );
         Err(
             Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
                 .hint("use format `delta`, or write one file"),

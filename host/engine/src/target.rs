@@ -118,7 +118,10 @@ impl Target {
                 "mode `{}` cannot be done in this format with these options",
                 write.mode.word()
             );
-            return refuse(&what, "write Parquet, or plain CSV or JSON lines, or use mode `overwrite`");
+            return refuse(
+                &what,
+                "write Parquet, or plain CSV or JSON lines, or use mode `overwrite`",
+            );
         }
         Ok(())
     }
@@ -127,7 +130,9 @@ impl Target {
     pub(crate) fn begin(&self, scratch: &std::path::Path) -> Result<Rows, Failure> {
         if self.is_directory() {
             let in_scratch = tempfile::tempfile_in(scratch);
-            return Ok(Rows::Batch(in_scratch.map_err(|e| classify(&e, During::Scratch))?));
+            return Ok(Rows::Batch(
+                in_scratch.map_err(|e| classify(&e, During::Scratch))?,
+            ));
         }
         let upload = self.store.create(&self.path)?;
         if self.write.mode == WriteMode::Overwrite {
@@ -135,7 +140,9 @@ impl Target {
         }
         drop(upload);
         let in_scratch = tempfile::tempfile_in(scratch);
-        Ok(Rows::Batch(in_scratch.map_err(|e| classify(&e, During::Scratch))?))
+        Ok(Rows::Batch(
+            in_scratch.map_err(|e| classify(&e, During::Scratch))?,
+        ))
     }
 
     pub(crate) fn shown(&self) -> String {
@@ -261,7 +268,8 @@ fn copy(from: &File, to: &mut File, shown: &str) -> Result<(), Failure> {
             return Ok(());
         }
         at += read as u64;
-        io::Write::write_all(to, &buffer[..read]).map_err(|e| classify(&e, During::Write(shown)))?;
+        io::Write::write_all(to, &buffer[..read])
+            .map_err(|e| classify(&e, During::Write(shown)))?;
     }
 }
 

@@ -21,7 +21,8 @@ use self::generation::LocalGeneration;
 use self::root::Root;
 use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
 use super::{
-    Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
+    Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split,
+    with_nearest,
 };
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{LIST_DEPTH_MAX, LIST_FILES_MAX};

@@ -58,7 +58,14 @@ pub(crate) fn batch_id(
             json!([keys.null_keys.word(), keys.duplicate_keys.word(), order])
         });
         let slot = (write.mode == WriteMode::Append).then_some(slot);
-        json!([write.connection.name, write.path, write.mode.word(), columns, rules, slot])
+        json!([
+            write.connection.name,
+            write.path,
+            write.mode.word(),
+            columns,
+            rules,
+            slot
+        ])
     });
     let all = json!([
         "odibi batch 1",

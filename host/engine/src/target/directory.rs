@@ -48,7 +48,14 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             })
         };
         let log = Arc::clone(&ready.log);
-        let settled = settle(log.as_ref(), &target, &ready.batch, seen.exists, &shown, ask)?;
+        let settled = settle(
+            log.as_ref(),
+            &target,
+            &ready.batch,
+            seen.exists,
+            &shown,
+            ask,
+        )?;
         let overwrites = ready.target.write.mode == WriteMode::Overwrite;
         let settled = match settled {
             Some(settled) if overwrites || !seen.holds(&ready.batch) => settled,
@@ -70,7 +77,9 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
         } else {
             anew(ready, &seen, &shown, &work)?
         };
-        let Some((counts, bytes)) = done else { continue };
+        let Some((counts, bytes)) = done else {
+            continue;
+        };
         ready.committed();
         settled.note(ready.log.as_ref(), &target, &ready.batch);
         let effect = if ready.appeared {
@@ -105,14 +114,22 @@ fn add(
     let mut upload = ready.target.store.create_swept(&path, "part")?;
     copy(batch_file(ready)?, &mut upload.writer()?, shown)?;
     let bytes = upload.sync()?.bytes;
-    ready.log.staged(&ready.record(short(&ready.batch).to_owned()))?;
+    ready
+        .log
+        .staged(&ready.record(short(&ready.batch).to_owned()))?;
     let put = upload.put(&Expect::Absent);
     ready.appeared |= upload.is_put();
     Ok(match put? {
         Put::Done(_) => {
             ready.appeared = true;
             let inserted = ready.rows_count;
-            Some((Counts { inserted, ..Counts::default() }, bytes))
+            Some((
+                Counts {
+                    inserted,
+                    ..Counts::default()
+                },
+                bytes,
+            ))
         }
         Put::Changed => None,
     })
@@ -137,7 +154,10 @@ fn anew(
     let mut part = generation.file(&part_name(ready))?;
     let counts = if overwrites {
         copy(batch_file(ready)?, &mut part, shown)?;
-        Counts { inserted: ready.rows_count, ..Counts::default() }
+        Counts {
+            inserted: ready.rows_count,
+            ..Counts::default()
+        }
     } else {
         let format = row_format(ready)?;
         let mut blobs: Vec<Arc<dyn Blob>> = Vec::with_capacity(seen.data.len());
@@ -150,14 +170,22 @@ fn anew(
             false => Some(format.existing(&blobs, &batch, shown, work.stop)?),
         };
         let notes = [short(&ready.batch).to_owned()];
-        let out = part.try_clone().map_err(|e| classify(&e, During::Write(shown)))?;
+        let out = part
+            .try_clone()
+            .map_err(|e| classify(&e, During::Write(shown)))?;
         fill(ready, &format, existing.as_mut(), out, &notes, shown, work)?
     };
-    ready.log.staged(&ready.record(short(&ready.batch).to_owned()))?;
+    ready
+        .log
+        .staged(&ready.record(short(&ready.batch).to_owned()))?;
     if counts.is_nothing() && seen.exists && !overwrites {
         return Ok(Some((counts, 0)));
     }
-    let mut batches = if overwrites { Vec::new() } else { seen.batches.clone() };
+    let mut batches = if overwrites {
+        Vec::new()
+    } else {
+        seen.batches.clone()
+    };
     batches.push(short(&ready.batch).to_owned());
     let from = batches.len().saturating_sub(BATCHES_NAMED_MAX);
     let entry = json!({
@@ -234,8 +262,10 @@ impl Seen {
             Ok(None) => false,
             Ok(Some(_)) => {
                 let what = format!("`{shown}` is a file and not a directory");
-                return Err(Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what)
-                    .hint("remove the `/` at the end of `path`, or move the file"));
+                return Err(
+                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what)
+                        .hint("remove the `/` at the end of `path`, or move the file"),
+                );
             }
             // What a directory answers; anything else comes again below.
             Err(failure) if failure.code == code::READ_BAD_FILE.name => true,
@@ -253,7 +283,10 @@ impl Seen {
         for stat in store.list(dir)? {
             let path = stat.path[dir.len()..].trim_start_matches('/').to_owned();
             if let Some(name) = path.strip_prefix(LOG_DIR) {
-                let number = name.trim_start_matches('/').trim_end_matches(".json").parse();
+                let number = name
+                    .trim_start_matches('/')
+                    .trim_end_matches(".json")
+                    .parse();
                 let number: u64 = number
                     .map_err(|_| unreadable(shown, "its log holds a file with another name"))?;
                 seen.number = seen.number.max(number);
@@ -265,7 +298,9 @@ impl Seen {
                 let what = format!("it holds directories, for example `{path}`");
                 return Err(unreadable(shown, &what));
             } else {
-                let id = path.strip_prefix("part-").and_then(|rest| rest.split_once('-'));
+                let id = path
+                    .strip_prefix("part-")
+                    .and_then(|rest| rest.split_once('-'));
                 seen.batches.extend(id.map(|(id, _)| id.to_owned()));
                 seen.data.push(path);
             }
@@ -282,12 +317,14 @@ impl Seen {
 
     /// Entries of the log and files.
     fn version(&self) -> Option<String> {
-        self.exists.then(|| format!("{}-{}", self.number, self.data.len()))
+        self.exists
+            .then(|| format!("{}-{}", self.number, self.data.len()))
     }
 
     fn newest(&self, store: &dyn Store) -> Result<Option<Arc<dyn Blob>>, Failure> {
         let last = self.data.last();
-        last.map(|path| store.open(&join(&self.dir, path))).transpose()
+        last.map(|path| store.open(&join(&self.dir, path)))
+            .transpose()
     }
 }
 
@@ -303,9 +340,16 @@ fn entry(store: &dyn Store, path: &str, shown: &str) -> Result<Vec<String>, Fail
     read.map_err(|e| classify(&e, During::Read(shown)))?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|e| unreadable(shown, "its log is damaged").cause(e.to_string()))?;
-    if value["format_version"].as_u64().is_none_or(|v| v > FORMAT_VERSION) {
+    if value["format_version"]
+        .as_u64()
+        .is_none_or(|v| v > FORMAT_VERSION)
+    {
         return Err(unreadable(shown, "its log is of a newer odibi"));
     }
     let batches = value["batches"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(batches.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    Ok(batches
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect())
 }

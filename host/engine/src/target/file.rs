@@ -204,7 +204,10 @@ impl Seen {
 
 fn list(text: Option<&str>) -> Vec<String> {
     let text = text.unwrap_or_default();
-    text.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect()
+    text.split(',')
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A new file, out of sight.
@@ -225,7 +228,11 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
             };
             // Of no use: an overwrite is done again whatever the target holds.
             let evidence = String::new();
-            return Ok(Made { upload: None, counts, evidence });
+            return Ok(Made {
+                upload: None,
+                counts,
+                evidence,
+            });
         }
         Rows::Gone => return Err(internal("a file is published twice")),
     };
@@ -238,7 +245,10 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
     let mut before = NOTHING.to_owned();
     let counts = if blobs.is_empty() && how.is_none() {
         copy(file, &mut upload.writer()?, shown)?;
-        Counts { inserted: ready.rows_count, ..Counts::default() }
+        Counts {
+            inserted: ready.rows_count,
+            ..Counts::default()
+        }
     } else {
         let mut existing = match blobs.is_empty() {
             true => None,
@@ -246,7 +256,15 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
         };
         let mut notes = seen.named.clone().unwrap_or_default();
         notes.push(short(&ready.batch).to_owned());
-        let counts = fill(ready, &format, existing.as_mut(), upload.writer()?, &notes, shown, work)?;
+        let counts = fill(
+            ready,
+            &format,
+            existing.as_mut(),
+            upload.writer()?,
+            &notes,
+            shown,
+            work,
+        )?;
         if let Some(existing) = &mut existing {
             before = existing.digest().unwrap_or_default();
         }
@@ -257,7 +275,11 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
         None if counts.is_nothing() => format!("{before} {before}"),
         None => format!("{} {before}", digest_of_file(&upload.writer()?)?),
     };
-    Ok(Made { upload: Some(upload), counts, evidence })
+    Ok(Made {
+        upload: Some(upload),
+        counts,
+        evidence,
+    })
 }
 
 /// Writes what is there and the batch, merged where the mode has keys.
@@ -281,9 +303,14 @@ pub(super) fn fill(
     let counts = match How::of(&ready.target.write.mode, shown) {
         Some(how) => {
             let existing = existing.map(Existing::rows);
-            merge(existing, rows.as_mut(), ready.rows_count, how, work, &mut |rows| {
-                writer.write(rows)
-            })?
+            merge(
+                existing,
+                rows.as_mut(),
+                ready.rows_count,
+                how,
+                work,
+                &mut |rows| writer.write(rows),
+            )?
         }
         None => {
             if let Some(existing) = existing.as_mut() {
@@ -296,7 +323,10 @@ pub(super) fn fill(
                 work.check()?;
                 writer.write(&keyed.rows)?;
             }
-            Counts { inserted: ready.rows_count, ..Counts::default() }
+            Counts {
+                inserted: ready.rows_count,
+                ..Counts::default()
+            }
         }
     };
     writer.finish()?;

@@ -138,7 +138,10 @@ impl KeyMaker {
             .filter(|(_, column)| column.null_count() > 0)
             .map(|(field, _)| format!("`{}`", field.name()))
             .collect();
-        let message = format!("rows to write have a null in their key: {}", named.join(", "));
+        let message = format!(
+            "rows to write have a null in their key: {}",
+            named.join(", ")
+        );
         Failure::new(FailureClass::Data, code::WRITE_NULL_KEY, message).hint(
             "drop such rows in a step before, or say with `null_keys` whether nulls are `equal` or `distinct`",
         )
@@ -154,7 +157,11 @@ pub(crate) struct Made {
 
 /// The failure of rows with equal keys in one batch. Their values are not named: they are data.
 pub(crate) fn duplicate_keys(keys: &Keys, rows: u64) -> Failure {
-    let columns: Vec<String> = keys.columns.iter().map(|c| format!("`{}`", c.name)).collect();
+    let columns: Vec<String> = keys
+        .columns
+        .iter()
+        .map(|c| format!("`{}`", c.name))
+        .collect();
     let message = format!(
         "rows to write have the key of another one ({}): {rows}",
         columns.join(", ")
@@ -207,7 +214,8 @@ fn check_type(field: &Field) -> Result<(), Failure> {
         field.name(),
         field.data_type()
     );
-    let hint = "use columns of whole numbers, decimals, text, dates or times; cast it in a step before";
+    let hint =
+        "use columns of whole numbers, decimals, text, dates or times; cast it in a step before";
     Err(Failure::new(FailureClass::Data, code::WRITE_BAD_KEY, message).hint(hint))
 }
 

@@ -84,7 +84,8 @@ impl RowFormat {
             }
             Self::Lines(dialect) => {
                 let names = names(batch.schema);
-                let rows = LineRows::batch(dialect, batch.file, keys, names, batch.batch_rows, shown)?;
+                let rows =
+                    LineRows::batch(dialect, batch.file, keys, names, batch.batch_rows, shown)?;
                 Ok(Box::new(rows))
             }
         }
@@ -186,5 +187,9 @@ pub(crate) fn unreadable_for(shown: &str, failure: Failure) -> Failure {
 
 /// Which side rows are of.
 fn side(existing: bool) -> Side {
-    if existing { Side::Existing } else { Side::Batch }
+    if existing {
+        Side::Existing
+    } else {
+        Side::Batch
+    }
 }

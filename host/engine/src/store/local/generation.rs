@@ -168,7 +168,11 @@ fn remove_tree(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
         let unlinked = rustix::fs::unlinkat(&dir, &name, AtFlags::empty());
         match (unlinked, kind, name.to_str()) {
             (Ok(()) | Err(Errno::NOENT), _, _) => {}
-            (Err(Errno::ISDIR | Errno::PERM), FileType::Directory | FileType::Unknown, Ok(name)) => {
+            (
+                Err(Errno::ISDIR | Errno::PERM),
+                FileType::Directory | FileType::Unknown,
+                Ok(name),
+            ) => {
                 remove_tree(&dir, name)?;
             }
             (Err(errno), _, _) => return Err(errno),

@@ -144,7 +144,11 @@ impl<'a> Held<'a> {
     }
 
     /// The chunk with its rows replaced; `None` when none is.
-    fn replaced(&mut self, chunk: &Keyed, met: &mut [bool]) -> Result<Option<RecordBatch>, Failure> {
+    fn replaced(
+        &mut self,
+        chunk: &Keyed,
+        met: &mut [bool],
+    ) -> Result<Option<RecordBatch>, Failure> {
         let mut places: Vec<(usize, usize)> = Vec::new();
         let mut equal: Option<Vec<Option<DynComparator>>> = None;
         for (row, key) in chunk.keys.iter().enumerate() {
@@ -174,7 +178,8 @@ impl<'a> Held<'a> {
         if places.is_empty() {
             return Ok(None);
         }
-        let mut picks: Vec<(usize, usize)> = (0..chunk.rows.num_rows()).map(|row| (0, row)).collect();
+        let mut picks: Vec<(usize, usize)> =
+            (0..chunk.rows.num_rows()).map(|row| (0, row)).collect();
         for (row, found) in places {
             picks[row] = (1, found);
         }

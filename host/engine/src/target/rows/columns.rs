@@ -164,7 +164,11 @@ impl KeyedRows for ColumnRows {
 }
 
 /// What stands in the footer of a Parquet file under a key.
-pub(crate) fn footer(blob: &Arc<dyn Blob>, key: &str, shown: &str) -> Result<Option<String>, Failure> {
+pub(crate) fn footer(
+    blob: &Arc<dyn Blob>,
+    key: &str,
+    shown: &str,
+) -> Result<Option<String>, Failure> {
     let read = guarded(shown, || builder(Chunks(Arc::clone(blob)), shown));
     let builder = read.map_err(|failure| unreadable_for(shown, failure))?;
     let metadata = builder.metadata().file_metadata();

@@ -165,7 +165,8 @@ impl LineRows {
             .iter()
             .filter_map(|name| self.names.iter().position(|other| other == name))
             .collect();
-        let mut builders: Vec<StringBuilder> = places.iter().map(|_| StringBuilder::new()).collect();
+        let mut builders: Vec<StringBuilder> =
+            places.iter().map(|_| StringBuilder::new()).collect();
         for line in lines.iter().flatten() {
             let found = fields(&self.dialect, line);
             for (place, builder) in places.iter().zip(&mut builders) {
@@ -186,14 +187,21 @@ impl LineRows {
     }
 
     /// Values as the text that stands in the line, so that no digit of a number is lost.
-    fn json_columns(&self, lines: &BinaryArray, names: &[String]) -> Result<Vec<ArrayRef>, Failure> {
+    fn json_columns(
+        &self,
+        lines: &BinaryArray,
+        names: &[String],
+    ) -> Result<Vec<ArrayRef>, Failure> {
         let fields: Vec<Field> = names
             .iter()
             .map(|name| Field::new(name, DataType::Utf8, true))
             .collect();
         let failed = |e: arrow_schema::ArrowError| {
             let _ = e;
-            unreadable(&self.shown, "a line is no object with keys of one value each")
+            unreadable(
+                &self.shown,
+                "a line is no object with keys of one value each",
+            )
         };
         let mut decoder = ReaderBuilder::new(Arc::new(Schema::new(fields)))
             .with_coerce_primitive(true)
@@ -214,7 +222,8 @@ impl LineRows {
         }
         let batch = decoder.flush().map_err(failed)?;
         let batch = batch.filter(|batch| batch.num_rows() == lines.len());
-        let batch = batch.ok_or_else(|| unreadable(&self.shown, "a line holds no object, or two"))?;
+        let batch =
+            batch.ok_or_else(|| unreadable(&self.shown, "a line holds no object, or two"))?;
         Ok(batch.columns().to_vec())
     }
 }
@@ -315,7 +324,10 @@ pub(super) fn check_columns(
     if lines == 0 || found == wanted {
         return Ok(());
     }
-    let what = match (found.difference(&wanted).next(), wanted.difference(&found).next()) {
+    let what = match (
+        found.difference(&wanted).next(),
+        wanted.difference(&found).next(),
+    ) {
         (Some(name), _) => format!("column `{name}` is missing"),
         (None, Some(name)) => format!("column `{name}` is new"),
         (None, None) => return Ok(()),
@@ -342,7 +354,10 @@ impl LineWriter {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
-        let written = self.out.write_all(line).and_then(|()| self.out.write_all(b"\n"));
+        let written = self
+            .out
+            .write_all(line)
+            .and_then(|()| self.out.write_all(b"\n"));
         written.map_err(|e| classify(&e, During::Write(&self.shown)))
     }
 }
@@ -370,7 +385,9 @@ struct FileReader {
 
 impl FileReader {
     fn new(file: &File) -> Result<Self, Failure> {
-        let file = file.try_clone().map_err(|e| classify(&e, During::Scratch))?;
+        let file = file
+            .try_clone()
+            .map_err(|e| classify(&e, During::Scratch))?;
         Ok(Self { file, at: 0 })
     }
 }

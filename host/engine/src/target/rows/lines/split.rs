@@ -4,8 +4,8 @@ use std::io::Read;
 
 use odibi_story::failure::Failure;
 
-use super::Dialect;
 use super::super::unreadable;
+use super::Dialect;
 use crate::failure::{During, classify};
 use crate::limits::RECORD_BYTES_MAX;
 
@@ -33,7 +33,9 @@ impl Splitter {
         Self {
             input,
             csv: match dialect {
-                Dialect::Csv { delimiter, quote, .. } => Some((*delimiter, *quote)),
+                Dialect::Csv {
+                    delimiter, quote, ..
+                } => Some((*delimiter, *quote)),
                 Dialect::Json => None,
             },
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
@@ -60,7 +62,10 @@ impl Splitter {
             }
             self.count += 1;
             if self.csv.is_some() && *self.width.get_or_insert(fields) != fields {
-                let what = format!("row {} has another number of fields than the first", self.count);
+                let what = format!(
+                    "row {} has another number of fields than the first",
+                    self.count
+                );
                 return Err(unreadable(&self.shown, &what));
             }
             return Ok(Some(&self.line));
@@ -79,7 +84,9 @@ impl Splitter {
                 self.filled = loop {
                     match self.input.read(&mut self.buffer) {
                         Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                        other => break other.map_err(|e| classify(&e, During::Read(&self.shown)))?,
+                        other => {
+                            break other.map_err(|e| classify(&e, During::Read(&self.shown)))?;
+                        }
                     }
                 };
                 if self.filled == 0 {
@@ -126,7 +133,10 @@ impl Splitter {
 
 /// Fields of a line of CSV; an empty field without quotes is null.
 pub(super) fn fields(dialect: &Dialect, line: &[u8]) -> Vec<Option<Vec<u8>>> {
-    let Dialect::Csv { delimiter, quote, .. } = dialect else {
+    let Dialect::Csv {
+        delimiter, quote, ..
+    } = dialect
+    else {
         return Vec::new();
     };
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -136,7 +146,10 @@ pub(super) fn fields(dialect: &Dialect, line: &[u8]) -> Vec<Option<Vec<u8>>> {
         let (field, behind) = if rest.first() == Some(quote) {
             quoted(&rest[1..], *quote)
         } else {
-            let end = rest.iter().position(|b| b == delimiter).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|b| b == delimiter)
+                .unwrap_or(rest.len());
             let text = &rest[..end];
             ((!text.is_empty()).then(|| text.to_vec()), &rest[end..])
         };
@@ -211,11 +224,19 @@ mod tests {
         check(&CSV, "", &[]);
         check(&CSV, "a,b\n1,2", &["a,b", "1,2"]);
         check(&CSV, "\u{feff}a\n\n1\r\n", &["a", "1\r"]);
-        check(&CSV, "1,\"x\ny\"\n2,\"\"\"\n\"\n", &["1,\"x\ny\"", "2,\"\"\"\n\""]);
+        check(
+            &CSV,
+            "1,\"x\ny\"\n2,\"\"\"\n\"\n",
+            &["1,\"x\ny\"", "2,\"\"\"\n\""],
+        );
         check(&CSV, "a\"b,2\nc\"\",3\n", &["a\"b,2", "c\"\",3"]);
         check(&CSV, "\"\"\n", &["\"\""]);
         check(&CSV, ",\n,\n", &[",", ","]);
-        check(&Dialect::Json, "{\"a\":\"\\\"\"}\n\n{}\n", &["{\"a\":\"\\\"\"}", "{}"]);
+        check(
+            &Dialect::Json,
+            "{\"a\":\"\\\"\"}\n\n{}\n",
+            &["{\"a\":\"\\\"\"}", "{}"],
+        );
     }
 
     #[test]
@@ -236,7 +257,10 @@ mod tests {
     #[test]
     fn fields_know_null_from_empty() {
         let text = |t: &str| Some(t.as_bytes().to_vec());
-        assert_eq!(fields(&CSV, b"1,,\"\",x"), [text("1"), None, text(""), text("x")]);
+        assert_eq!(
+            fields(&CSV, b"1,,\"\",x"),
+            [text("1"), None, text(""), text("x")]
+        );
         assert_eq!(fields(&CSV, b"\"a,\"\"b\",c\r"), [text("a,\"b"), text("c")]);
         assert_eq!(fields(&CSV, b""), [None]);
     }

@@ -24,5 +24,6 @@ mod metered;
 mod replay;
 mod rows;
 mod sql_check;
+mod state;
 mod tidy;
 mod tpch;

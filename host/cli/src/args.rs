@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -165,7 +166,22 @@ pub(crate) struct Run {
     /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
     #[arg(long)]
     pub metered: bool,
+    /// Wait so long for another run of the same pipelines: `30s`, `10m` [default: not at all].
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", hide_default_value = true)]
+    pub wait: Duration,
+    /// Go on without another run of the same pipelines that hangs: what it still writes is refused.
+    #[arg(long, conflicts_with = "wait")]
+    pub take_over: bool,
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+}
+
+/// `90s`, `10m`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let read: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "not a duration: write `30s`, `10m` or `1h 30m`".to_owned())?;
+    read.try_into()
+        .map_err(|_| "a duration cannot be negative".to_owned())
 }

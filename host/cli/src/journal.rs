@@ -76,10 +76,11 @@ impl Journal {
 
 impl EventSink for Journal {
     fn emit(&mut self, event: &Event) {
-        self.display.show(event);
+        // What a person has seen is in the log, whatever happens next.
         if !matches!(event.kind, RunEvent::NodeProgress { .. }) {
             self.log(event);
             self.events.push(event.clone());
         }
+        self.display.show(event);
     }
 }

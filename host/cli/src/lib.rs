@@ -9,6 +9,9 @@ mod journal;
 mod printer;
 mod progress;
 mod project;
+mod recovery;
+mod remembered;
+mod stories;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -121,6 +121,7 @@ impl Display {
                 ));
             }
             RunEvent::RunStarted(_)
+            | RunEvent::RunCrashed { .. }
             | RunEvent::FailureCaptured { .. }
             | RunEvent::PipelineStarted { .. }
             | RunEvent::PipelineFinished { .. }

@@ -32,6 +32,8 @@ const FILE_NAMES: [&str; 4] = ["odibi.yaml", "odibi.yml", "project.yaml", "proje
 pub(crate) struct Loaded {
     pub(crate) plan: Plan,
     pub(crate) sources: Sources,
+    /// The project file.
+    pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -96,6 +98,7 @@ pub(crate) fn load_for(
     Ok(Loaded {
         plan,
         sources,
+        path,
         directory,
         sandbox,
         diagnostics,
@@ -103,6 +106,13 @@ pub(crate) fn load_for(
 }
 
 impl Loaded {
+    /// What is remembered between runs lies there.
+    pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
+        around
+            .variable("ODIBI_STATE_DIR")
+            .map_or_else(|| self.directory.join(".odibi"), PathBuf::from)
+    }
+
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics

@@ -36,8 +36,10 @@ pub type PlaceOf = Arc<dyn Fn(NodeId, &Failure) -> Option<Place> + Send + Sync>;
 pub struct Settings {
     /// UUIDv7.
     pub run_id: String,
-    /// Whose writes this run makes: `None` for its own, or the id of the interrupted run which it continues.
-    pub slot: Option<String>,
+    /// Earlier run that this one goes on with, or repeats.
+    pub continues: Option<String>,
+    /// Whose writes a pipeline makes: the id of the earlier run that it goes on with. Its own, where there is none.
+    pub slots: BTreeMap<String, String>,
     /// Nodes run side by side, at most; 0 counts as 1.
     pub workers: usize,
     /// Version of odibi, for the events.
@@ -165,6 +167,7 @@ impl Dispatcher<'_> {
             config_digest: self.plan.config_digest.clone(),
             config_files: self.plan.config_files.clone(),
             workers: self.settings.workers.max(1),
+            continues: self.settings.continues.clone(),
         }));
         for pipeline in 0..self.pipelines.len() {
             if self.pipelines[pipeline].nodes_left == 0 {
@@ -245,8 +248,8 @@ impl Dispatcher<'_> {
                 run_id: self.settings.run_id.clone(),
                 slot: self
                     .settings
-                    .slot
-                    .as_ref()
+                    .slots
+                    .get(&planned.pipeline)
                     .unwrap_or(&self.settings.run_id)
                     .clone(),
                 logical_time: self.settings.logical_time,

@@ -1,1 +1,19 @@
-//! What odibi remembers between runs: runs, batches, leases and watermarks.
+//! What odibi remembers between runs: runs, batches, leases and watermarks, in one SQLite file of this machine.
+//!
+//! Everything is durable when a call returns. Calls block; async code makes them on a blocking thread. What cannot be
+//! read is a failure and never an empty answer, and nothing is ever made anew in its place.
+
+mod batch;
+mod db;
+mod lease;
+mod run;
+#[cfg(test)]
+mod testing;
+
+pub use batch::Batches;
+pub use db::StateDb;
+pub use lease::{Holder, Lease, LeaseRequest};
+pub use run::{
+    Interrupted, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
+    RunSelection,
+};

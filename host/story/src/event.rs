@@ -119,6 +119,11 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// The run was killed before its end. Said by a later run, which found that out.
+    RunCrashed {
+        /// That run.
+        found_by: String,
+    },
     /// The nodes have all ended; only stories follow.
     RunFinished {
         /// How.
@@ -147,6 +152,9 @@ pub struct RunStarted {
     pub config_files: Vec<String>,
     /// Nodes run side by side, at most.
     pub workers: usize,
+    /// Earlier run that this one goes on with, or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
 }
 
 /// A node of a pipeline.

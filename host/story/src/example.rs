@@ -49,6 +49,7 @@ pub(crate) fn run_started() -> RunEvent {
             .to_owned(),
         config_files: vec!["odibi.yaml".to_owned(), "pipelines/orders.yaml".to_owned()],
         workers: 2,
+        continues: None,
     })
 }
 
@@ -381,5 +382,10 @@ pub(crate) fn story() -> Story {
 
 /// The story of the run up to the second attempt of `orders_clean`.
 pub(crate) fn unfinished() -> Story {
-    fold(&run()[..12], PIPELINE).expect("is mentioned")
+    fold(&unfinished_events(), PIPELINE).expect("is mentioned")
+}
+
+/// The events of that.
+pub(crate) fn unfinished_events() -> Vec<Event> {
+    run()[..12].to_vec()
 }

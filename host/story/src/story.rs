@@ -34,7 +34,7 @@ pub struct Story {
     pub outcome: Status,
     /// When the pipeline began.
     pub started_at: Timestamp,
-    /// When it ended; `None` while it is [`Status::Unfinished`].
+    /// When it ended; `None` while it is [`Status::Unfinished`], and when it [`Status::Crashed`].
     pub ended_at: Option<Timestamp>,
     /// From its start to its end, or to the last thing that was said of it.
     pub duration_ms: u64,
@@ -104,7 +104,7 @@ pub struct RowsSoFar {
     pub rows_out: u64,
 }
 
-/// An [`Outcome`], or the lack of one. Events never say that a run crashed: they stop.
+/// An [`Outcome`], or the lack of one. The events of a killed run stop, until a later run says that it crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -120,6 +120,8 @@ pub enum Status {
     Cancelled,
     /// It began, and the events stop before its end: odibi is still running, or was killed.
     Unfinished,
+    /// It began, and odibi was killed before its end.
+    Crashed,
     /// The events stop before it began.
     NotStarted,
 }
@@ -138,13 +140,14 @@ impl From<Outcome> for Status {
 
 impl Status {
     /// Every status, in the order in which counts are listed.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Succeeded,
         Self::Recovered,
         Self::Failed,
         Self::Skipped,
         Self::Cancelled,
         Self::Unfinished,
+        Self::Crashed,
         Self::NotStarted,
     ];
 
@@ -158,6 +161,7 @@ impl Status {
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
             Self::Unfinished => "unfinished",
+            Self::Crashed => "crashed",
             Self::NotStarted => "not started",
         }
     }

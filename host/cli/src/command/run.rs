@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::plan::PlannedNode;
-use odibi_plan::{Plan, Sources, Span};
-use odibi_run::port::{Cancel, Clock as _, Ports};
+use odibi_plan::{Sources, Span};
+use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
-use odibi_story::event::{NodeRef, RunEvent};
+use odibi_state::{RunMark, RunSelection, StateDb};
+use odibi_story::event::{Event, NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
-use odibi_story::story::Story;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -22,6 +22,9 @@ use crate::journal::Journal;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded};
+use crate::recovery::{self, Finder};
+use crate::remembered::{Beginning, Remembered};
+use crate::stories::{self, Written};
 use crate::{Surroundings, exit};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
@@ -72,14 +75,63 @@ fn execute(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
+    let (code, ended) = execute_marked(run, loaded, recorded, around, printer)?;
+    // Nothing comes after this: as long as the mark is there, the next run goes on with this one.
+    if let Err(failure) = ended.and_then(RunMark::remove) {
+        let what = "the end of this run could not be noted: the next one takes it for interrupted";
+        recovery::warn(what, &failure, printer);
+    }
+    Ok(code)
+}
+
+fn execute_marked(
+    run: &Run,
+    loaded: &Loaded,
+    recorded: &Recorded,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<(u8, Result<RunMark, Failure>), Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = run.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
-    let state_dir = around
-        .variable("ODIBI_STATE_DIR")
-        .map_or_else(|| loaded.directory.join(".odibi"), PathBuf::from);
+    let state_dir = loaded.state_dir(around);
+    let db = Arc::new(StateDb::open(&state_dir)?);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
+    let engine = DataEngine::new(EngineOptions {
+        project_dir: loaded.directory.clone(),
+        scratch_dir: scratch.path.clone(),
+        memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
+        // How many instances share the rows would show in what each of them does.
+        instances_max: if run.metered { 1 } else { processors },
+        batch_rows: BATCH_ROWS,
+    })?;
+    let finder = Finder {
+        db: &db,
+        engine: &engine,
+        project: &loaded.plan.project,
+        story: loaded.plan.story.as_ref(),
+        run_id: &run_id,
+        now: clock.now(),
+    };
+    recovery::recover(&finder, printer)?;
+    let logical_time = run.as_of.unwrap_or_else(|| clock.now());
+    let beginning = Beginning {
+        run_id: &run_id,
+        plan: &loaded.plan,
+        config_path: loaded.path.display().to_string(),
+        selection: RunSelection {
+            pipelines: run.selected.pipeline.clone(),
+            nodes: run.selected.node.clone(),
+            tags: run.selected.tag.clone(),
+        },
+        logical_time,
+        wait: run.wait,
+        take_over: run.take_over,
+        repeats: None,
+    };
+    let remembered = Remembered::begin(db, beginning, &clock, printer)?;
+    let engine = Arc::new(engine.with_batch_log(Arc::new(remembered.batches())));
     let mut journal = Journal::create(
         &state_dir.join("runs").join(&run_id),
         Display::new(
@@ -97,14 +149,6 @@ fn execute(
             &error,
         )
     })?;
-    let engine = Arc::new(DataEngine::new(EngineOptions {
-        project_dir: loaded.directory.clone(),
-        scratch_dir: scratch.path.clone(),
-        memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
-        // How many instances share the rows would show in what each of them does.
-        instances_max: if run.metered { 1 } else { processors },
-        batch_rows: BATCH_ROWS,
-    })?);
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),
@@ -112,9 +156,11 @@ fn execute(
     };
     let settings = Settings {
         run_id: run_id.clone(),
+        continues: remembered.continues().cloned(),
+        slots: remembered.slots().clone(),
         workers,
         odibi_version: env!("CARGO_PKG_VERSION").to_owned(),
-        logical_time: run.as_of.unwrap_or_else(|| clock.now()),
+        logical_time,
         sample_rows_max: loaded.plan.story.as_ref().map_or(0, |s| s.sample_rows_max),
         place: Some(places(loaded)),
         ..Settings::default()
@@ -128,10 +174,16 @@ fn execute(
         &ports,
         &settings,
         &cancel,
-        &mut journal,
+        &mut Told {
+            journal: &mut journal,
+            remembered: &remembered,
+        },
     ));
     recorded.say(&clock, &mut journal);
-    let stories = stories(&loaded.plan, &engine, &clock, &mut journal);
+    let events = journal.events().to_vec();
+    let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+        journal.append(clock.now(), said);
+    });
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
         printer.problem(&format!(
@@ -150,11 +202,25 @@ fn execute(
             stories: &stories,
             journal: &journal,
             run_id: &run_id,
+            continues: remembered.continues(),
             code,
         },
         printer,
     );
-    Ok(code)
+    Ok((code, remembered.end(summary.outcome, code, clock.now())))
+}
+
+/// Events go to the journal, and how nodes end to the state.
+struct Told<'a> {
+    journal: &'a mut Journal,
+    remembered: &'a Remembered,
+}
+
+impl EventSink for Told<'_> {
+    fn emit(&mut self, event: &Event) {
+        self.journal.emit(event);
+        self.remembered.note(event);
+    }
 }
 
 /// Failures of plugins that were recorded, or could not be. Kept until the run has ended: its events come from one task.
@@ -304,74 +370,12 @@ fn excerpts(loaded: &Loaded, colour: bool) -> Excerpt {
     })
 }
 
-/// A story that was written.
-struct Written {
-    pipeline: String,
-    paths: Vec<String>,
-    story: Story,
-}
-
-/// Folds and writes the story of each pipeline. A story that cannot be written never changes the outcome.
-fn stories(
-    plan: &Plan,
-    engine: &DataEngine,
-    clock: &SystemClock,
-    journal: &mut Journal,
-) -> Vec<Written> {
-    let mut written = Vec::new();
-    for pipeline in &plan.pipelines {
-        let Some(story) = odibi_story::story::fold(journal.events(), &pipeline.name) else {
-            continue;
-        };
-        let mut paths = Vec::new();
-        if let Some(settings) = &plan.story {
-            let base = format!(
-                "{}/{}",
-                settings.path.trim_end_matches('/'),
-                render::path(&story)
-            );
-            let documents = [
-                ("md", render::markdown::render(&story)),
-                ("json", render::json::render(&story)),
-            ];
-            for (extension, text) in documents {
-                match engine.write_document(
-                    &settings.connection,
-                    &format!("{base}.{extension}"),
-                    text.as_bytes(),
-                ) {
-                    Ok(path) => paths.push(path),
-                    Err(failure) => journal.append(
-                        clock.now(),
-                        RunEvent::StoryFailed {
-                            pipeline: pipeline.name.clone(),
-                            failure,
-                        },
-                    ),
-                }
-            }
-            if !paths.is_empty() {
-                let said = RunEvent::StoryWritten {
-                    pipeline: pipeline.name.clone(),
-                    paths: paths.clone(),
-                };
-                journal.append(clock.now(), said);
-            }
-        }
-        written.push(Written {
-            pipeline: pipeline.name.clone(),
-            paths,
-            story,
-        });
-    }
-    written
-}
-
 struct Report<'a> {
     summary: &'a Summary,
     stories: &'a [Written],
     journal: &'a Journal,
     run_id: &'a str,
+    continues: Option<&'a String>,
     code: u8,
 }
 
@@ -409,6 +413,7 @@ fn report(report: &Report<'_>, printer: &Printer) {
 fn report_json(report: &Report<'_>) -> Value {
     json!({
         "run_id": report.run_id,
+        "continues": report.continues,
         "outcome": report.summary.outcome.word(),
         "exit_code": report.code,
         "nodes": {

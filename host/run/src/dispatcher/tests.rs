@@ -89,6 +89,7 @@ fn line(kind: &RunEvent) -> String {
         } => format!("pipeline {pipeline} {}", outcome.word()),
         RunEvent::StoryWritten { .. } | RunEvent::StoryFailed { .. } => "story".to_owned(),
         RunEvent::FailureCaptured { .. } | RunEvent::CaptureGivenUp { .. } => "capture".to_owned(),
+        RunEvent::RunCrashed { .. } => "crash".to_owned(),
         RunEvent::RunFinished { outcome, .. } => format!("run {}", outcome.word()),
     }
 }

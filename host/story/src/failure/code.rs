@@ -137,6 +137,55 @@ or let fewer runs write the same target at the same time."
     WRITE_DUPLICATE_COLUMN "write/duplicate-column"
 "Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
 
+    STATE_DENIED "state/denied"
+"What odibi remembers between runs cannot be written: permissions of the state directory or of a file in it, or a file in \
+the place of the directory. Nothing was run. The directory is `.odibi` beside the project file, unless `system:` of the \
+project or the variable `ODIBI_STATE_DIR` says otherwise."
+
+    STATE_LOCKED "state/locked"
+"Another process has held the state for longer than odibi waits. Every change takes milliseconds, so a process hangs, or \
+was stopped in the middle of a change. Find it (`odibi runs list` shows processes), and let it go on or end it."
+
+    STATE_DISK_FULL "state/disk-full"
+"There was no room left for a change of the state. The change was not made, and all that was noted before is unharmed. \
+Make room and run again: the next run goes on where this one stopped."
+
+    STATE_CORRUPT "state/corrupt"
+"The file `state.db` in the state directory is not what odibi wrote there, or a part of it is missing. odibi never makes a \
+new one in its place by itself, because it would forget which batches were written: a run after that may append rows a \
+second time. Restore the directory from a backup. Without one, look into the targets of mode `append`, then move \
+`state.db`, `state.db-wal` and `state.db-shm` away; only the history of runs is lost with them besides."
+
+    STATE_NEWER "state/newer"
+"The state was written by a version of odibi whose tables this version does not know. Nothing was changed. Use that \
+version or a later one; the state cannot be brought back to an older one."
+
+    STATE_NETWORK "state/network"
+"The state directory is on a file system that is shared over a network. Locks do not hold there as SQLite needs them, and \
+two machines would damage the state. Set `ODIBI_STATE_DIR` to a directory on a disk of this machine; data and stories may \
+stay where they are."
+
+    STATE_FAILED "state/failed"
+"The system reported an error while the state was read or written; the cause below the message says which. What was noted \
+before is unharmed. Trying again may help."
+
+    STATE_LEASE_HELD "state/lease-held"
+"Another run works on this pipeline, and two at once would write over each other. The message says which run it is and \
+since when. Wait for it with `--wait 10m`. A run that was killed holds nothing; one that hangs does: `--take-over` goes on \
+without it."
+
+    STATE_LEASE_LOST "state/lease-lost"
+"While this run was stopped or hung, another run has taken its pipeline over with `--take-over`. What this one would have \
+written is refused from then on, so that the two do not mix. Nothing is to be done: the other run does the work."
+
+    STATE_NO_RUN "state/no-run"
+"No run has this id, or more than one begins with it. `odibi runs list` shows the runs of the project; `last` is the \
+newest. Runs are looked for in the state directory of the project that `--config` names."
+
+    INTERNAL_STATE "internal/state"
+"This is a bug in odibi, in the part that remembers runs: it asked the state for something that cannot be. Please report it \
+with the message, the version and the event log."
+
     PLUGIN_MISSING "plugin/missing"
 "An operation or the component that should hold it is not there: the path under `plugins:` names no regular file, or the \
 component has no operation of that name. The path is relative to the directory of the project file. \

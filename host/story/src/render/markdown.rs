@@ -28,6 +28,9 @@ pub fn render(story: &Story) -> String {
     if story.outcome == Status::Unfinished {
         top.line(Inline::host("The events stop before the end of the pipeline: odibi was killed, or is still at work."));
     }
+    if story.outcome == Status::Crashed {
+        top.line(Inline::host("odibi was killed before the end of the pipeline; the duration is that to the last thing it said."));
+    }
     top.table(section::run::facts(story));
     top.heading(2, Inline::host("Lineage"));
     let mut text = write(&top);

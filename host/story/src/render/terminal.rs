@@ -24,7 +24,7 @@ pub fn render(story: &Story, colour: bool) -> String {
         "{} {} {} {} ({})",
         paint.bold(&name(&story.pipeline)),
         paint.status(story.outcome, story.outcome.word()),
-        if story.outcome == Status::Unfinished {
+        if matches!(story.outcome, Status::Unfinished | Status::Crashed) {
             "after"
         } else {
             "in"
@@ -237,7 +237,7 @@ impl Paint {
         match status {
             Status::Succeeded => self.with("32", text),
             Status::Recovered | Status::Cancelled | Status::Unfinished => self.with("33", text),
-            Status::Failed => self.with("1;31", text),
+            Status::Failed | Status::Crashed => self.with("1;31", text),
             Status::Skipped | Status::NotStarted => self.dim(text),
         }
     }

@@ -27,6 +27,7 @@ pub fn fold(events: &[Event], pipeline: &str) -> Option<Story> {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     run: Said<RunStarted>,
+    crashed: Said<()>,
     pipelines: BTreeMap<String, Pipeline>,
 }
 
@@ -168,6 +169,7 @@ impl Fold {
                     .finished
                     .say(event, (*outcome, *duration_ms));
             }
+            RunEvent::RunCrashed { .. } => self.crashed.say(event, ()),
             // A story does not tell of stories, a recorded failure names its capsule itself, and the end of the run is not
             // the end of a pipeline.
             RunEvent::StoryWritten { .. }
@@ -196,7 +198,13 @@ impl Fold {
         let run = self.run.what();
         let told = self.pipelines.get(pipeline)?;
         let started_at = told.started.at().unwrap_or(told.at_first);
-        let nodes = told.node_stories();
+        let crashed = self.crashed.what().is_some();
+        let cut_short = if crashed {
+            Status::Crashed
+        } else {
+            Status::Unfinished
+        };
+        let nodes = told.node_stories(cut_short);
         Some(Story {
             format_version: FORMAT_VERSION,
             run_id: run.map(|r| r.run_id.clone()).unwrap_or_default(),
@@ -206,7 +214,7 @@ impl Fold {
             outcome: told
                 .finished
                 .what()
-                .map_or(Status::Unfinished, |(outcome, _)| (*outcome).into()),
+                .map_or(cut_short, |(outcome, _)| (*outcome).into()),
             started_at,
             ended_at: told.finished.at(),
             duration_ms: told
@@ -251,7 +259,7 @@ impl Fold {
 
 impl Pipeline {
     /// The nodes of the outline in its order, then others that were mentioned, by name.
-    fn node_stories(&self) -> Vec<NodeStory> {
+    fn node_stories(&self, cut_short: Status) -> Vec<NodeStory> {
         let outlines = self
             .started
             .what()
@@ -276,14 +284,15 @@ impl Pipeline {
         let silent = Node::default();
         let told = |outline: NodeOutline| {
             let node = self.nodes.get(&outline.name).unwrap_or(&silent);
-            node.story(outline, self.at_last)
+            node.story(outline, self.at_last, cut_short)
         };
         outlines.iter().cloned().chain(extra).map(told).collect()
     }
 }
 
 impl Node {
-    fn story(&self, outline: NodeOutline, at_last: Timestamp) -> NodeStory {
+    /// `cut_short` is what became of that which began and did not end.
+    fn story(&self, outline: NodeOutline, at_last: Timestamp, cut_short: Status) -> NodeStory {
         let finished = self.finished.what();
         let started_at = self.attempts.values().filter_map(|a| a.started.at()).min();
         let begun = !self.attempts.is_empty() || self.progress.what().is_some();
@@ -297,13 +306,13 @@ impl Node {
             outline,
             outcome: match finished {
                 Some(finished) => finished.outcome.into(),
-                None if begun => Status::Unfinished,
+                None if begun => cut_short,
                 None => Status::NotStarted,
             },
             started_at,
             ended_at: self.finished.at(),
             duration_ms: finished.map_or(so_far_ms, |f| f.duration_ms),
-            attempts: self.attempt_stories(),
+            attempts: self.attempt_stories(cut_short),
             progress: if finished.is_some() {
                 None
             } else {
@@ -315,7 +324,7 @@ impl Node {
         }
     }
 
-    fn attempt_stories(&self) -> Vec<AttemptStory> {
+    fn attempt_stories(&self, cut_short: Status) -> Vec<AttemptStory> {
         let finished = self.finished.what();
         let story = |(number, attempt): (&u32, &Attempt)| {
             let last = finished.filter(|finished| finished.attempts == *number);
@@ -331,7 +340,7 @@ impl Node {
                     | Outcome::Skipped
                     | Outcome::Cancelled => finished.outcome.into(),
                 },
-                (None, None) => Status::Unfinished,
+                (None, None) => cut_short,
             };
             AttemptStory {
                 attempt: *number,

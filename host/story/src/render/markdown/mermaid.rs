@@ -68,7 +68,7 @@ fn style(status: Status) -> &'static str {
     match status {
         Status::Succeeded => "stroke:#1a7f37,stroke-width:2px",
         Status::Recovered => "stroke:#9a6700,stroke-width:2px",
-        Status::Failed => "stroke:#cf222e,stroke-width:4px",
+        Status::Failed | Status::Crashed => "stroke:#cf222e,stroke-width:4px",
         Status::Skipped | Status::NotStarted => "stroke:#6e7781,stroke-dasharray:4 4",
         Status::Cancelled | Status::Unfinished => "stroke:#9a6700,stroke-dasharray:4 4",
     }

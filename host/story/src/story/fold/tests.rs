@@ -107,6 +107,46 @@ fn truncated_run_is_unfinished_and_keeps_what_was_said() {
 }
 
 #[test]
+fn killed_run_crashed_and_keeps_what_was_said() {
+    let mut events = example::unfinished_events();
+    let before = fold(&events, PIPELINE).expect("is mentioned");
+    let last = events.last().expect("there are some").clone();
+    events.push(Event {
+        seq: last.seq + 1,
+        at: last.at + jiff::SignedDuration::from_hours(9),
+        kind: RunEvent::RunCrashed {
+            found_by: "0190-b".to_owned(),
+        },
+    });
+    let story = fold(&events, PIPELINE).expect("is mentioned");
+    assert_eq!(story.outcome, Status::Crashed);
+    assert_eq!(
+        (story.ended_at, story.duration_ms),
+        (None, before.duration_ms)
+    );
+    assert_eq!(
+        outcomes(&story),
+        [
+            ("orders_raw", Status::Succeeded),
+            ("orders_clean", Status::Crashed),
+            ("orders_sum", Status::Failed),
+            ("orders_report", Status::Skipped),
+        ]
+    );
+    assert_eq!(story.nodes[1].attempts[1].outcome, Status::Crashed);
+    // A pipeline that had ended before keeps its end.
+    let mut whole = example::run();
+    whole.push(Event {
+        seq: 1_000,
+        ..events.pop().expect("was pushed")
+    });
+    assert_eq!(
+        fold(&whole, PIPELINE).map(|s| s.outcome),
+        Some(Status::Failed)
+    );
+}
+
+#[test]
 fn node_that_never_began_is_not_started() {
     let story = fold(&example::run()[..2], PIPELINE).expect("is mentioned");
     assert!(
@@ -264,6 +304,9 @@ fn any_kind() -> impl Strategy<Value = RunEvent> {
                 duration_ms,
             }
         }),
+        Just(RunEvent::RunCrashed {
+            found_by: "later".to_owned()
+        }),
     ]
 }
 
@@ -281,9 +324,10 @@ proptest! {
             let mentioned = |id: &str| story.lineage.vertices.iter().any(|v| v.id == id);
             prop_assert!(story.lineage.edges.iter().all(|e| mentioned(&e.from) && mentioned(&e.to)));
             prop_assert_eq!(story.counts().iter().map(|(_, n)| n).sum::<usize>(), story.nodes.len());
-            prop_assert_eq!(story.ended_at.is_none(), story.outcome == Status::Unfinished);
+            let open = [Status::Unfinished, Status::Crashed];
+            prop_assert_eq!(story.ended_at.is_none(), open.contains(&story.outcome));
             for node in &story.nodes {
-                let ended = !matches!(node.outcome, Status::Unfinished | Status::NotStarted);
+                let ended = node.outcome != Status::NotStarted && !open.contains(&node.outcome);
                 prop_assert_eq!(node.ended_at.is_some(), ended);
             }
             let back: Story = serde_json::from_str(&crate::render::json::render(&story)).expect("reads back");

@@ -27,3 +27,4 @@ mod sql_check;
 mod state;
 mod tidy;
 mod tpch;
+mod write_modes;

@@ -308,6 +308,8 @@ impl Seen {
         if let Some(newest) = newest {
             seen.batches.splice(0..0, entry(store, &newest, shown)?);
         }
+        let mut named = std::collections::HashSet::new();
+        seen.batches.retain(|batch| named.insert(batch.clone()));
         Ok(seen)
     }
 

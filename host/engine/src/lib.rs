@@ -10,6 +10,8 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
+mod driven;
+pub mod driver;
 mod exec;
 mod facts;
 mod failure;
@@ -28,7 +30,8 @@ mod target;
 mod testing;
 mod write;
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +55,8 @@ use tokio::sync::oneshot;
 
 pub use self::read::schema_of;
 
+use self::driven::Drivers;
+use self::driver::{Driver, Lent};
 use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
@@ -110,6 +115,7 @@ pub struct DataEngine {
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
     /// What was written to targets before.
     batch_log: Arc<dyn BatchLog>,
+    drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
 }
 
 impl DataEngine {
@@ -163,6 +169,7 @@ impl DataEngine {
             ready: Mutex::default(),
             spools: Mutex::default(),
             batch_log: Arc::new(MemoryBatchLog::default()),
+            drivers: BTreeMap::new(),
         })
     }
 
@@ -170,6 +177,13 @@ impl DataEngine {
     #[must_use]
     pub fn with_batch_log(mut self, log: Arc<dyn BatchLog>) -> Self {
         self.batch_log = log;
+        self
+    }
+
+    /// Reads and writes a further format.
+    #[must_use]
+    pub fn with_driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.insert(driver.format(), driver);
         self
     }
 
@@ -247,9 +261,20 @@ impl DataEngine {
             handle: Handle::current(),
             stores: Arc::clone(&self.stores),
             scratch_dir: self.scratch.path().to_path_buf(),
+            drivers: Drivers {
+                by_format: Arc::new(self.drivers.clone()),
+                lent: Lent::new(
+                    Handle::current(),
+                    attempt.cancel.clone(),
+                    Arc::clone(&self.batch_log),
+                    self.scratch.path().to_path_buf(),
+                    self.layout.batch_rows,
+                    Arc::clone(&self.runtime) as Arc<dyn Any + Send + Sync>,
+                ),
+            },
+            slot: attempt.slot.to_owned(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
-            slot: attempt.slot.to_owned(),
             batch_log: Arc::clone(&self.batch_log),
             node: node.clone(),
         })
@@ -294,7 +319,7 @@ impl Engine for DataEngine {
         let visible = move || make_visible(quarantine, write);
         let published = on_thread("odibi-publish", visible).await?;
         if let Some(spool) = spool {
-            lock(&self.spools).insert((run_id, node), Arc::new(spool));
+            lock(&self.spools).insert((run_id, node), spool);
         }
         Ok(published)
     }
@@ -311,7 +336,7 @@ impl Engine for DataEngine {
 }
 
 /// A write that lies ready.
-pub(crate) trait Publish {
+pub(crate) trait Publish: std::fmt::Debug + Send {
     /// Makes it visible.
     fn publish(&mut self) -> Result<Published, Failure>;
     /// Is it certainly visible?
@@ -322,17 +347,17 @@ pub(crate) trait Publish {
 /// that has appeared, which it may have even when this fails.
 fn make_visible(
     mut quarantine: Vec<Box<dyn Upload>>,
-    mut write: Option<impl Publish>,
+    mut write: Option<Box<dyn Publish>>,
 ) -> Result<Published, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
             put(rejected.as_mut())?;
         }
-        let published = write.as_mut().map(Publish::publish).transpose()?;
+        let published = write.as_mut().map(|write| write.publish()).transpose()?;
         Ok(published.unwrap_or_default())
     };
     let published = publish();
-    let appeared = write.as_ref().is_some_and(Publish::has_appeared);
+    let appeared = write.as_ref().is_some_and(|write| write.has_appeared());
     if published.is_err() && !appeared {
         quarantine.into_iter().for_each(Upload::revoke);
     }

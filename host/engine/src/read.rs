@@ -19,6 +19,8 @@ use odibi_plan::plan::{Read, ReadFormat};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use crate::driven;
+use crate::driver::DriverTable;
 use crate::limits::COLUMNS_MAX;
 use crate::store::{Purpose, Stores, normal, pattern};
 use crate::write::spool::Spool;
@@ -48,6 +50,7 @@ enum Source {
     JsonLines(Arc<jsonl::JsonFiles>),
     Parquet(Arc<parquet::ParquetFiles>),
     Spool(Arc<Spool>),
+    Driver(Arc<dyn DriverTable>),
 }
 
 impl Table {
@@ -73,6 +76,9 @@ impl Table {
                 let (schema, parquet) = parquet::ParquetFiles::open(store, paths)?;
                 (schema, Source::Parquet(Arc::new(parquet)))
             }
+            ReadFormat::Delta(_) => {
+                return Err(crate::failure::internal("no driver reads `delta`"));
+            }
         };
         Ok(Self {
             schema,
@@ -91,6 +97,30 @@ impl Table {
         }
     }
 
+    /// A table that a driver reads.
+    pub(crate) fn of_driver(table: Arc<dyn DriverTable>) -> Self {
+        Self {
+            schema: columns::plain_schema(table.schema()),
+            files: table.facts(),
+            source: Source::Driver(table),
+        }
+    }
+
+    /// Words that change when its rows may have.
+    pub(crate) fn identity(&self) -> String {
+        match &self.source {
+            Source::Spool(spool) => spool.batch().to_owned(),
+            Source::Driver(table) => table.version(),
+            Source::Csv(_) | Source::JsonLines(_) | Source::Parquet(_) => {
+                let file = |f: &FileFact| {
+                    let modified = f.modified.map(|at| at.to_string()).unwrap_or_default();
+                    format!("{}:{} {} {modified}", f.connection, f.path, f.bytes)
+                };
+                self.files.iter().map(file).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
     /// What it is, for plans shown to people.
     pub(crate) fn format(&self) -> &'static str {
         match &self.source {
@@ -98,6 +128,7 @@ impl Table {
             Source::JsonLines(_) => "json lines",
             Source::Parquet(_) => "parquet",
             Source::Spool(_) => "node",
+            Source::Driver(_) => "table",
         }
     }
 
@@ -123,6 +154,11 @@ impl Table {
                 batch_rows,
             )),
             Source::Spool(spool) => Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?),
+            Source::Driver(table) => Box::new(driven::DriverDecoder::new(
+                table.as_ref(),
+                filler,
+                batch_rows,
+            )?),
         })
     }
 }
@@ -139,8 +175,11 @@ pub fn schema_of(
     let scans = match &read.format {
         ReadFormat::Csv(options) => options.infer_rows.is_none(),
         ReadFormat::JsonLines => true,
-        ReadFormat::Parquet => false,
+        ReadFormat::Parquet | ReadFormat::Delta(_) => false,
     };
+    if driven::read_word(&read.format).is_some() {
+        return Ok(None);
+    }
     let stores = Stores::new(project_dir);
     if scans {
         let path = normal(&read.path, Purpose::Read)?;

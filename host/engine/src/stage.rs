@@ -16,6 +16,8 @@ use odibi_story::event::{NodeFacts, OperationFact};
 use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
+use crate::Publish;
+use crate::driven::{self, Driven, Drivers, SpooledRows};
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
@@ -23,7 +25,7 @@ use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Stores, Upload};
-use crate::target::batch::{Origin, batch_id};
+use crate::target::batch::batch_id;
 use crate::target::keys::KeyMaker;
 use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
@@ -45,6 +47,7 @@ pub(crate) struct NodeAttempt {
     pub(crate) scratch_dir: PathBuf,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
+    pub(crate) drivers: Drivers,
     /// Whose writes these are.
     pub(crate) slot: String,
     pub(crate) batch_log: Arc<dyn BatchLog>,
@@ -56,9 +59,9 @@ pub(crate) struct Ready {
     pub(crate) run_id: String,
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
-    pub(crate) write: Option<target::Ready>,
+    pub(crate) write: Option<Box<dyn Publish>>,
     pub(crate) quarantine: Vec<Box<dyn Upload>>,
-    pub(crate) spool: Option<Spool>,
+    pub(crate) spool: Option<Arc<Spool>>,
 }
 
 impl NodeAttempt {
@@ -69,7 +72,10 @@ impl NodeAttempt {
     /// Does it all. Nothing visible has changed, whatever it returns.
     pub(crate) fn run(self) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
-        let target = self.node.write.as_ref();
+        let write = self.node.write.as_ref();
+        let driven = write.map(|write| self.drivers.target(write, &self.stores));
+        let driven = driven.transpose()?.flatten();
+        let target = write.filter(|_| driven.is_none());
         let target = target.map(|write| Target::open(write, &self.stores));
         let target = target.transpose()?;
         let rows = target
@@ -93,7 +99,8 @@ impl NodeAttempt {
         let run = Arc::new(run.with_quarantine(quarantine));
         let result = plain_schema(&plan.schema());
         let batch = self.batch(&tables);
-        let mut sink = Sink::new(&self, target.as_ref().zip(rows.as_ref()), &batch, &result)?;
+        let to = target.as_ref().zip(rows.as_ref());
+        let mut sink = Sink::new(&self, to, driven.is_some(), &batch, &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -114,25 +121,37 @@ impl NodeAttempt {
         run.join();
         drained?;
         let Sunk { tally, spool } = sink.finish(&batch)?;
+        let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
         let mut facts = self.facts(&tables, &result, &run, tally);
-        let write = target.zip(rows).map(|(target, rows)| target::Ready {
-            target,
-            rows,
-            schema: Arc::clone(&result),
-            rows_count,
-            batch,
-            run_id: self.context.run_id.clone(),
-            pipeline: self.node.pipeline.clone(),
-            node: self.node.name.clone(),
-            log: Arc::clone(&self.batch_log),
-            scratch: self.scratch_dir.clone(),
-            runtime: Arc::clone(&self.runtime),
-            memory_bytes_max: self.layout.memory_bytes_max,
-            batch_rows: self.layout.batch_rows,
-            cancel: self.context.cancel.clone(),
-            appeared: false,
-        });
+        let mut write: Option<Box<dyn Publish>> = None;
+        if let Some((target, rows)) = target.zip(rows) {
+            write = Some(Box::new(target::Ready {
+                target,
+                rows,
+                schema: Arc::clone(&result),
+                rows_count,
+                batch,
+                run_id: self.context.run_id.clone(),
+                pipeline: self.node.pipeline.clone(),
+                node: self.node.name.clone(),
+                log: Arc::clone(&self.batch_log),
+                scratch: self.scratch_dir.clone(),
+                runtime: Arc::clone(&self.runtime),
+                memory_bytes_max: self.layout.memory_bytes_max,
+                batch_rows: self.layout.batch_rows,
+                cancel: self.context.cancel.clone(),
+                appeared: false,
+            }));
+        } else if let (Some(mut driven), Some(spool)) = (driven, &spool) {
+            let rows = SpooledRows {
+                spool: Arc::clone(spool),
+                count: rows_count,
+            };
+            let (node, slot) = (&self.node, &self.slot);
+            driven.stage(driven::batch(node, slot, &self.context, batch, rows))?;
+            write = Some(Box::new(Driven(driven)));
+        }
         let mut rejected = Vec::new();
         if let Some(quarantine) = run.take_quarantine() {
             (rejected, facts.quarantine) = quarantine.finish()?;
@@ -144,19 +163,13 @@ impl NodeAttempt {
             facts,
             write,
             quarantine: rejected,
-            spool,
+            spool: spool.filter(|_| self.node.has_dependents),
         })
     }
 
     /// The hash of what the result comes from.
     fn batch(&self, tables: &[Arc<Table>]) -> String {
-        let origins = tables.iter().zip(&self.spools);
-        let origins: Vec<Origin<'_>> = origins
-            .map(|(table, spool)| match spool {
-                Some(spool) => Origin::Batch(spool.batch()),
-                None => Origin::Files(&table.files),
-            })
-            .collect();
+        let origins: Vec<String> = tables.iter().map(|table| table.identity()).collect();
         batch_id(&self.node, &origins, &self.operations, &self.slot)
     }
 
@@ -168,7 +181,10 @@ impl NodeAttempt {
         let mut tables = Vec::with_capacity(self.node.inputs.len());
         for (input, spool) in self.node.inputs.iter().zip(&self.spools) {
             tables.push(Arc::new(match (&input.source, spool) {
-                (InputSource::Read(read), _) => Table::open(read, &self.stores, &stop)?,
+                (InputSource::Read(read), _) => match self.drivers.table(read, &self.stores)? {
+                    Some(table) => Table::of_driver(table),
+                    None => Table::open(read, &self.stores, &stop)?,
+                },
                 (InputSource::Node(_), Some(spool)) => Table::of_spool(Arc::clone(spool)),
                 (InputSource::Node(_), None) => {
                     return Err(internal(format!(
@@ -327,6 +343,7 @@ impl Sink {
     fn new(
         attempt: &NodeAttempt,
         target: Option<(&Target, &Rows)>,
+        keeps_rows: bool,
         batch: &str,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
@@ -345,7 +362,7 @@ impl Sink {
             }
             None => None,
         };
-        let spool = if attempt.node.has_dependents {
+        let spool = if attempt.node.has_dependents || keeps_rows {
             Some(SpoolWriter::create(&attempt.scratch_dir, schema)?)
         } else {
             None

@@ -19,6 +19,7 @@ use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::local::LocalStore;
+use crate::driver::Reach;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
@@ -70,6 +71,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
                 .hint("use format `delta`, or write one file"),
         )
     }
+
+    /// The way to its root, for drivers: what they touch must lie below it.
+    fn reach(&self) -> Result<Reach, Failure>;
 
     /// Removes a file, durably. It is no failure when it is not there.
     fn remove(&self, path: &str) -> Result<(), Failure>;

@@ -226,6 +226,8 @@ impl Ready {
             rows_unchanged: counts.unchanged,
             rows_present: counts.present,
             rows_duplicate: counts.duplicate,
+            files_added: 0,
+            files_removed: 0,
             version_before: None,
             version_after: None,
         }

@@ -50,6 +50,7 @@ pub(crate) fn begin(
             schema, file, *header, *delimiter, shown,
         )?),
         WriteFormat::JsonLines => Box::new(jsonl::JsonWriter::new(file, shown)),
+        WriteFormat::Delta(_) => return Err(crate::failure::internal("no driver writes `delta`")),
         WriteFormat::Parquet { compression } => Box::new(parquet::ParquetWriter::new(
             schema,
             file,

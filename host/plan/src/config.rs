@@ -6,6 +6,7 @@
 
 mod alias;
 mod connection;
+mod delta;
 mod limits;
 mod node;
 mod params;

@@ -1,6 +1,7 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
 mod build;
+mod delta;
 mod grants;
 mod params;
 mod races;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use build::plan;
+pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use grants::Grants;
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
@@ -139,6 +141,8 @@ pub enum ReadFormat {
     Parquet,
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaRead),
 }
 
 /// How a CSV file is read.
@@ -312,6 +316,8 @@ pub enum WriteFormat {
     },
     /// One JSON object for each line.
     JsonLines,
+    /// A Delta table.
+    Delta(DeltaWrite),
 }
 
 /// Compression of a Parquet file.

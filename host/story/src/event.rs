@@ -288,6 +288,12 @@ pub struct WriteFact {
     /// Rows left out because another row of the batch has their key (`duplicate_keys: first` or `last`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_duplicate: u64,
+    /// Files that became part of the target, where it has many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_added: u64,
+    /// Files that are no longer part of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_removed: u64,
     /// Version of the target before; none when there was no target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_before: Option<String>,

@@ -160,6 +160,8 @@ fn upserting() -> WriteFact {
         rows_unchanged: 1,
         rows_present: 0,
         rows_duplicate: 0,
+        files_added: 0,
+        files_removed: 0,
         version_before: Some("7".to_owned()),
         version_after: Some("8|9".to_owned()),
     }

@@ -1,12 +1,17 @@
 //! Which workspace crate may depend on which.
 
 /// Each crate and the crates of ours that its `[dependencies]` may name.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("odibi-plan", &[]),
     ("odibi-story", &["odibi-plan"]),
     ("odibi-run", &["odibi-plan", "odibi-story"]),
     ("odibi-sandbox", &["odibi-plan", "odibi-story", "odibi-run"]),
     ("odibi-engine", &["odibi-plan", "odibi-story", "odibi-run"]),
+    ("odibi-state", &["odibi-plan", "odibi-story", "odibi-run"]),
+    (
+        "odibi-delta",
+        &["odibi-plan", "odibi-story", "odibi-run", "odibi-engine"],
+    ),
     (
         "odibi",
         &[
@@ -15,6 +20,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "odibi-run",
             "odibi-sandbox",
             "odibi-engine",
+            "odibi-delta",
+            "odibi-state",
             "odibi-bundle",
         ],
     ),
@@ -32,6 +39,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "odibi-run",
             "odibi-sandbox",
             "odibi-engine",
+            "odibi-delta",
+            "odibi-state",
             "odibi",
             "odibi-sdk",
             "odibi-columns",
@@ -44,10 +53,17 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Heavy crates and the only crates of ours that may know them.
-const HEAVY: [(&str, &[&str]); 4] = [
+const HEAVY: [(&str, &[&str]); 5] = [
     ("wasmtime", &["odibi-sandbox", "odibi-tests"]),
-    ("datafusion", &["odibi-engine", "odibi-tests"]),
-    ("object_store", &["odibi-engine", "odibi-tests"]),
+    (
+        "datafusion",
+        &["odibi-engine", "odibi-delta", "odibi-tests"],
+    ),
+    (
+        "object_store",
+        &["odibi-engine", "odibi-delta", "odibi-tests"],
+    ),
+    ("deltalake", &["odibi-delta"]),
     ("clap", &["odibi"]),
 ];
 

@@ -200,6 +200,7 @@ fn read_format(format: &ReadFormat) -> &'static str {
         ReadFormat::Csv(_) => "csv",
         ReadFormat::Parquet => "parquet",
         ReadFormat::JsonLines => "json lines",
+        ReadFormat::Delta(_) => "delta",
     }
 }
 
@@ -208,6 +209,7 @@ fn write_format(format: &WriteFormat) -> &'static str {
         WriteFormat::Csv { .. } => "csv",
         WriteFormat::Parquet { .. } => "parquet",
         WriteFormat::JsonLines => "json lines",
+        WriteFormat::Delta(_) => "delta",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use odibi_delta::DeltaDriver;
 use odibi_engine::{DataEngine, EngineOptions};
 use odibi_plan::plan::PlannedNode;
 use odibi_plan::{Sources, Span};
@@ -131,7 +132,10 @@ fn execute_marked(
         repeats: None,
     };
     let remembered = Remembered::begin(db, beginning, &clock, printer)?;
-    let engine = Arc::new(engine.with_batch_log(Arc::new(remembered.batches())));
+    let engine = engine
+        .with_batch_log(Arc::new(remembered.batches()))
+        .with_driver(Arc::new(DeltaDriver));
+    let engine = Arc::new(engine);
     let mut journal = Journal::create(
         &state_dir.join("runs").join(&run_id),
         Display::new(

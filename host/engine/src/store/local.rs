@@ -24,6 +24,7 @@ use super::{
     Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split,
     with_nearest,
 };
+use crate::driver::Reach;
 use crate::failure::{During, cancelled, classify};
 use crate::limits::{LIST_DEPTH_MAX, LIST_FILES_MAX};
 use crate::read::Stop;
@@ -109,6 +110,12 @@ impl Store for LocalStore {
 
     fn shown(&self, path: &str) -> String {
         self.root().shown(path)
+    }
+
+    fn reach(&self) -> Result<Reach, Failure> {
+        let root = self.root().open_dir("");
+        let root = root.map_err(|e| read_fault(e, &self.shown("")))?;
+        Ok(Reach::Directory(root))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn Blob>, Failure> {
@@ -416,7 +423,7 @@ mod tests {
         rustix::fs::mknodat(
             rustix::fs::CWD,
             dir.path().join("data/p"),
-            FileType::Fifo,
+            rustix::fs::FileType::Fifo,
             Mode::RUSR,
             0,
         )

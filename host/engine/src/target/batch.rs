@@ -5,23 +5,14 @@ use std::sync::Arc;
 
 use odibi_plan::plan::{PlannedNode, WriteMode};
 use odibi_run::port::Operation;
-use odibi_story::event::FileFact;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// Where the rows of one input come from.
-#[derive(Debug)]
-pub(crate) enum Origin<'a> {
-    /// Files, or a version of a table.
-    Files(&'a [FileFact]),
-    /// The batch of another node.
-    Batch(&'a str),
-}
-
-/// The hash, hex. `slot` counts only for mode `append`, which writes once in each run.
+/// The hash, hex. `origins` tells for each input where its rows come from: files, a version of a table, or the batch of
+/// another node. `slot` counts only for mode `append`, which writes once in each run.
 pub(crate) fn batch_id(
     node: &PlannedNode,
-    origins: &[Origin<'_>],
+    origins: &[String],
     operations: &[Arc<dyn Operation>],
     slot: &str,
 ) -> String {
@@ -29,13 +20,7 @@ pub(crate) fn batch_id(
         .inputs
         .iter()
         .zip(origins)
-        .map(|(input, origin)| {
-            let from = match origin {
-                Origin::Files(files) => json!(files),
-                Origin::Batch(id) => json!(id),
-            };
-            json!([input.name, from])
-        })
+        .map(|(input, origin)| json!([input.name, origin]))
         .collect();
     let steps: Vec<Value> = node
         .steps

@@ -88,6 +88,10 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             WriteEffect::Unchanged
         };
         let mut fact = ready.fact(effect, counts);
+        if ready.appeared {
+            fact.files_added = 1;
+            fact.files_removed = if adds { 0 } else { seen.data.len() as u64 };
+        }
         fact.version_before = seen.version();
         fact.version_after = Seen::new(store.as_ref(), &dir, &shown)?.version();
         return Ok((file_fact(ready, bytes), fact));
@@ -230,7 +234,7 @@ fn part_name(ready: &Ready) -> String {
 fn extension(format: &WriteFormat) -> &'static str {
     match format {
         WriteFormat::Csv { .. } => ".csv",
-        WriteFormat::Parquet { .. } => ".parquet",
+        WriteFormat::Parquet { .. } | WriteFormat::Delta(_) => ".parquet",
         WriteFormat::JsonLines => ".jsonl",
     }
 }

@@ -37,6 +37,7 @@ impl RowFormat {
             WriteFormat::Csv { .. } | WriteFormat::JsonLines => {
                 Dialect::of(format).map(Self::Lines)
             }
+            WriteFormat::Delta(_) => None,
         }
     }
 

@@ -227,5 +227,6 @@ fn extension(format: &WriteFormat) -> &'static str {
         WriteFormat::Csv { .. } => "csv",
         WriteFormat::Parquet { .. } => "parquet",
         WriteFormat::JsonLines => "jsonl",
+        WriteFormat::Delta(_) => "delta",
     }
 }

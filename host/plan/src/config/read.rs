@@ -5,6 +5,7 @@
 //! ```
 
 use super::Text;
+use super::delta;
 use super::path::{self, Purpose};
 use super::reader::{Context, Reader};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
@@ -13,7 +14,6 @@ use crate::yaml::{self, Value};
 
 /// Formats of ODIBI that are to come.
 const FORMATS_LATER: &[&str] = &[
-    "delta",
     "sql",
     "api",
     "excel",
@@ -70,6 +70,7 @@ enum Word {
     Parquet,
     Json,
     JsonLines,
+    Delta,
 }
 
 /// `span` is the key the read stands under.
@@ -88,6 +89,7 @@ pub(super) fn read(
             ("parquet", Word::Parquet),
             ("json", Word::Json),
             ("jsonl", Word::JsonLines),
+            ("delta", Word::Delta),
         ];
         reader.choice(&text, "format", &words, FORMATS_LATER)
     });
@@ -96,15 +98,21 @@ pub(super) fn read(
     } else {
         path::read(&mut reader, Purpose::Read)
     };
+    let is_delta = matches!(word, Some(Word::Delta));
+    let fits = !is_delta || delta::check_path(&reader, path.as_ref());
+    let path = path.filter(|_| fits);
     let format = match word {
+        Some(Word::Delta) => delta::read(&mut reader).map(ReadFormat::Delta),
         Some(word) => options(&mut reader, word),
         // Options of an unknown format cannot be judged.
         None => reader.entry("options").and(None),
     };
+    if !is_delta {
+        reader.not_yet(&["time_travel"]);
+    }
     reader.not_yet(&[
         "filter",
         "incremental",
-        "time_travel",
         "streaming",
         "schema_ddl",
         "archive_options",
@@ -133,6 +141,7 @@ fn options(reader: &mut Reader<'_>, word: Word) -> Option<ReadFormat> {
             Word::Csv => Some(ReadFormat::Csv(csv_default())),
             Word::Parquet => Some(ReadFormat::Parquet),
             Word::Json | Word::JsonLines => Some(ReadFormat::JsonLines),
+            Word::Delta => None,
         };
     };
     let format = match word {
@@ -142,6 +151,7 @@ fn options(reader: &mut Reader<'_>, word: Word) -> Option<ReadFormat> {
             lines(&mut options);
             Some(ReadFormat::JsonLines)
         }
+        Word::Delta => None,
     };
     options.finish_with(&[("separator", "delimiter"), ("nulls", "null_values")]);
     format

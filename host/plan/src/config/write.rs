@@ -7,6 +7,7 @@
 mod mode;
 
 use super::Text;
+use super::delta;
 use super::path::{self, Purpose};
 use super::read::{INTO_OPTIONS, delimiter, lines};
 use super::reader::Reader;
@@ -39,6 +40,7 @@ enum Word {
     Csv,
     Parquet,
     Json,
+    Delta,
 }
 
 pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
@@ -46,9 +48,12 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
     let other_target = reader.not_yet(&["table"]);
     let connection = reader.connection();
-    let word = reader
-        .required_text("format")
-        .and_then(|text| word(&reader, &text));
+    let word = reader.required_text("format").and_then(|text| {
+        if text.value == "delta" {
+            return Some(Word::Delta);
+        }
+        word(&reader, &text)
+    });
     let path = if other_target {
         None
     } else {
@@ -56,19 +61,22 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     };
     let layout = mode::layout(&mut reader, path.as_ref());
     let mode = mode::mode(&mut reader);
+    let is_delta = matches!(word, Some(Word::Delta));
     let format = match word {
+        Some(Word::Delta) => delta::write(&mut reader, mode.as_ref()).map(WriteFormat::Delta),
         Some(word) => options(&mut reader, word),
         None => reader.entry("options").and(None),
     };
+    if !is_delta {
+        reader.not_yet(&["merge_schema", "overwrite_schema"]);
+    }
     reader.ignored(&["auto_optimize"], "there is nothing to tune");
     reader.not_yet(&[
         "add_metadata",
         "first_run_query",
         "merge_keys",
         "merge_options",
-        "merge_schema",
         "overwrite_options",
-        "overwrite_schema",
         "register_table",
         "skip_hash_columns",
         "skip_hash_sort_columns",
@@ -129,6 +137,7 @@ fn options(reader: &mut Reader<'_>, word: Word) -> Option<WriteFormat> {
                 compression: Compression::Snappy,
             }),
             Word::Json => Some(WriteFormat::JsonLines),
+            Word::Delta => None,
         };
     };
     let format = match word {
@@ -154,6 +163,7 @@ fn options(reader: &mut Reader<'_>, word: Word) -> Option<WriteFormat> {
             options.not_yet(&["compression", "date_format", "orient"]);
             Some(WriteFormat::JsonLines)
         }
+        Word::Delta => None,
     };
     // Read with the mode.
     let _ = options.entry("keys");

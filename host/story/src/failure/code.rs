@@ -79,6 +79,15 @@ A record that is too long is often an unclosed quote."
     READ_FAILED "read/failed"
 "The system or the store reported an error while reading; the cause below the message says which. Trying again may help."
 
+    READ_NO_VERSION "read/no-version"
+"The table has no version that `time_travel` asks for: the number is greater than that of the newest, or what the log knew \
+of so old a version was cleaned up. Ask for another one, or leave `time_travel` out to read the newest."
+
+    READ_UNSUPPORTED_TABLE "read/unsupported-table"
+"The table uses features of its format that this version of odibi cannot read; the message names them. Reading it without \
+them would give wrong rows, so the node fails. Disable the feature with the program that wrote the table, or write a copy \
+without it."
+
     WRITE_FAILED "write/failed"
 "The result could not be written to the target. What stood there before is unchanged, because a write becomes visible \
 in one atomic step at its very end. The cause below the message says what the store answered."
@@ -130,12 +139,27 @@ format. It is never taken for empty, so nothing was written and it is as it was.
 cannot be told any more, and writing them might write them twice. Look at the file; overwrite it or put an older version in \
 its place, and run again."
 
-    WRITE_CONFLICT "write/conflict"
-"Other writers changed the target again and again while this one prepared its rows. Nothing of this run was written. Run again, \
-or let fewer runs write the same target at the same time."
-
     WRITE_DUPLICATE_COLUMN "write/duplicate-column"
 "Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
+
+    WRITE_SCHEMA "write/schema"
+"The columns of the result are not those of the target: some are missing, new or of another type, or a key of `write:` names \
+one that the result has not. The target is unchanged. Change the steps, or allow the change: `merge_schema` lets a table \
+have new columns, `overwrite_schema` in mode overwrite gives it those of the result."
+
+    WRITE_KEYS "write/keys"
+"The keys of a write do not tell the rows of the batch apart: some are null, or several rows have the same ones, or a column \
+has a type that cannot be a key, such as a floating point number. Which row should stay is not for odibi to guess, so the \
+target is unchanged. Remove such rows before the write, or say with `null_keys` and `duplicate_keys` what they mean."
+
+    WRITE_CONFLICT "write/conflict"
+"Other writers changed the target every time between reading it and writing it. The target holds what they wrote and \
+nothing of this batch. Run it again, or let fewer runs write the same target at once."
+
+    WRITE_UNSUPPORTED_TABLE "write/unsupported-table"
+"The table forbids the write, or uses features of its format that this version of odibi cannot keep up; the message says \
+which. The table is unchanged. Use another mode, change the property or the feature with the program that made the table, \
+or write another table."
 
     STATE_DENIED "state/denied"
 "What odibi remembers between runs cannot be written: permissions of the state directory or of a file in it, or a file in \

@@ -49,6 +49,8 @@ mod tests {
             rows_unchanged,
             rows_present,
             rows_duplicate,
+            files_added: 0,
+            files_removed: 0,
             version_before: None,
             version_after: None,
         };

@@ -394,6 +394,7 @@ mod tests {
             }
             Box::new(staged) as Box<dyn Upload>
         };
+        #[derive(Debug)]
         struct Target(Box<dyn Upload>);
         impl crate::Publish for Target {
             fn publish(&mut self) -> Result<odibi_run::port::Published, Failure> {
@@ -405,12 +406,13 @@ mod tests {
             }
         }
         let rejected = vec![open("q/1", true), open("q/2", true)];
-        crate::make_visible(rejected, Some(Target(open("t", false)))).unwrap_err();
+        let target = |file| Some(Box::new(Target(file)) as Box<dyn crate::Publish>);
+        crate::make_visible(rejected, target(open("t", false))).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
         assert_eq!(entries(&dir.path().join("q")), ["1", "2"]);
 
         let rejected = vec![open("r", true), open("s", false)];
-        crate::make_visible(rejected, Some(Target(open("u", true)))).unwrap_err();
+        crate::make_visible(rejected, target(open("u", true))).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
     }
 

@@ -53,7 +53,7 @@ impl Dialect {
                 header: *header,
             }),
             WriteFormat::JsonLines => Some(Self::Json),
-            WriteFormat::Parquet { .. } => None,
+            WriteFormat::Parquet { .. } | WriteFormat::Delta(_) => None,
         }
     }
 

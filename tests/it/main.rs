@@ -13,6 +13,7 @@ mod bad_input;
 mod beyond_memory;
 mod cli;
 mod conformance;
+mod delta;
 mod examples;
 mod formats;
 mod full_flights;

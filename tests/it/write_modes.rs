@@ -33,7 +33,10 @@ fn an_upsert_says_what_it_did_and_a_second_run_that_it_was_done() {
     let project = project.file("in.csv", "id,s\n2,z\n3,w\n");
     let (code, text) = run(&project);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("upsert: 1 row inserted, 1 row updated"), "{text}");
+    assert!(
+        text.contains("upsert: 1 row inserted, 1 row updated"),
+        "{text}"
+    );
     assert_ne!(std::fs::read(project.path("out.parquet")).unwrap(), bytes);
     let path = project.path("out.parquet");
     let read = support::run_python("read_table.py", &[path.as_path()]);
@@ -52,5 +55,9 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }

@@ -13,9 +13,9 @@ use crate::driver::{
     Batches, Driver, DriverBatch, DriverRows, DriverTable, DriverTarget, Lent, Place,
 };
 use crate::failure::{During, internal};
+use crate::read::Decode;
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
-use crate::read::Decode;
 use crate::store::{Purpose, Stores, normal, with_nearest};
 use crate::write::spool::Spool;
 

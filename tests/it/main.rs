@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod beyond_memory;
+mod chains;
 mod cli;
 mod conformance;
 mod delta;

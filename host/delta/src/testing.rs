@@ -146,6 +146,7 @@ impl Bench {
             connection: connection(),
             format: ReadFormat::Delta(DeltaRead { at }),
             path: "t".into(),
+            options: odibi_plan::plan::ReadOptions::default(),
             span: NOWHERE,
         };
         let table = DeltaDriver.open(self.place(), &read, &self.lent())?;

@@ -86,7 +86,11 @@ impl Drivers {
 /// Word of a format that has a driver.
 pub(crate) fn read_word(format: &ReadFormat) -> Option<&'static str> {
     match format {
-        ReadFormat::Csv(_) | ReadFormat::Parquet | ReadFormat::JsonLines => None,
+        ReadFormat::Csv(_)
+        | ReadFormat::Json(_)
+        | ReadFormat::Parquet
+        | ReadFormat::Arrow
+        | ReadFormat::Avro => None,
         ReadFormat::Delta(_) => Some("delta"),
     }
 }
@@ -94,7 +98,10 @@ pub(crate) fn read_word(format: &ReadFormat) -> Option<&'static str> {
 /// As [`read_word`].
 pub(crate) fn write_word(format: &WriteFormat) -> Option<&'static str> {
     match format {
-        WriteFormat::Csv { .. } | WriteFormat::Parquet { .. } | WriteFormat::JsonLines => None,
+        WriteFormat::Csv(_)
+        | WriteFormat::Json(_)
+        | WriteFormat::Parquet(_)
+        | WriteFormat::Arrow(_) => None,
         WriteFormat::Delta(_) => Some("delta"),
     }
 }

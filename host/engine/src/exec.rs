@@ -34,7 +34,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use odibi_plan::GuestLimit;
 use odibi_plan::plan::Step;
-use odibi_run::port::{InputPlan, OperationPlan, Spread};
+use odibi_run::port::{InputPlan, Operation, OperationPlan, Spread};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::bucket::{BucketsExec, Share};
@@ -61,11 +61,17 @@ pub(crate) struct Layout {
     pub(crate) partition_bytes_min: u64,
 }
 
-/// A step with what its operation planned.
-#[derive(Debug, Clone)]
+/// A step with what its operation planned, or several that run as one.
+#[derive(Clone)]
 pub(crate) struct PlannedStep {
-    /// The step.
+    /// Its place in the node; of several, that of the first.
+    pub(crate) at: usize,
+    /// How many steps of the node it is.
+    pub(crate) steps: usize,
+    /// The step; of several, the first.
     pub(crate) step: Step,
+    /// What runs.
+    pub(crate) operation: Arc<dyn Operation>,
     /// What it does.
     pub(crate) plan: Arc<OperationPlan>,
 }
@@ -87,13 +93,13 @@ pub(crate) fn build(
         ))
     };
     let mut current = scan(0, &needs.main);
-    for ((index, planned), needed) in steps.iter().enumerate().zip(needs.steps) {
+    for (planned, needed) in steps.iter().zip(needs.steps) {
         let mut ports = vec![current];
         for (at, input) in planned.step.further_inputs.iter().enumerate() {
             ports.push(scan(*input, &needed[at + 1]));
         }
         let spec = StepSpec {
-            index,
+            index: planned.at,
             operation: planned.step.operation.clone(),
             plan: Arc::clone(&planned.plan),
             needed,

@@ -10,12 +10,14 @@
 //! - Memory does not grow with the data. Sorts and buckets spill to the scratch directory.
 //! - A target is as it was, until `publish` replaces it in one step.
 
+mod chain;
 mod driven;
 pub mod driver;
 mod exec;
 mod facts;
 mod failure;
 pub mod limits;
+mod partition;
 mod pool;
 mod read;
 mod reason;
@@ -109,6 +111,7 @@ pub struct DataEngine {
     memory: MemoryBudget,
     runtime: Arc<RuntimeEnv>,
     layout: Layout,
+    chains: bool,
     tokens: AtomicU64,
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
@@ -165,6 +168,7 @@ impl DataEngine {
             memory,
             runtime,
             layout,
+            chains: true,
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
@@ -191,6 +195,13 @@ impl DataEngine {
     #[must_use]
     pub fn with_partition_bytes_min(mut self, bytes: u64) -> Self {
         self.layout.partition_bytes_min = bytes;
+        self
+    }
+
+    /// Runs every step by itself, also those that could run as one: for records of what a step was sent.
+    #[must_use]
+    pub fn without_chains(mut self) -> Self {
+        self.chains = false;
         self
     }
 
@@ -234,6 +245,11 @@ impl DataEngine {
                 }
             })?);
         }
+        let links = if self.chains {
+            chain::links(node, &operations, &attempt.transforms).await
+        } else {
+            Vec::new()
+        };
         let spools = lock(&self.spools);
         let spool = |source: &InputSource| match source {
             InputSource::Node(id) => spools.get(&(attempt.run_id.to_owned(), *id)).cloned(),
@@ -241,6 +257,7 @@ impl DataEngine {
         };
         Ok(NodeAttempt {
             operations,
+            links,
             spools: node.inputs.iter().map(|i| spool(&i.source)).collect(),
             context: SessionContext {
                 run_id: attempt.run_id.to_owned(),

@@ -16,6 +16,22 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one CSV record or one JSON line. An unclosed quote would swallow the whole file otherwise.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Characters kept of a row that cannot be understood.
+pub const BAD_ROW_CHARS_MAX: usize = 4_096;
+/// A compressed file may grow this many times when it is unpacked; text of people grows 3 to 30 times.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
+/// Up to so many unpacked bytes the ratio does not matter: small files of one repeated value grow far more.
+pub const UNPACKED_FREE_BYTES: u64 = 64 * 1024 * 1024;
+/// Unpacked bytes of one compressed file. They are streamed; this bounds time and disk.
+pub const UNPACKED_BYTES_MAX: u64 = 1 << 40;
+/// Largest window of a Zstandard frame as a power of two: what a decoder holds. 27 is what the library allows by itself.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Bytes of one block of an Avro file or of one message of an Arrow file, unpacked: they are held as a whole.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+/// Rows of one message of an Arrow file: columns of nulls take no bytes, so their number says nothing of memory.
+pub const MESSAGE_ROWS_MAX: u64 = 1 << 31;
+/// Bytes of the header of an Avro file, its schema included.
+pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Columns of a file.
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.
@@ -30,8 +46,6 @@ pub const PATH_BYTES_MAX: usize = 4_096;
 pub const SAMPLE_CELL_CHARS_MAX: usize = 256;
 /// Encoded bytes of an open Parquet row group; it is closed when it has grown beyond.
 pub const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Rows of a Parquet row group.
-pub const ROW_GROUP_ROWS_MAX: usize = 1_048_576;
 /// Below this input size a partitioned step runs in one instance: starting a second one costs more than it saves.
 pub const PARTITION_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Batches between two stages.

@@ -2,27 +2,35 @@
 //!
 //! Opening a [`Table`] finds the files and settles the schema; it reads as much as that takes, in constant memory.
 
+pub(crate) mod arrow;
+pub(crate) mod avro;
 pub(crate) mod columns;
 pub(crate) mod csv;
-pub(crate) mod jsonl;
+pub(crate) mod files;
+pub(crate) mod json;
 pub(crate) mod parquet;
 pub(crate) mod spool;
+pub(crate) mod unify;
+pub(crate) mod unpack;
 pub(crate) mod value;
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
-use odibi_plan::plan::{Read, ReadFormat};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{FieldRef, SchemaRef};
+use odibi_plan::plan::{OnBadRow, Read, ReadFormat};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use self::files::Files;
 use crate::driven;
 use crate::driver::DriverTable;
-use crate::limits::COLUMNS_MAX;
-use crate::store::{Purpose, Stores, normal, pattern};
+use crate::failure::panic_text;
+use crate::limits::{COLUMNS_MAX, FILES_MAX};
+use crate::store::{Purpose, Store, Stores, join, normal, pattern, with_nearest};
 use crate::write::spool::Spool;
 
 /// Says whether to stop.
@@ -32,6 +40,63 @@ pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 pub(crate) trait Decode: Send {
     /// The next batch, with all columns of the table; `None` at the end.
     fn next(&mut self) -> Result<Option<RecordBatch>, Failure>;
+
+    /// Rows that could not be understood and were set aside since this was last asked.
+    fn take_bad_rows(&mut self) -> Vec<BadRows> {
+        Vec::new()
+    }
+}
+
+/// Rows of one file that could not be understood.
+#[derive(Debug)]
+pub(crate) struct BadRows {
+    /// Below the root of the connection.
+    pub(crate) path: String,
+    pub(crate) rows: Vec<BadRow>,
+}
+
+/// A row that could not be understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadRow {
+    pub(crate) line: u64,
+    /// What is wrong with it, without its values.
+    pub(crate) what: String,
+    /// As it stands in the file, more or less.
+    pub(crate) text: String,
+}
+
+/// Reads the rows of one file.
+pub(crate) trait FileDecode: Send {
+    /// The next rows; `None` at the end.
+    fn next(&mut self) -> Result<Option<Chunk>, Failure>;
+}
+
+/// A column that is to be decoded.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its place in the file.
+    pub(crate) place: usize,
+    /// As it is in the table; a text format decodes to this type, others leave theirs.
+    pub(crate) field: FieldRef,
+}
+
+/// Some rows of a file: the wanted columns, in their order.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) arrays: Vec<ArrayRef>,
+    pub(crate) rows: usize,
+    /// Set aside among them.
+    pub(crate) bad: Vec<BadRow>,
+}
+
+impl Chunk {
+    pub(crate) fn new(arrays: Vec<ArrayRef>, rows: usize) -> Self {
+        Self {
+            arrays,
+            rows,
+            bad: Vec::new(),
+        }
+    }
 }
 
 /// An input whose schema is known.
@@ -46,9 +111,7 @@ pub(crate) struct Table {
 
 #[derive(Debug)]
 enum Source {
-    Csv(Arc<csv::CsvFiles>),
-    JsonLines(Arc<jsonl::JsonFiles>),
-    Parquet(Arc<parquet::ParquetFiles>),
+    Files(Arc<Files>, &'static str),
     Spool(Arc<Spool>),
     Driver(Arc<dyn DriverTable>),
 }
@@ -56,34 +119,13 @@ enum Source {
 impl Table {
     /// Finds the files of a `read:` and settles their schema.
     pub(crate) fn open(read: &Read, stores: &Stores, stop: Stop<'_>) -> Result<Self, Failure> {
-        let path = normal(&read.path, Purpose::Read)?;
         let store = stores.open(&read.connection, Purpose::Read)?;
-        let paths = pattern::expand(store.as_ref(), &path)?;
-        let mut files = Vec::with_capacity(paths.len());
-        for path in &paths {
-            files.push(store.open(path)?.fact().clone());
-        }
-        let (schema, source) = match &read.format {
-            ReadFormat::Csv(options) => {
-                let (schema, csv) = csv::CsvFiles::open(store, paths, options, stop)?;
-                (schema, Source::Csv(Arc::new(csv)))
-            }
-            ReadFormat::JsonLines => {
-                let (schema, json) = jsonl::JsonFiles::open(store, paths, stop)?;
-                (schema, Source::JsonLines(Arc::new(json)))
-            }
-            ReadFormat::Parquet => {
-                let (schema, parquet) = parquet::ParquetFiles::open(store, paths)?;
-                (schema, Source::Parquet(Arc::new(parquet)))
-            }
-            ReadFormat::Delta(_) => {
-                return Err(crate::failure::internal("no driver reads `delta`"));
-            }
-        };
+        let found = find(store.as_ref(), read)?;
+        let (files, facts) = Files::open(store, found.paths, read, found.base, stop)?;
         Ok(Self {
-            schema,
-            files,
-            source,
+            schema: Arc::clone(&files.schema),
+            files: facts,
+            source: Source::Files(Arc::new(files), read.format.name()),
         })
     }
 
@@ -111,7 +153,7 @@ impl Table {
         match &self.source {
             Source::Spool(spool) => spool.batch().to_owned(),
             Source::Driver(table) => table.version(),
-            Source::Csv(_) | Source::JsonLines(_) | Source::Parquet(_) => {
+            Source::Files(_, _) => {
                 let file = |f: &FileFact| {
                     let modified = f.modified.map(|at| at.to_string()).unwrap_or_default();
                     format!("{}:{} {} {modified}", f.connection, f.path, f.bytes)
@@ -124,11 +166,17 @@ impl Table {
     /// What it is, for plans shown to people.
     pub(crate) fn format(&self) -> &'static str {
         match &self.source {
-            Source::Csv(_) => "csv",
-            Source::JsonLines(_) => "json lines",
-            Source::Parquet(_) => "parquet",
+            Source::Files(_, name) => name,
             Source::Spool(_) => "node",
             Source::Driver(_) => "table",
+        }
+    }
+
+    /// What becomes of rows that cannot be understood.
+    pub(crate) fn on_bad_row(&self) -> OnBadRow {
+        match &self.source {
+            Source::Files(files, _) => files.on_bad_row(),
+            Source::Spool(_) | Source::Driver(_) => OnBadRow::Fail,
         }
     }
 
@@ -138,29 +186,85 @@ impl Table {
         needed: &[bool],
         batch_rows: usize,
     ) -> Result<Box<dyn Decode>, Failure> {
-        let filler = columns::Filler::new(&self.schema, needed);
         Ok(match &self.source {
-            Source::Csv(files) => {
-                Box::new(csv::CsvDecoder::new(Arc::clone(files), filler, batch_rows))
+            Source::Files(files, _) => files.decode(needed, batch_rows),
+            Source::Spool(spool) => {
+                let filler = columns::Filler::new(&self.schema, needed);
+                Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?)
             }
-            Source::JsonLines(files) => Box::new(jsonl::JsonDecoder::new(
-                Arc::clone(files),
-                filler,
-                batch_rows,
-            )?),
-            Source::Parquet(files) => Box::new(parquet::ParquetDecoder::new(
-                Arc::clone(files),
-                filler,
-                batch_rows,
-            )),
-            Source::Spool(spool) => Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?),
-            Source::Driver(table) => Box::new(driven::DriverDecoder::new(
-                table.as_ref(),
-                filler,
-                batch_rows,
-            )?),
+            Source::Driver(table) => {
+                let filler = columns::Filler::new(&self.schema, needed);
+                Box::new(driven::DriverDecoder::new(
+                    table.as_ref(),
+                    filler,
+                    batch_rows,
+                )?)
+            }
         })
     }
+}
+
+/// The files that a read names.
+struct Found {
+    paths: Vec<String>,
+    /// How many directories of each path are no partitions; `None` when none is one.
+    base: Option<usize>,
+}
+
+/// A path names a file, a pattern of files, or a directory and all files below it.
+fn find(store: &dyn Store, read: &Read) -> Result<Found, Failure> {
+    let path = normal(&read.path, Purpose::Read)?;
+    let hive = read.options.hive_partitioning;
+    let base = || hive.unwrap_or_default().then_some(0);
+    if pattern::is_pattern(&path) {
+        let paths = pattern::expand(store, &path)?;
+        return Ok(Found {
+            paths,
+            base: base(),
+        });
+    }
+    let at = match store.stat(&path) {
+        Ok(at) => at,
+        // It may be a directory; a file that is none is refused when it is opened.
+        Err(failure) if failure.code == code::READ_BAD_FILE.name => None,
+        Err(failure) => return Err(failure),
+    };
+    let is_dir = at.is_none() && !store.children(&path)?.is_empty();
+    if !is_dir {
+        let paths = vec![path];
+        return Ok(Found {
+            paths,
+            base: base(),
+        });
+    }
+    let visible = |found: &str| {
+        let below = &found[path.len()..];
+        !below
+            .split('/')
+            .any(|part| part.starts_with('.') || part.starts_with('_'))
+    };
+    let listed = store.list(&path)?;
+    let paths: Vec<String> = listed
+        .into_iter()
+        .map(|stat| stat.path)
+        .filter(|found| visible(found))
+        .collect();
+    if paths.is_empty() {
+        let message = format!("the directory `{}` holds no files", store.shown(&path));
+        let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
+        return Err(with_nearest(store, failure, &join(&path, "*")));
+    }
+    if paths.len() > FILES_MAX {
+        let message = format!("`{}` holds too many files", store.shown(&path));
+        let failure = Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message);
+        return Err(failure.of_limit("files", FILES_MAX as u64, paths.len() as u64));
+    }
+    let base = match hive {
+        Some(true) => Some(0),
+        Some(false) => None,
+        None => Some(path.split('/').count()),
+    };
+    Ok(Found { paths, base })
 }
 
 /// The columns of a `read:`. `None` when they can only be told by reading more than `scan_bytes_max`.
@@ -174,18 +278,17 @@ pub fn schema_of(
 ) -> Result<Option<SchemaRef>, Failure> {
     let scans = match &read.format {
         ReadFormat::Csv(options) => options.infer_rows.is_none(),
-        ReadFormat::JsonLines => true,
-        ReadFormat::Parquet | ReadFormat::Delta(_) => false,
+        ReadFormat::Json(_) => true,
+        ReadFormat::Parquet | ReadFormat::Arrow | ReadFormat::Avro | ReadFormat::Delta(_) => false,
     };
     if driven::read_word(&read.format).is_some() {
         return Ok(None);
     }
     let stores = Stores::new(project_dir);
     if scans {
-        let path = normal(&read.path, Purpose::Read)?;
         let store = stores.open(&read.connection, Purpose::Read)?;
         let mut bytes = 0_u64;
-        for path in pattern::expand(store.as_ref(), &path)? {
+        for path in find(store.as_ref(), read)?.paths {
             bytes = bytes.saturating_add(store.open(&path)?.len());
         }
         if bytes > scan_bytes_max {
@@ -193,6 +296,16 @@ pub fn schema_of(
         }
     }
     Table::open(read, &stores, &|| false).map(|table| Some(table.schema))
+}
+
+/// A decoder of a library panics on some damaged files.
+pub(crate) fn guarded<T>(
+    shown: &str,
+    read: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        Err(bad_file(shown, "the file is damaged").cause(panic_text(panic.as_ref())))
+    })
 }
 
 /// Refuses names that occur twice and files with too many columns.
@@ -239,17 +352,4 @@ pub(crate) fn bad_file(shown: &str, what: &str) -> Failure {
         code::READ_BAD_FILE,
         format!("cannot read `{shown}`: {what}"),
     )
-}
-
-/// Says what a text file is when its first bytes show that it is none.
-pub(crate) fn sniff(shown: &str, head: &[u8]) -> Result<(), Failure> {
-    let (what, hint) = match head {
-        [0x1f, 0x8b, ..] => ("it is compressed with gzip", "decompress it first"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("it is compressed with zstd", "decompress it first"),
-        [b'P', b'K', 3, 4, ..] => ("it is a zip archive", "unpack it first"),
-        [b'P', b'A', b'R', b'1', ..] => ("it is a Parquet file", "set `format: parquet`"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("it is UTF-16 text", "save it as UTF-8"),
-        _ => return Ok(()),
-    };
-    Err(bad_file(shown, what).hint(hint))
 }

@@ -10,14 +10,16 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{InputSource, NodeId, OnRowError, PlannedNode};
+use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
 use odibi_run::port::{BatchLog, Operation, Progress, SessionContext};
 use odibi_story::event::{NodeFacts, OperationFact};
 use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
 use crate::Publish;
+use crate::chain;
 use crate::driven::{self, Driven, Drivers, SpooledRows};
+use crate::exec::isolate::may_be_of_rows;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns};
@@ -29,6 +31,7 @@ use crate::target::batch::batch_id;
 use crate::target::keys::KeyMaker;
 use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
+use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
 use crate::write::spool::{Spool, SpoolWriter};
 
@@ -36,6 +39,8 @@ use crate::write::spool::{Spool, SpoolWriter};
 pub(crate) struct NodeAttempt {
     pub(crate) node: PlannedNode,
     pub(crate) operations: Vec<Arc<dyn Operation>>,
+    /// By what a step may be chained to the one after it.
+    pub(crate) links: Vec<Option<Arc<dyn Operation>>>,
     /// For each input that is another node's output.
     pub(crate) spools: Vec<Option<Arc<Spool>>>,
     pub(crate) context: SessionContext,
@@ -70,7 +75,24 @@ impl NodeAttempt {
     }
 
     /// Does it all. Nothing visible has changed, whatever it returns.
-    pub(crate) fn run(self) -> Result<Ready, Failure> {
+    pub(crate) fn run(mut self) -> Result<Ready, Failure> {
+        let mut chained = Vec::new();
+        let failure = match self.attempt(&mut chained) {
+            Err(failure) if may_be_of_rows(&failure) && !self.stopped() => failure,
+            ended => return ended,
+        };
+        // Which step of a chain is to blame, only the steps can say.
+        if failure.step.is_none_or(|step| !chained.contains(&step)) {
+            return Err(failure);
+        }
+        self.links.clear();
+        self.progress.rows_read.store(0, Ordering::Relaxed);
+        self.progress.rows_out.store(0, Ordering::Relaxed);
+        self.attempt(&mut Vec::new())
+    }
+
+    /// As [`Self::run`]; says which steps stand for several.
+    fn attempt(&self, chained: &mut Vec<usize>) -> Result<Ready, Failure> {
         // First, so that a target that cannot be written is known before any work.
         let write = self.node.write.as_ref();
         let driven = write.map(|write| self.drivers.target(write, &self.stores));
@@ -83,7 +105,8 @@ impl NodeAttempt {
             .map(|target| target.begin(&self.scratch_dir));
         let rows = rows.transpose()?;
         let tables = self.tables()?;
-        let steps = self.plan(&tables)?;
+        let steps = chain::chained(self.plan(&tables)?, &self.links);
+        chained.extend(steps.iter().filter(|s| s.steps > 1).map(|s| s.at));
         let quarantine = self.quarantine(&steps)?;
         let quarantines = quarantine.is_some();
         let plan = build(&tables, &steps, self.layout, quarantines)?;
@@ -93,14 +116,15 @@ impl NodeAttempt {
             Arc::clone(&self.progress),
             Arc::clone(&self.abandoned),
             self.scratch_dir.clone(),
-            self.operations.clone(),
+            self.running(&steps),
             tables.len(),
         );
-        let run = Arc::new(run.with_quarantine(quarantine));
+        let unread = self.unread(&tables)?;
+        let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
         let result = plain_schema(&plan.schema());
         let batch = self.batch(&tables);
         let to = target.as_ref().zip(rows.as_ref());
-        let mut sink = Sink::new(&self, to, driven.is_some(), &batch, &result)?;
+        let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -123,7 +147,7 @@ impl NodeAttempt {
         let Sunk { tally, spool } = sink.finish(&batch)?;
         let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
-        let mut facts = self.facts(&tables, &result, &run, tally);
+        let mut facts = self.facts(&tables, &result, (&run, &steps), tally);
         let mut write: Option<Box<dyn Publish>> = None;
         if let Some((target, rows)) = target.zip(rows) {
             write = Some(Box::new(target::Ready {
@@ -156,6 +180,12 @@ impl NodeAttempt {
         if let Some(quarantine) = run.take_quarantine() {
             (rejected, facts.quarantine) = quarantine.finish()?;
             facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
+        }
+        if let Some(unread) = run.take_unread() {
+            let (staged, found) = unread.finish()?;
+            rejected.extend(staged);
+            facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
+            facts.unread = found;
         }
         Ok(Ready {
             run_id: self.context.run_id.clone(),
@@ -215,6 +245,29 @@ impl NodeAttempt {
         made.map(Some)
     }
 
+    /// Where a read says so: a place for the rows that cannot be understood.
+    fn unread(&self, tables: &[Arc<Table>]) -> Result<Option<Unread>, Failure> {
+        if tables
+            .iter()
+            .all(|table| table.on_bad_row() == OnBadRow::Fail)
+        {
+            return Ok(None);
+        }
+        let names = self.node.inputs.iter().map(|input| input.name.as_str());
+        let wanted = match &self.node.on_row_error {
+            OnRowError::Quarantine(wanted) => Some(wanted),
+            OnRowError::Fail => None,
+        };
+        let made = Unread::open(
+            names.zip(tables.iter().map(|table| table.on_bad_row())),
+            wanted,
+            &self.stores,
+            &self.context.run_id,
+            self.context.logical_time,
+        );
+        made.map(Some)
+    }
+
     /// Asks the operations one after the other; the output of one is what the next is offered.
     fn plan(&self, tables: &[Arc<Table>]) -> Result<Vec<PlannedStep>, Failure> {
         let mut current: SchemaRef = Arc::clone(&tables[0].schema);
@@ -247,11 +300,23 @@ impl NodeAttempt {
             check_plan(&plan, &offered).map_err(at)?;
             current = Arc::clone(&plan.output);
             planned.push(PlannedStep {
+                at: index,
+                steps: 1,
+                operation: Arc::clone(operation),
                 step: step.clone(),
                 plan: Arc::new(plan),
             });
         }
         Ok(planned)
+    }
+
+    /// What runs for each step.
+    fn running(&self, steps: &[PlannedStep]) -> Vec<Arc<dyn Operation>> {
+        let mut running = self.operations.clone();
+        for step in steps {
+            running[step.at] = Arc::clone(&step.operation);
+        }
+        running
     }
 
     fn drain(
@@ -281,7 +346,7 @@ impl NodeAttempt {
         &self,
         tables: &[Arc<Table>],
         result: &SchemaRef,
-        run: &NodeRun,
+        (run, planned): (&NodeRun, &[PlannedStep]),
         tally: Tally,
     ) -> NodeFacts {
         let operations = self
@@ -290,7 +355,12 @@ impl NodeAttempt {
             .iter()
             .zip(&self.operations)
             .zip(run.records())
-            .map(|((step, operation), record)| OperationFact {
+            .enumerate()
+            .map(|(at, ((step, operation), record))| OperationFact {
+                chained_to: planned
+                    .iter()
+                    .find(|p| p.at < at && at < p.at + p.steps)
+                    .map(|p| p.at),
                 operation: operation.identity(),
                 grants: operation
                     .grants()

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod buckets;
+mod chains;
 mod failing;
 mod fakes;
 mod formats;
@@ -22,9 +23,9 @@ use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
-    Compression, Connection, ConnectionKind, CsvRead, Input, InputSource, NodeId, OnRowError,
-    OperationRef, Params, PlannedNode, Quarantine, Read, ReadFormat, Step, TargetLayout, Write,
-    WriteFormat, WriteMode,
+    Connection, ConnectionKind, CsvRead, CsvWrite, Input, InputSource, JsonLayout, JsonRead,
+    JsonWrite, NodeId, OnRowError, OperationRef, Params, ParquetWrite, PlannedNode, Quarantine,
+    Read, ReadFormat, ReadOptions, Step, TargetLayout, Write, WriteFormat, WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, BatchLog, Cancel, Engine as _, InputPlan, Operation, OperationPlan,
@@ -379,28 +380,26 @@ fn connection() -> Connection {
 
 /// The defaults of `format: csv`.
 pub(crate) fn csv_options() -> CsvRead {
-    CsvRead {
-        header: true,
-        delimiter: b',',
-        quote: b'"',
-        null_values: Vec::new(),
-        infer_rows: None,
-    }
+    CsvRead::default()
 }
 
 pub(crate) fn csv_in() -> ReadFormat {
     ReadFormat::Csv(csv_options())
 }
 
-pub(crate) fn csv_out() -> WriteFormat {
-    WriteFormat::Csv {
-        header: true,
-        delimiter: b',',
-    }
+pub(crate) fn json_lines_in() -> ReadFormat {
+    ReadFormat::Json(JsonRead {
+        layout: Some(JsonLayout::Lines),
+        ..JsonRead::default()
+    })
 }
 
-pub(crate) fn json_out() -> WriteFormat {
-    WriteFormat::JsonLines
+pub(crate) fn csv_out() -> WriteFormat {
+    WriteFormat::Csv(CsvWrite::default())
+}
+
+pub(crate) fn json_lines_out() -> WriteFormat {
+    WriteFormat::Json(JsonWrite::default())
 }
 
 pub(crate) fn parquet_in() -> ReadFormat {
@@ -408,9 +407,7 @@ pub(crate) fn parquet_in() -> ReadFormat {
 }
 
 pub(crate) fn parquet_out() -> WriteFormat {
-    WriteFormat::Parquet {
-        compression: Compression::Snappy,
-    }
+    WriteFormat::Parquet(ParquetWrite::default())
 }
 
 /// An empty node, number 0.
@@ -449,6 +446,7 @@ impl Build for PlannedNode {
             connection: connection(),
             format,
             path: path.into(),
+            options: ReadOptions::default(),
             span: NOWHERE,
         };
         self.inputs.push(Input {

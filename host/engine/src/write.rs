@@ -1,7 +1,10 @@
 //! Outputs: batches into a file of a connection, in one of the formats, and into the spool for dependent nodes.
 
+pub(crate) mod arrow;
+pub(crate) mod bad_rows;
 pub(crate) mod csv;
-pub(crate) mod jsonl;
+pub(crate) mod json;
+pub(crate) mod packed;
 pub(crate) mod parquet;
 pub(crate) mod quarantine;
 pub(crate) mod spool;
@@ -46,16 +49,14 @@ pub(crate) fn begin(
     }
     let file = BufWriter::with_capacity(BUFFER_BYTES, file);
     Ok(match format {
-        WriteFormat::Csv { header, delimiter } => Box::new(csv::CsvWriter::new(
-            schema, file, *header, *delimiter, shown,
-        )?),
-        WriteFormat::JsonLines => Box::new(jsonl::JsonWriter::new(file, shown)),
+        WriteFormat::Csv(options) => Box::new(csv::CsvWriter::new(schema, file, options, shown)?),
+        WriteFormat::Json(options) => Box::new(json::JsonWriter::new(file, *options, shown)?),
+        WriteFormat::Parquet(options) => {
+            Box::new(parquet::ParquetWriter::new(schema, file, *options, shown)?)
+        }
+        WriteFormat::Arrow(options) => {
+            Box::new(arrow::ArrowWriter::new(schema, file, *options, shown)?)
+        }
         WriteFormat::Delta(_) => return Err(crate::failure::internal("no driver writes `delta`")),
-        WriteFormat::Parquet { compression } => Box::new(parquet::ParquetWriter::new(
-            schema,
-            file,
-            *compression,
-            shown,
-        )?),
     })
 }

@@ -7,6 +7,7 @@
 mod alias;
 mod connection;
 mod delta;
+mod format;
 mod limits;
 mod node;
 mod params;

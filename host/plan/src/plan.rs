@@ -2,6 +2,7 @@
 
 mod build;
 mod delta;
+mod format;
 mod grants;
 mod params;
 mod races;
@@ -12,6 +13,11 @@ use std::ops::Range;
 
 pub use build::plan;
 pub use delta::{DeltaRead, DeltaWrite, TableVersion};
+pub use format::{
+    ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite,
+    Encoding, JsonLayout, JsonRead, JsonWrite, OnBadRow, OnMissingColumns, OnNewColumns,
+    ParquetWrite, ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
+};
 pub use grants::Grants;
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
@@ -111,6 +117,10 @@ pub struct Input {
 }
 
 /// Where an input comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project has few inputs, and most are reads"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum InputSource {
     /// A file of a connection.
@@ -126,38 +136,23 @@ pub struct Read {
     pub connection: Connection,
     /// How the bytes are to be understood.
     pub format: ReadFormat,
-    /// Path below the connection's root; may hold `*`, `?` and `[…]`.
+    /// Path below the connection's root; may hold `*`, `**`, `?` and `[…]`.
     pub path: String,
+    /// Options that do not depend on the format.
+    pub options: ReadOptions,
     /// Where `path` stands.
     pub span: Span,
 }
 
-/// Formats that can be read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ReadFormat {
-    /// RFC 4180 text.
-    Csv(CsvRead),
-    /// Parquet.
-    Parquet,
-    /// One JSON object for each line.
-    JsonLines,
-    /// A Delta table.
-    Delta(DeltaRead),
-}
-
-/// How a CSV file is read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CsvRead {
-    /// The first row holds the names (default true). Without it the columns are `column_1`, `column_2`, ….
-    pub header: bool,
-    /// One byte between the fields (default `,`).
-    pub delimiter: u8,
-    /// One byte around a field (default `"`).
-    pub quote: u8,
-    /// Field texts that mean null, besides the empty field (default none).
-    pub null_values: Vec<String>,
-    /// Rows that the column types are inferred from; `None` is the whole file (default).
-    pub infer_rows: Option<usize>,
+/// How the files of a read make one table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReadOptions {
+    /// Directories called `name=value` are columns. `None` is true where the path names a directory (default).
+    pub hive_partitioning: Option<bool>,
+    /// Types that are declared; those of other columns come from the files (default none).
+    pub types: ColumnTypes,
+    /// Where files differ in their columns; `None` is strict, and for JSON the union (default).
+    pub schema_policy: Option<SchemaPolicy>,
 }
 
 /// A resolved connection.
@@ -297,40 +292,6 @@ pub struct Quarantine {
     pub path: String,
     /// Where `path` stands.
     pub span: Span,
-}
-
-/// Formats that can be written.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WriteFormat {
-    /// RFC 4180 text.
-    Csv {
-        /// Write the names as the first row (default true).
-        header: bool,
-        /// One byte between the fields (default `,`).
-        delimiter: u8,
-    },
-    /// Parquet, one file.
-    Parquet {
-        /// `snappy` (default), `zstd`, `lz4`, `none`.
-        compression: Compression,
-    },
-    /// One JSON object for each line.
-    JsonLines,
-    /// A Delta table.
-    Delta(DeltaWrite),
-}
-
-/// Compression of a Parquet file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// No compression.
-    None,
-    /// Snappy.
-    Snappy,
-    /// Zstandard, level 3.
-    Zstd,
-    /// LZ4, the raw block format.
-    Lz4,
 }
 
 /// `story:`

@@ -164,7 +164,7 @@ impl Outlook<'_> {
         let parquet = writer
             .write
             .as_ref()
-            .is_some_and(|write| matches!(write.format, WriteFormat::Parquet { .. }));
+            .is_some_and(|write| matches!(write.format, WriteFormat::Parquet(_)));
         let whole = writer
             .write
             .as_ref()

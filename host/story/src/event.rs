@@ -262,6 +262,29 @@ pub struct NodeFacts {
     /// Where they went and why, for each step that rejected any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineFact>,
+    /// Rows of files that could not be understood and were left out, as the project asks. None of `rows_in`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_unread: u64,
+    /// Why, and where they went, for each input that has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<UnreadFact>,
+}
+
+/// Rows of an input that could not be understood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnreadFact {
+    /// Name of the input.
+    pub input: String,
+    /// How many.
+    pub rows: u64,
+    /// Why, the most frequent first, capped. For these, `rows_first` are lines of the files.
+    pub reasons: Vec<RejectionFact>,
+    /// Rows with a reason that is not listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_of_other_reasons: u64,
+    /// The file that holds them; without one they are only counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileFact>,
 }
 
 /// What a write did to its target.
@@ -426,6 +449,9 @@ pub struct OperationFact {
     /// Instances that its rows were divided over by key; 0 when they were not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partitions: u64,
+    /// Index of the step whose instances ran this one too, in the same pass over each batch; what both cost stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chained_to: Option<usize>,
     /// Bytes that the host wrote to scratch files for it, because memory was short.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes_spilled: u64,

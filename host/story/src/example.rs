@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::event::{
     Column, ComponentOrigin, Event, FileFact, GuestNote, InstanceFact, Ledger, NodeFacts,
     NodeOutline, NodeRef, OperationFact, OperationIdentity, Outcome, QuarantineFact, RejectionFact,
-    RunEvent, RunStarted, Sample, WriteEffect, WriteFact,
+    RunEvent, RunStarted, Sample, UnreadFact, WriteEffect, WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::{Story, fold};
@@ -198,6 +198,19 @@ pub(crate) fn quarantining() -> NodeFacts {
                 modified: None,
             },
         }],
+        rows_unread: 2,
+        unread: vec![UnreadFact {
+            input: "df".to_owned(),
+            rows: 2,
+            reasons: vec![reason(
+                "read/bad-row",
+                "3 fields where 2 are expected",
+                2,
+                &[7, 9],
+            )],
+            rows_of_other_reasons: 0,
+            file: None,
+        }],
         ..facts()
     }
 }
@@ -232,6 +245,7 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
         },
         instances: vec![instance(0, 41 << 20), instance(1, 29 << 20)],
         partitions: 2,
+        chained_to: None,
         bytes_spilled: 3 << 20,
         component: Some(ComponentOrigin::Compiled { compile_ms: 1_240 }),
         notes: vec![GuestNote {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray as _;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
-use datafusion::common::{DFSchema, DFSchemaRef};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use odibi_sdk::{Appetite, Failure, Output, Result, Session};
 
@@ -95,6 +95,30 @@ impl Batchwise {
             }
             _ => None,
         }
+    }
+
+    /// This, and then `next` over what it gives; `result` is the schema of that.
+    pub(crate) fn then(
+        mut self,
+        result: &DFSchemaRef,
+        next: Self,
+    ) -> datafusion::common::Result<Self> {
+        let handed = next.scanned.iter().zip(next.schema.fields());
+        let exprs = handed.map(|(at, wanted)| {
+            let column = Expr::Column(Column::from(result.qualified_field(*at)));
+            // As if it had crossed: views have become what they are views of.
+            if result.field(*at).data_type() == wanted.data_type() {
+                Ok(column)
+            } else {
+                column.cast_to(wanted.data_type(), result.as_ref())
+            }
+        });
+        self.stages.push(Stage::Project {
+            exprs: exprs.collect::<datafusion::common::Result<_>>()?,
+            input: Arc::clone(result),
+        });
+        self.stages.extend(next.stages);
+        Ok(self)
     }
 
     /// For each output column, where it comes from.

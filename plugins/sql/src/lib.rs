@@ -1,6 +1,7 @@
 //! SQL inside the sandbox: the operation `sql`, and operations that are one statement.
 
 mod batchwise;
+mod chain;
 mod database;
 mod expression;
 mod fault;
@@ -23,6 +24,7 @@ odibi_sdk::export!(
     name = "sql",
     operations = [
         sql::Sql,
+        chain::Chain,
         thin::Of<operations::aggregate::Aggregate>,
         thin::Of<operations::apply_mapping::ApplyMapping>,
         thin::Of<operations::case_when::CaseWhen>,

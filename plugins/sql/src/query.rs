@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{Schema, SchemaRef};
+use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use odibi_sdk::plan::Need;
 use odibi_sdk::{Failure, InputPlan, OutputColumn, Plan, Result, Session, SortKey, Spread, Start};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::batchwise::{Batchwise, Slot};
@@ -25,6 +27,16 @@ pub(crate) struct Query {
     pub(crate) sql: String,
     /// For each port the names of its table.
     pub(crate) tables: Vec<Vec<String>>,
+}
+
+/// A query that answers batch by batch, as part of a chain.
+pub(crate) struct Link {
+    /// What it does.
+    pub(crate) batchwise: Batchwise,
+    /// What its plan gives.
+    pub(crate) result: DFSchemaRef,
+    /// What leaves the sandbox, if nothing follows.
+    pub(crate) output: Vec<OutputColumn>,
 }
 
 /// What was decided about a query.
@@ -62,9 +74,25 @@ impl Query {
             .state(state.write()?))
     }
 
+    /// The query over its one table; `None` when it does not answer batch by batch.
+    pub(crate) fn link(&self, offered: &SchemaRef) -> Result<Option<Link>> {
+        let offered = std::slice::from_ref(offered);
+        let (database, _) = self.database(offered, PortTable::offered)?;
+        let logical = self.logical(&database, offered)?;
+        let fields = types::output(logical.schema().as_arrow())?;
+        let decided = self.batchwise(&logical, offered, &fields);
+        Ok(decided.and_then(|decided| {
+            Some(Link {
+                batchwise: decided.batchwise?,
+                result: Arc::clone(logical.schema()),
+                output: decided.output,
+            })
+        }))
+    }
+
     /// A session of a plan.
     pub(crate) fn open(start: &Start) -> Result<Box<dyn Session>> {
-        let State { query, schemas } = State::read(&start.state)?;
+        let State { query, schemas } = State::<Self>::read(&start.state)?;
         let decided = query.decide(&schemas)?;
         if let Some(batchwise) = decided.batchwise {
             let database = query.database(&schemas, PortTable::offered)?;
@@ -252,14 +280,16 @@ fn columns_read(plan: &LogicalPlan, offered: &[SchemaRef]) -> Result<(Vec<Vec<us
 }
 
 /// What `plan` leaves to `open`.
-struct State {
-    query: Query,
-    schemas: Vec<SchemaRef>,
+pub(crate) struct State<Q> {
+    /// One query or several.
+    pub(crate) query: Q,
+    /// What was offered.
+    pub(crate) schemas: Vec<SchemaRef>,
 }
 
-impl State {
+impl<Q: Serialize + DeserializeOwned> State<Q> {
     /// Length of the query's JSON, the JSON, then for each schema its length and itself as an IPC stream of no batch.
-    fn write(&self) -> Result<Vec<u8>> {
+    pub(crate) fn write(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let json = serde_json::to_vec(&self.query).map_err(|e| Failure::internal(e.to_string()))?;
         append(&mut bytes, &json)?;
@@ -271,7 +301,7 @@ impl State {
         Ok(bytes)
     }
 
-    fn read(mut bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn read(mut bytes: &[u8]) -> Result<Self> {
         let json = take(&mut bytes)?;
         let query = serde_json::from_slice(json).map_err(|e| Failure::internal(e.to_string()))?;
         let mut schemas = Vec::new();

@@ -47,14 +47,8 @@ impl Operation for Sql {
     }
 
     fn plan(&self, inputs: &[SchemaRef]) -> Result<Plan> {
-        let mut tables = vec![vec![MAIN.to_owned()]];
-        tables[0].extend(self.main.clone());
-        tables.extend(self.tables.iter().map(|name| vec![name.clone()]));
-        let query = Query {
-            sql: self.sql.clone(),
-            tables,
-        };
-        query.plan(inputs).map_err(|failure| match &failure.param {
+        let planned = self.query(inputs)?.plan(inputs);
+        planned.map_err(|failure| match &failure.param {
             Some(_) => failure.at_param("/sql"),
             None => failure,
         })
@@ -62,5 +56,22 @@ impl Operation for Sql {
 
     fn open(self, start: Start) -> Result<Box<dyn Session>> {
         Query::open(&start)
+    }
+}
+
+impl Sql {
+    /// The query.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "as of the operations that are one statement"
+    )]
+    pub(crate) fn query(&self, _: &[SchemaRef]) -> Result<Query> {
+        let mut tables = vec![vec![MAIN.to_owned()]];
+        tables[0].extend(self.main.clone());
+        tables.extend(self.tables.iter().map(|name| vec![name.clone()]));
+        Ok(Query {
+            sql: self.sql.clone(),
+            tables,
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod chain;
 mod dialect;
 mod injection;
 mod layouts;

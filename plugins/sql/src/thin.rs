@@ -72,15 +72,7 @@ impl<T: Thin> Operation for Of<T> {
             let inputs = inputs.iter().map(|_| InputPlan::only([]));
             return Ok(Plan::fresh(inputs, &Schema::empty()));
         }
-        let further = (1..inputs.len()).map(further);
-        let query = Query {
-            sql: self.0.sql(inputs)?,
-            tables: std::iter::once(MAIN.to_owned())
-                .chain(further)
-                .map(|name| vec![name])
-                .collect(),
-        };
-        let mut plan = query.plan(inputs).map_err(without_place)?;
+        let mut plan = self.query(inputs)?.plan(inputs).map_err(without_place)?;
         if self.0.keeps_order() {
             for input in &mut plan.inputs {
                 input.keep_order = true;
@@ -91,6 +83,20 @@ impl<T: Thin> Operation for Of<T> {
 
     fn open(self, start: Start) -> Result<Box<dyn Session>> {
         Query::open(&start)
+    }
+}
+
+impl<T: Thin> Of<T> {
+    /// The statement with the names of its tables.
+    pub(crate) fn query(&self, inputs: &[SchemaRef]) -> Result<Query> {
+        let further = (1..inputs.len()).map(further);
+        Ok(Query {
+            sql: self.0.sql(inputs)?,
+            tables: std::iter::once(MAIN.to_owned())
+                .chain(further)
+                .map(|name| vec![name])
+                .collect(),
+        })
     }
 }
 

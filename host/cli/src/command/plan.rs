@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, ReadFormat, Step, WriteFormat};
+use odibi_plan::plan::{InputSource, OnRowError, PlannedNode, Step};
 use odibi_plan::{GuestLimits, Plan};
 use odibi_run::Forecast;
 use odibi_story::event::Column;
@@ -109,7 +109,7 @@ fn text(plan: &Plan, forecasts: &[Forecast], verbose: bool) -> String {
                     "    writes  {}:{} ({}, overwrite)",
                     write.connection.name,
                     write.path,
-                    write_format(&write.format)
+                    write.format.name()
                 );
             }
             if let OnRowError::Quarantine(quarantine) = &node.on_row_error {
@@ -118,7 +118,7 @@ fn text(plan: &Plan, forecasts: &[Forecast], verbose: bool) -> String {
                     "    rejects {}:{} ({}, a file for each run)",
                     quarantine.connection.name,
                     quarantine.path,
-                    write_format(&quarantine.format)
+                    quarantine.format.name()
                 );
             }
         }
@@ -186,30 +186,12 @@ fn source(plan: &Plan, source: &InputSource) -> String {
             "{}:{} ({})",
             read.connection.name,
             read.path,
-            read_format(&read.format)
+            read.format.name()
         ),
         InputSource::Node(id) => format!(
             "node {}.{}",
             plan.nodes[id.0].pipeline, plan.nodes[id.0].name
         ),
-    }
-}
-
-fn read_format(format: &ReadFormat) -> &'static str {
-    match format {
-        ReadFormat::Csv(_) => "csv",
-        ReadFormat::Parquet => "parquet",
-        ReadFormat::JsonLines => "json lines",
-        ReadFormat::Delta(_) => "delta",
-    }
-}
-
-fn write_format(format: &WriteFormat) -> &'static str {
-    match format {
-        WriteFormat::Csv { .. } => "csv",
-        WriteFormat::Parquet { .. } => "parquet",
-        WriteFormat::JsonLines => "json lines",
-        WriteFormat::Delta(_) => "delta",
     }
 }
 
@@ -223,7 +205,7 @@ fn node_json(plan: &Plan, node: &PlannedNode, forecast: Option<&Forecast>) -> Va
         "inputs": node.inputs.iter().map(|i| json!({ "name": i.name, "from": source(plan, &i.source) })).collect::<Vec<_>>(),
         "steps": steps.map(|(i, s)| step_json(plan, s, behind(i))).collect::<Vec<_>>(),
         "columns": forecast.and_then(|f| f.output.as_deref()).map(columns_json),
-        "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": write_format(&w.format), "mode": "overwrite" })),
+        "writes": node.write.as_ref().map(|w| json!({ "connection": w.connection.name, "path": w.path, "format": w.format.name(), "mode": "overwrite" })),
         "rejects": rejects_json(&node.on_row_error),
     })
 }
@@ -258,7 +240,7 @@ fn rejects_json(on_row_error: &OnRowError) -> Option<Value> {
     match on_row_error {
         OnRowError::Fail => None,
         OnRowError::Quarantine(q) => Some(
-            json!({ "connection": q.connection.name, "path": q.path, "format": write_format(&q.format) }),
+            json!({ "connection": q.connection.name, "path": q.path, "format": q.format.name() }),
         ),
     }
 }

@@ -16,7 +16,9 @@ use tokio::runtime::Handle;
 
 use crate::failure::{carry, internal};
 use crate::limits::{NOTES_MAX, STACK_BYTES};
+use crate::read::BadRows;
 use crate::reason::Reason;
+use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
 
 /// One attempt of one node.
@@ -36,6 +38,7 @@ pub(crate) struct NodeRun {
     rows_in: Vec<Mutex<Vec<Arc<AtomicU64>>>>,
     records: Mutex<Vec<StepRecord>>,
     quarantine: Mutex<Option<Quarantine>>,
+    unread: Mutex<Option<Unread>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -74,6 +77,7 @@ impl NodeRun {
             rows_in: (0..inputs).map(|_| Mutex::default()).collect(),
             records: Mutex::new(records),
             quarantine: Mutex::default(),
+            unread: Mutex::default(),
             threads: Mutex::default(),
         }
     }
@@ -186,6 +190,27 @@ impl NodeRun {
     /// Hands the quarantine over, once every thread has ended.
     pub(crate) fn take_quarantine(&self) -> Option<Quarantine> {
         lock(&self.quarantine).take()
+    }
+
+    /// Sets rows of a file aside that could not be understood.
+    pub(crate) fn set_aside(&self, input: usize, bad: &BadRows) -> Result<(), Failure> {
+        match lock(&self.unread).as_mut() {
+            Some(unread) => unread.add(input, bad),
+            None => Err(internal(
+                "rows were set aside, and there is no place for them",
+            )),
+        }
+    }
+
+    /// Has a place for rows of files that are set aside.
+    pub(crate) fn with_unread(self, unread: Option<Unread>) -> Self {
+        *lock(&self.unread) = unread;
+        self
+    }
+
+    /// Hands it over, once every thread has ended.
+    pub(crate) fn take_unread(&self) -> Option<Unread> {
+        lock(&self.unread).take()
     }
 
     /// Starts a thread of its own. Threads of a pool would run out: every stage of every node holds one while it waits.

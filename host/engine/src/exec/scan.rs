@@ -109,7 +109,8 @@ impl ExecutionPlan for ScanExec {
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let run = NodeRun::of(&context)?;
-        let (counter, first) = run.count_rows_in(self.input);
+        let input = self.input;
+        let (counter, first) = run.count_rows_in(input);
         let (table, needed, batch_rows) = (
             Arc::clone(&self.table),
             self.needed.clone(),
@@ -121,7 +122,16 @@ impl ExecutionPlan for ScanExec {
                 if outlet.run().stopped() {
                     return Err(cancelled().into());
                 }
+                // A second scan of the same input meets the same rows.
+                for bad in decode.take_bad_rows() {
+                    if first {
+                        outlet.run().set_aside(input, &bad)?;
+                    }
+                }
                 let rows = batch.num_rows() as u64;
+                if rows == 0 {
+                    continue;
+                }
                 counter.fetch_add(rows, Ordering::Relaxed);
                 if first {
                     outlet

@@ -1,122 +1,74 @@
-//! CSV after RFC 4180: the columns and types of a set of files, and their rows as batches.
+//! CSV after RFC 4180: the columns and types of a file, and its rows as batches.
 //!
-//! The types are settled before the first batch, from the whole of every file unless `infer_rows` says otherwise, so
-//! that a late value cannot contradict them. Names are matched by name when files differ in the order of columns.
+//! The types are settled before the first batch, from the whole of every file unless `infer_rows` or `schema` says
+//! otherwise, so that a late value cannot contradict them. A row that cannot be understood is a failure, or is set aside.
 
 pub(crate) mod arrays;
 pub(crate) mod records;
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema, SchemaRef};
-use odibi_plan::plan::CsvRead;
+use arrow_array::ArrayRef;
+use odibi_plan::plan::{ColumnTypes, CsvRead, OnBadRow};
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use self::arrays::{build, check_text};
-use self::records::{Fault, FaultKind, Records, Rows};
-use super::columns::Filler;
+use self::arrays::{Column, noun};
+use self::records::{Dialect, Fault, FaultKind, Records, Rows};
+use super::unify::{Described, Seen};
 use super::value::{Kinds, kind};
-use super::{Decode, Stop, bad_row, check_names, sniff};
+use super::{BadRow, Chunk, FileDecode, Stop, Wanted, bad_row, check_names, unpack};
 use crate::failure::{During, cancelled, classify};
-use crate::limits::{COLUMNS_MAX, DECODE_BYTES_MAX};
-use crate::store::Store;
-use crate::store::blob::BlobReader;
+use crate::limits::{BAD_ROW_CHARS_MAX, COLUMNS_MAX, DECODE_BYTES_MAX};
+use crate::store::Blob;
 
 /// Rows that inference looks at before it lets go of them.
 const INFER_CHUNK_ROWS: usize = 4_096;
 
-/// The files of one `read:`.
+/// How the files of one `read:` are understood.
 #[derive(Debug)]
-pub(crate) struct CsvFiles {
-    store: Arc<dyn Store>,
-    files: Vec<CsvFile>,
+pub(crate) struct CsvFormat {
     options: CsvRead,
+    types: ColumnTypes,
     nulls: HashSet<Vec<u8>>,
 }
 
-#[derive(Debug)]
-struct CsvFile {
-    path: String,
-    /// For each column of the table, its place in this file.
-    places: Vec<usize>,
-}
+type Input = Records<Box<dyn Read + Send>>;
 
-/// Names and kinds of the columns of one file.
-type Columns = (Vec<String>, Vec<Kinds>);
-
-impl CsvFiles {
-    /// Settles the columns of all files.
-    pub(crate) fn open(
-        store: Arc<dyn Store>,
-        paths: Vec<String>,
-        options: &CsvRead,
-        stop: Stop<'_>,
-    ) -> Result<(SchemaRef, Self), Failure> {
-        let nulls = options
-            .null_values
-            .iter()
-            .map(|t| t.clone().into_bytes())
-            .collect();
-        let mut this = Self {
-            store,
-            files: Vec::new(),
+impl CsvFormat {
+    pub(crate) fn new(options: &CsvRead, types: &ColumnTypes) -> Self {
+        let nulls = options.null_values.iter();
+        Self {
             options: options.clone(),
-            nulls,
-        };
-        let mut names: Option<(Vec<String>, String)> = None;
-        let mut kinds: Vec<Kinds> = Vec::new();
-        for path in paths {
-            let shown = this.store.shown(&path);
-            let Some((found, found_kinds)) = this.infer(&path, &shown, stop)? else {
-                continue;
-            };
-            let (names, first) = names.get_or_insert_with(|| (found.clone(), shown.clone()));
-            let places = places(names, first, &found, &shown)?;
-            kinds.resize(names.len(), Kinds::NONE);
-            for (column, place) in places.iter().enumerate() {
-                kinds[column] = kinds[column].with(found_kinds[*place]);
-            }
-            this.files.push(CsvFile { path, places });
+            types: types.clone(),
+            nulls: nulls.map(|text| text.clone().into_bytes()).collect(),
         }
-        let Some((names, _)) = names else {
-            return Err(Failure::new(
-                FailureClass::Data,
-                code::READ_EMPTY,
-                "the CSV input is empty: it has no header row",
-            )
-            .hint("write at least the header row"));
-        };
-        let fields: Vec<Field> = names
-            .into_iter()
-            .zip(&kinds)
-            .map(|(name, kind)| Field::new(name, kind.data_type(), true))
-            .collect();
-        Ok((Arc::new(Schema::new(fields)), this))
     }
 
-    /// Names and kinds of one file; `None` when it has no bytes.
-    fn infer(&self, path: &str, shown: &str, stop: Stop<'_>) -> Result<Option<Columns>, Failure> {
-        let mut records = self.records(path, shown)?;
-        let mut rows = Rows::default();
-        let Some(names) = self.names(&mut records, &mut rows, shown)? else {
-            return Ok(None);
+    /// Names and kinds of the columns of a file.
+    pub(crate) fn describe(
+        &self,
+        blob: &Arc<dyn Blob>,
+        shown: &str,
+        stop: Stop<'_>,
+    ) -> Result<Described, Failure> {
+        let mut open = self.start(blob, shown)?;
+        let Some(names) = open.names.clone() else {
+            return Ok(Described::Empty);
         };
         let mut kinds = vec![Kinds::NONE; names.len()];
+        let open_types = names.iter().any(|name| !self.types.contains_key(name));
         let mut left = self.options.infer_rows.unwrap_or(usize::MAX);
+        if !open_types {
+            left = 0;
+        }
         while left > 0 {
             if stop() {
                 return Err(cancelled());
             }
-            let more = read_rows(
-                &mut records,
-                &mut rows,
-                &names,
-                left.min(INFER_CHUNK_ROWS),
-                shown,
-            )?;
-            check_text(&rows, shown, &|column| names[column].clone())?;
+            let more = open.fill(self, &names, left.min(INFER_CHUNK_ROWS))?;
+            let rows = &open.rows;
             for row in 0..rows.len() {
                 for (column, kinds) in kinds.iter_mut().enumerate() {
                     let text = rows.field(row, column);
@@ -126,18 +78,66 @@ impl CsvFiles {
                 }
             }
             left -= rows.len();
-            rows.clear();
+            open.rows.clear();
+            open.bad.clear();
             if !more {
                 break;
             }
         }
-        Ok(Some((names, kinds)))
+        let seen = kinds.into_iter().map(Seen::Kinds);
+        Ok(Described::Columns(names.into_iter().zip(seen).collect()))
     }
 
-    /// Reads the header. Without one, leaves the first row in `rows` and counts its fields.
+    /// Begins to read the rows of a file.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        blob: &Arc<dyn Blob>,
+        shown: &str,
+        width: usize,
+        wanted: Vec<Wanted>,
+        batch_rows: usize,
+    ) -> Result<Box<dyn FileDecode>, Failure> {
+        let mut open = self.start(blob, shown)?;
+        let names = open.names.take().unwrap_or_default();
+        if names.len() != width {
+            return Err(bad_row(shown, 1, "the file changed while it was read"));
+        }
+        Ok(Box::new(CsvDecoder {
+            format: Arc::clone(self),
+            open,
+            names,
+            wanted,
+            batch_rows,
+            ended: false,
+        }))
+    }
+
+    /// Opens a file and reads its header. Without one, leaves the first row among the rows and counts its fields.
+    fn start(&self, blob: &Arc<dyn Blob>, shown: &str) -> Result<OpenFile, Failure> {
+        let options = &self.options;
+        let dialect = Dialect {
+            delimiter: options.delimiter,
+            quote: options.quote,
+            escape: options.escape,
+            comment: options.comment,
+        };
+        let mut open = OpenFile {
+            records: Records::new(unpack::text(blob, shown, options.text)?, dialect),
+            rows: Rows::default(),
+            bad: Vec::new(),
+            names: None,
+            shown: shown.to_owned(),
+        };
+        open.records
+            .skip_lines(options.skip_rows)
+            .map_err(|e| classify(&e, During::Read(shown)))?;
+        open.names = self.names(&mut open.records, &mut open.rows, shown)?;
+        Ok(open)
+    }
+
     fn names(
         &self,
-        records: &mut Records<BlobReader>,
+        records: &mut Input,
         rows: &mut Rows,
         shown: &str,
     ) -> Result<Option<Vec<String>>, Failure> {
@@ -147,9 +147,12 @@ impl CsvFiles {
         if width > COLUMNS_MAX {
             return too_wide(shown, width);
         }
+        let line = rows.started().unwrap_or_default();
         rows.end_row(width);
-        check_text(rows, shown, &|column| format!("column_{}", column + 1))?;
         let mut names: Vec<String> = (1..=width).map(|n| format!("column_{n}")).collect();
+        if let Some(column) = not_text(rows, 0) {
+            return Err(not_utf8(shown, rows.line(0), &names[column]));
+        }
         if self.options.header {
             for (column, name) in names.iter_mut().enumerate() {
                 let text = rows.field(0, column);
@@ -159,18 +162,16 @@ impl CsvFiles {
             }
             rows.clear();
         }
+        let given = &self.options.names;
+        if !given.is_empty() {
+            if given.len() != width {
+                let what = format!("{width} fields where `names` has {}", given.len());
+                return Err(bad_row(shown, line, &what));
+            }
+            names.clone_from(given);
+        }
         check_names(names.iter().map(String::as_str), shown)?;
         Ok(Some(names))
-    }
-
-    fn records(&self, path: &str, shown: &str) -> Result<Records<BlobReader>, Failure> {
-        let file = BlobReader::new(self.store.open(path)?);
-        let mut records = Records::new(file, self.options.delimiter, self.options.quote);
-        let head = records
-            .head()
-            .map_err(|e| classify(&e, During::Read(shown)))?;
-        sniff(shown, head)?;
-        Ok(records)
     }
 }
 
@@ -183,63 +184,14 @@ fn too_wide<T>(shown: &str, width: usize) -> Result<T, Failure> {
     )
 }
 
-/// Where the columns of the first file stand in another.
-fn places(
-    names: &[String],
-    first: &str,
-    found: &[String],
-    shown: &str,
-) -> Result<Vec<usize>, Failure> {
-    let mismatch = |message: String| {
-        Failure::new(FailureClass::Data, code::READ_SCHEMA_MISMATCH, message)
-            .hint("read files with different columns in nodes of their own")
-    };
-    if names == found {
-        return Ok((0..names.len()).collect());
-    }
-    if let Some(extra) = found.iter().find(|n| !names.contains(n)) {
-        return Err(mismatch(format!(
-            "`{shown}` has a column that `{first}` does not have: `{extra}`"
-        )));
-    }
-    names
-        .iter()
-        .map(|name| {
-            let missing = || {
-                mismatch(format!(
-                    "`{shown}` does not have a column of `{first}`: `{name}`"
-                ))
-            };
-            found.iter().position(|n| n == name).ok_or_else(missing)
-        })
-        .collect()
+/// The first field of a row that is not UTF-8.
+fn not_text(rows: &Rows, row: usize) -> Option<usize> {
+    (0..rows.width()).find(|column| std::str::from_utf8(rows.field(row, *column)).is_err())
 }
 
-/// Reads up to so many rows. False when the file has ended.
-fn read_rows(
-    records: &mut Records<BlobReader>,
-    rows: &mut Rows,
-    names: &[String],
-    rows_max: usize,
-    shown: &str,
-) -> Result<bool, Failure> {
-    while rows.len() < rows_max && rows.bytes() < DECODE_BYTES_MAX {
-        let line = records.line();
-        match records.next_row(rows).map_err(|f| fault(f, shown, names))? {
-            None => return Ok(false),
-            Some(width) if width == names.len() => rows.end_row(width),
-            Some(width) => {
-                let line = rows.started().unwrap_or(line);
-                return Err(bad_row(
-                    shown,
-                    line,
-                    &format!("{width} fields where {} are expected", names.len()),
-                )
-                .hint("quote fields that hold the delimiter, and check `delimiter`"));
-            }
-        }
-    }
-    Ok(true)
+fn not_utf8(shown: &str, line: u64, column: &str) -> Failure {
+    let what = format!("column `{column}` holds bytes that are not UTF-8");
+    bad_row(shown, line, &what).hint("set `encoding`, or save the file as UTF-8")
 }
 
 fn fault(fault: Fault, shown: &str, names: &[String]) -> Failure {
@@ -254,12 +206,8 @@ fn fault(fault: Fault, shown: &str, names: &[String]) -> Failure {
             fault.line,
             &format!("a quote is never closed in {column}"),
         ),
-        FaultKind::AfterQuote => bad_row(
-            shown,
-            fault.line,
-            &format!("there is text after the closing quote in {column}"),
-        )
-        .hint("double a quote that belongs to the text"),
+        FaultKind::AfterQuote => bad_row(shown, fault.line, &after_quote(&column))
+            .hint("double a quote that belongs to the text"),
         FaultKind::TooLong => bad_row(
             shown,
             fault.line,
@@ -269,108 +217,201 @@ fn fault(fault: Fault, shown: &str, names: &[String]) -> Failure {
     }
 }
 
-/// Rows of all files, one after the other.
-pub(crate) struct CsvDecoder {
-    files: Arc<CsvFiles>,
-    filler: Filler,
-    batch_rows: usize,
-    next_file: usize,
-    open: Option<OpenFile>,
-    rows: Rows,
+fn after_quote(column: &str) -> String {
+    format!("there is text after the closing quote in {column}")
 }
 
 struct OpenFile {
-    records: Records<BlobReader>,
-    index: usize,
+    records: Input,
+    rows: Rows,
+    /// Rows that were set aside.
+    bad: Vec<BadRow>,
+    names: Option<Vec<String>>,
     shown: String,
+}
+
+impl OpenFile {
+    /// Reads up to so many rows. False when the file has ended.
+    fn fill(
+        &mut self,
+        format: &CsvFormat,
+        names: &[String],
+        rows_max: usize,
+    ) -> Result<bool, Failure> {
+        let more = self.read_rows(format, names, rows_max)?;
+        if self.rows.text().is_ascii() {
+            return Ok(more);
+        }
+        let mut kept = vec![true; self.rows.len()];
+        for (row, kept) in kept.iter_mut().enumerate() {
+            let Some(column) = not_text(&self.rows, row) else {
+                continue;
+            };
+            let line = self.rows.line(row);
+            if format.options.on_bad_row == OnBadRow::Fail {
+                return Err(not_utf8(&self.shown, line, &names[column]));
+            }
+            *kept = false;
+            let what = format!("column `{}` holds bytes that are not UTF-8", names[column]);
+            let text = self.rows.as_line(row, format.options.delimiter);
+            self.set_aside(line, what, text);
+        }
+        if kept.contains(&false) {
+            self.rows.retain(&kept);
+        }
+        Ok(more)
+    }
+
+    fn read_rows(
+        &mut self,
+        format: &CsvFormat,
+        names: &[String],
+        rows_max: usize,
+    ) -> Result<bool, Failure> {
+        let fails = format.options.on_bad_row == OnBadRow::Fail;
+        let delimiter = format.options.delimiter;
+        // Set aside rows count too, so that a file full of them does not fill the memory.
+        while self.rows.len() + self.bad.len() < rows_max && self.rows.bytes() < DECODE_BYTES_MAX {
+            let line = self.records.line();
+            let (line, what) = match self.records.next_row(&mut self.rows) {
+                Ok(None) => return Ok(false),
+                Ok(Some(width)) if width == names.len() => {
+                    self.rows.end_row(width);
+                    continue;
+                }
+                Ok(Some(width)) => {
+                    let line = self.rows.started().unwrap_or(line);
+                    let what = format!("{width} fields where {} are expected", names.len());
+                    if fails {
+                        let hint = "quote fields that hold the delimiter, and check `delimiter`";
+                        return Err(bad_row(&self.shown, line, &what).hint(hint));
+                    }
+                    (line, what)
+                }
+                Err(Fault {
+                    field,
+                    kind: FaultKind::AfterQuote,
+                    ..
+                }) if !fails => {
+                    let line = self.rows.started().unwrap_or(line);
+                    self.records
+                        .take_line(&mut self.rows)
+                        .map_err(|e| classify(&e, During::Read(&self.shown)))?;
+                    let column = names.get(field).map_or("", String::as_str);
+                    (line, after_quote(&format!("column `{column}`")))
+                }
+                // Behind a quote that is never closed no row can be told from another.
+                Err(found) => return Err(fault(found, &self.shown, names)),
+            };
+            let text = self.rows.take_started(delimiter);
+            self.set_aside(line, what, text);
+        }
+        Ok(true)
+    }
+
+    fn set_aside(&mut self, line: u64, what: String, text: String) {
+        let text = match text.char_indices().nth(BAD_ROW_CHARS_MAX) {
+            Some((at, _)) => text[..at].to_owned(),
+            None => text,
+        };
+        self.bad.push(BadRow { line, what, text });
+    }
+}
+
+/// Rows of a file.
+struct CsvDecoder {
+    format: Arc<CsvFormat>,
+    open: OpenFile,
     names: Vec<String>,
+    wanted: Vec<Wanted>,
+    batch_rows: usize,
     ended: bool,
 }
 
 impl CsvDecoder {
-    pub(crate) fn new(files: Arc<CsvFiles>, filler: Filler, batch_rows: usize) -> Self {
-        Self {
-            files,
-            filler,
-            batch_rows,
-            next_file: 0,
-            open: None,
-            rows: Rows::default(),
+    /// Sets the rows aside that hold a value which is not of the type of its column. All columns are wanted then, so
+    /// that the rows do not depend on what the steps need.
+    fn sift(&mut self) {
+        let format = &self.format;
+        let certain = format.options.infer_rows.is_none();
+        let mut kept = vec![true; self.open.rows.len()];
+        for wanted in &self.wanted {
+            let declared = format.types.contains_key(wanted.field.name());
+            if certain && !declared {
+                continue;
+            }
+            let column = Column {
+                rows: &self.open.rows,
+                place: wanted.place,
+                nulls: &format.nulls,
+                declared,
+            };
+            let data_type = wanted.field.data_type();
+            if column.build(data_type).is_ok() {
+                continue;
+            }
+            for (row, kept) in kept.iter_mut().enumerate().filter(|(_, kept)| **kept) {
+                if column.fits(data_type, row) {
+                    continue;
+                }
+                *kept = false;
+                self.open.bad.push(BadRow {
+                    line: self.open.rows.line(row),
+                    what: not_of_type(wanted),
+                    text: self.open.rows.as_line(row, format.options.delimiter),
+                });
+            }
         }
-    }
-
-    fn open_next(&mut self) -> Result<bool, Failure> {
-        let Some(file) = self.files.files.get(self.next_file) else {
-            return Ok(false);
-        };
-        let shown = self.files.store.shown(&file.path);
-        let mut records = self.files.records(&file.path, &shown)?;
-        let names = self
-            .files
-            .names(&mut records, &mut self.rows, &shown)?
-            .unwrap_or_default();
-        if names.len() != file.places.len() {
-            return Err(bad_row(&shown, 1, "the file changed while it was read"));
+        if kept.contains(&false) {
+            self.open.rows.retain(&kept);
         }
-        self.open = Some(OpenFile {
-            records,
-            index: self.next_file,
-            shown,
-            names,
-            ended: false,
-        });
-        self.next_file += 1;
-        Ok(true)
     }
 }
 
-impl Decode for CsvDecoder {
-    fn next(&mut self) -> Result<Option<RecordBatch>, Failure> {
-        loop {
-            if self.open.is_none() && !self.open_next()? {
-                return Ok(None);
+fn not_of_type(wanted: &Wanted) -> String {
+    format!(
+        "column `{}` holds something that is not {}",
+        wanted.field.name(),
+        noun(wanted.field.data_type())
+    )
+}
+
+impl FileDecode for CsvDecoder {
+    fn next(&mut self) -> Result<Option<Chunk>, Failure> {
+        if !self.ended {
+            let format = Arc::clone(&self.format);
+            self.ended = !self.open.fill(&format, &self.names, self.batch_rows)?;
+            if format.options.on_bad_row != OnBadRow::Fail {
+                self.sift();
             }
-            let Some(open) = self.open.as_mut() else {
-                continue;
-            };
-            if !open.ended {
-                open.ended = !read_rows(
-                    &mut open.records,
-                    &mut self.rows,
-                    &open.names,
-                    self.batch_rows,
-                    &open.shown,
-                )?;
-            }
-            if self.rows.len() == 0 {
-                self.open = None;
-                continue;
-            }
-            check_text(&self.rows, &open.shown, &|column| {
-                open.names[column].clone()
-            })?;
-            let places = &self.files.files[open.index].places;
-            let mut arrays = Vec::new();
-            for column in self.filler.wanted() {
-                let field = self.filler.schema().field(column);
-                let built = build(
-                    &self.rows,
-                    places[column],
-                    field.data_type(),
-                    &self.files.nulls,
-                );
-                arrays.push(built.map_err(|row| {
-                    let what = format!("column `{}` holds something that is not {}", field.name(), arrays::noun(field.data_type()));
-                    let failure = bad_row(&open.shown, self.rows.line(row), &what);
-                    match self.files.options.infer_rows {
-                        Some(_) => failure.hint("raise `infer_rows`, or leave it out so that the whole file decides the types"),
-                        None => failure.hint("the file changed while it was read; run again"),
-                    }
-                })?);
-            }
-            let rows = self.rows.len();
-            self.rows.clear();
-            return self.filler.fill(arrays, rows).map(Some);
         }
+        let rows = self.open.rows.len();
+        if rows == 0 && self.ended && self.open.bad.is_empty() {
+            return Ok(None);
+        }
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.wanted.len());
+        for wanted in &self.wanted {
+            let declared = self.format.types.contains_key(wanted.field.name());
+            let column = Column {
+                rows: &self.open.rows,
+                place: wanted.place,
+                nulls: &self.format.nulls,
+                declared,
+            };
+            arrays.push(column.build(wanted.field.data_type()).map_err(|row| {
+                let line = self.open.rows.line(row);
+                let failure = bad_row(&self.open.shown, line, &not_of_type(wanted));
+                if declared {
+                    failure.hint("correct the file, `schema` or `null_values`")
+                } else if self.format.options.infer_rows.is_some() {
+                    failure.hint("raise `infer_rows`, or leave it out so that the whole file decides the types")
+                } else {
+                    failure.hint("the file changed while it was read; run again")
+                }
+            })?);
+        }
+        self.open.rows.clear();
+        let bad = std::mem::take(&mut self.open.bad);
+        Ok(Some(Chunk { arrays, rows, bad }))
     }
 }

@@ -154,6 +154,52 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     Some(value)
 }
 
+/// A whole number with any zeros in front and perhaps a `+`.
+pub(crate) fn whole(text: &[u8]) -> Option<i128> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        all => (false, all),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value: i128 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative { -value } else { value })
+}
+
+/// A decimal number, without its point. More digits behind the point than `scale` are none, unless they are zeros.
+pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+    let scale = usize::try_from(scale).ok()?;
+    let (sign, rest) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        all => (1, all),
+    };
+    let point = rest.iter().position(|b| *b == b'.').unwrap_or(rest.len());
+    let (before, behind) = (&rest[..point], rest.get(point + 1..).unwrap_or_default());
+    let kept = &behind[..behind.len().min(scale)];
+    let lost = &behind[kept.len()..];
+    let digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+    if before.len() + behind.len() == 0
+        || !digits(before)
+        || !digits(kept)
+        || lost.iter().any(|b| *b != b'0')
+    {
+        return None;
+    }
+    let mut value: i128 = 0;
+    for byte in before.iter().chain(kept) {
+        value = value
+            .checked_mul(10)?
+            .checked_add(i128::from(byte - b'0'))?;
+    }
+    for _ in kept.len()..scale {
+        value = value.checked_mul(10)?;
+    }
+    (value < 10_i128.pow(u32::from(precision.min(38)))).then_some(sign * value)
+}
+
 /// A number of 64 bits. A text that is too large for one is none.
 pub(crate) fn number(text: &[u8]) -> Option<f64> {
     if let Some(special) = special(text) {
@@ -360,6 +406,38 @@ mod tests {
             for text in texts {
                 assert_eq!(kind(text.as_bytes()), kind_of, "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn declared_numbers_have_their_values() {
+        for (text, expected) in [
+            ("007", Some(7)),
+            ("+5", Some(5)),
+            ("-0", Some(0)),
+            ("18446744073709551615", Some(18_446_744_073_709_551_615)),
+            ("1.0", None),
+            ("", None),
+            ("+", None),
+            ("1e3", None),
+        ] {
+            assert_eq!(whole(text.as_bytes()), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("1.5", Some(150)),
+            ("-1.50", Some(-150)),
+            ("1.500", Some(150)),
+            (".5", Some(50)),
+            ("5.", Some(500)),
+            ("007", Some(700)),
+            ("999.99", Some(99_999)),
+            ("1000", None),
+            ("1.505", None),
+            (".", None),
+            ("1e2", None),
+            ("1,5", None),
+        ] {
+            assert_eq!(decimal(text.as_bytes(), 5, 2), expected, "{text}");
         }
     }
 

@@ -21,7 +21,11 @@ pub(crate) struct BlobReader {
 
 impl BlobReader {
     pub(crate) fn new(blob: Arc<dyn Blob>) -> Self {
-        Self { blob, at: 0 }
+        Self::starting_at(blob, 0)
+    }
+
+    pub(crate) fn starting_at(blob: Arc<dyn Blob>, at: u64) -> Self {
+        Self { blob, at }
     }
 }
 

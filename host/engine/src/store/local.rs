@@ -348,8 +348,6 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use rustix::fs::FileType;
-
     use super::*;
     use crate::store::blob::BlobReader;
     use crate::store::{Expect, Put};

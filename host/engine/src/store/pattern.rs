@@ -6,10 +6,19 @@ use super::local::not_utf8;
 use super::{ChildKind, Store, join, with_nearest};
 use crate::limits::FILES_MAX;
 
-/// The files that a path names. A path without wildcards names itself; so does one that exists literally.
+/// Whether a path holds wildcards.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The files that a path names. A path without wildcards names itself; so does one that exists literally. `**` as a part
+/// of its own stands for any number of directories.
 pub(crate) fn expand(store: &dyn Store, path: &str) -> Result<Vec<String>, Failure> {
-    if !path.contains(['*', '?', '[']) || store.stat(path)?.is_some() {
+    if !is_pattern(path) || store.stat(path)?.is_some() {
         return Ok(vec![path.to_owned()]);
+    }
+    if path.split('/').any(|part| part == "**") {
+        return expand_deep(store, path);
     }
     // Directories that fit so far; behind the last part, files.
     let mut found = vec![String::new()];
@@ -54,12 +63,65 @@ pub(crate) fn expand(store: &dyn Store, path: &str) -> Result<Vec<String>, Failu
         found = next;
     }
     found.sort();
+    some(store, path, found)
+}
+
+fn some(store: &dyn Store, path: &str, found: Vec<String>) -> Result<Vec<String>, Failure> {
     if found.is_empty() {
         let message = format!("no file matches `{}`", store.shown(path));
         let failure = Failure::new(FailureClass::Missing, code::READ_MISSING, message);
         return Err(with_nearest(store, failure, path));
     }
+    if found.len() > FILES_MAX {
+        let message = format!("`{path}` names too many files");
+        let failure = Failure::new(FailureClass::Limit, code::READ_TOO_LARGE, message);
+        return Err(failure.of_limit("files", FILES_MAX as u64, found.len() as u64));
+    }
     Ok(found)
+}
+
+/// Lists everything below the part without wildcards.
+fn expand_deep(store: &dyn Store, path: &str) -> Result<Vec<String>, Failure> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let plain = parts.iter().take_while(|part| !is_pattern(part)).count();
+    let dir = parts[..plain].join("/");
+    let mut found = Vec::new();
+    for stat in store.list(&dir)? {
+        let below: Vec<&str> = stat.path.split('/').skip(plain).collect();
+        if fits_deep(&parts[plain..], &below) {
+            found.push(stat.path);
+        }
+    }
+    some(store, path, found)
+}
+
+/// Does a path fit a pattern, part by part? Follows all places of the pattern at once.
+fn fits_deep(pattern: &[&str], path: &[&str]) -> bool {
+    let end = pattern.len();
+    // Two stars in front of another part may stand for nothing.
+    let reach = |states: &mut Vec<bool>| {
+        for i in 0..end.saturating_sub(1) {
+            states[i + 1] |= states[i] && pattern[i] == "**";
+        }
+    };
+    let mut states = vec![false; end + 1];
+    states[0] = true;
+    reach(&mut states);
+    for part in path {
+        let mut next = vec![false; end + 1];
+        for i in (0..end).filter(|i| states[*i]) {
+            if pattern[i] == "**" {
+                let visible = !part.starts_with('.');
+                next[i] |= visible;
+                next[end] |= visible && i + 1 == end;
+            } else {
+                next[i + 1] |= fits(pattern[i], part);
+            }
+        }
+        reach(&mut next);
+        states = next;
+    }
+    states[end]
 }
 
 fn matches(store: &dyn Store, dir: &str, part: &str, files: bool) -> Result<Vec<String>, Failure> {
@@ -172,6 +234,31 @@ mod tests {
     }
 
     #[test]
+    fn two_stars_are_any_number_of_directories() {
+        for (pattern, path, expected) in [
+            ("**/*.csv", "a.csv", true),
+            ("**/*.csv", "x/y/a.csv", true),
+            ("**/*.csv", "x/.y/a.csv", false),
+            ("a/**/b/*", "a/b/x", true),
+            ("a/**/b/*", "a/1/2/b/x", true),
+            ("a/**/b/*", "a/1/2/x", false),
+            ("a/**", "a/b", true),
+            ("a/**", "a/b/c", true),
+            ("a/**", "a/.b/c", false),
+            ("**/**/x", "x", true),
+            ("a/**b", "a/c/b", false),
+            ("a/**b", "a/cb", true),
+        ] {
+            let parts = |text: &'static str| text.split('/').collect::<Vec<_>>();
+            assert_eq!(
+                fits_deep(&parts(pattern), &parts(path)),
+                expected,
+                "{pattern} {path}"
+            );
+        }
+    }
+
+    #[test]
     fn patterns_name_files_in_sorted_order() {
         let dir = tempfile::tempdir().unwrap();
         for file in [
@@ -192,6 +279,7 @@ mod tests {
         for (pattern, expected) in [
             ("*/*.csv", vec!["a/1.csv", "b/1.csv", "b/2.csv"]),
             ("b/[0-1].csv", vec!["b/1.csv"]),
+            ("**/1.csv", vec!["a/1.csv", "b/1.csv"]),
             ("lit[1].csv", vec!["lit[1].csv"]),
             ("plain.csv", vec!["plain.csv"]),
         ] {

@@ -52,8 +52,8 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             log.as_ref(),
             &target,
             &ready.batch,
-            seen.exists,
             &shown,
+            |_| Ok(seen.batches.len() >= BATCHES_NAMED_MAX),
             ask,
         )?;
         let overwrites = ready.target.write.mode == WriteMode::Overwrite;
@@ -148,7 +148,7 @@ fn anew(
 ) -> Result<Option<(Counts, u64)>, Failure> {
     let overwrites = ready.target.write.mode == WriteMode::Overwrite;
     let extension = extension(&ready.target.write.format);
-    if let Some(other) = seen.data.iter().find(|path| !path.ends_with(extension)) {
+    if let Some(other) = seen.data.iter().find(|path| !path.ends_with(&extension)) {
         let what = format!("`{shown}` holds a file that is no `{extension}`: `{other}`");
         return Err(Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what)
             .hint("write to a directory of its own, or move that file: all of the directory is replaced"));
@@ -231,12 +231,8 @@ fn part_name(ready: &Ready) -> String {
     format!("part-{}-0{extension}", short(&ready.batch))
 }
 
-fn extension(format: &WriteFormat) -> &'static str {
-    match format {
-        WriteFormat::Csv { .. } => ".csv",
-        WriteFormat::Parquet { .. } | WriteFormat::Delta(_) => ".parquet",
-        WriteFormat::JsonLines => ".jsonl",
-    }
+fn extension(format: &WriteFormat) -> String {
+    format!(".{}", format.extension())
 }
 
 fn file_fact(ready: &Ready, bytes: u64) -> FileFact {

@@ -43,8 +43,8 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             ready.log.as_ref(),
             &target,
             &ready.batch,
-            stat.is_some(),
             &shown,
+            |record| seen.believes(record),
             ask,
         )?;
         let settled = match settled {
@@ -125,7 +125,12 @@ struct Seen {
     /// Batches that a Parquet file names; `None` for a text.
     named: Option<Vec<String>>,
     digest: std::cell::OnceCell<String>,
+    /// Of a text: which file it is, of several that were made and removed under this path.
+    origin: String,
 }
+
+/// Stands in the log for the making of a text.
+const ORIGIN: &str = "origin";
 
 impl Seen {
     fn new(
@@ -156,16 +161,33 @@ impl Seen {
                 other => Some(list(other?.as_deref())),
             },
         };
+        let origin = if named.is_some() {
+            String::new()
+        } else {
+            let noted = ready.log.find(&ready.target.id(), ORIGIN)?;
+            noted.map_or_else(String::new, |record| record.evidence)
+        };
         Ok(Self {
             blob,
             named,
             digest: std::cell::OnceCell::new(),
+            origin,
         })
     }
 
     fn holds(&self, batch: &str) -> bool {
         let named = self.named.iter().flatten();
         named.into_iter().any(|named| named == short(batch))
+    }
+
+    /// Does it count that the log has this batch for committed?
+    fn believes(&self, record: &BatchRecord) -> Result<bool, Failure> {
+        Ok(match (&self.blob, &self.named) {
+            (None, _) => false,
+            // Rewritten by others, or with more batches than it names.
+            (Some(_), Some(named)) => named.is_empty() || named.len() >= BATCHES_NAMED_MAX,
+            (Some(_), None) => record.evidence.split(' ').nth(2).unwrap_or_default() == self.origin,
+        })
     }
 
     fn digest(&self) -> Result<String, Failure> {
@@ -188,7 +210,8 @@ impl Seen {
             });
         }
         // A text cannot name its batches: it is known by its digest, before and after.
-        let Some((after, before)) = record.evidence.split_once(' ') else {
+        let mut words = record.evidence.split(' ');
+        let (Some(after), Some(before)) = (words.next(), words.next()) else {
             return Ok(Verdict::Absent);
         };
         let now = self.digest()?;
@@ -272,14 +295,32 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
     };
     let evidence = match seen.named {
         Some(_) => short(&ready.batch).to_owned(),
-        None if counts.is_nothing() => format!("{before} {before}"),
-        None => format!("{} {before}", digest_of_file(&upload.writer()?)?),
+        None => {
+            let after = match seen.blob {
+                Some(_) if counts.is_nothing() => before.clone(),
+                Some(_) | None => digest_of_file(&upload.writer()?)?,
+            };
+            format!("{after} {before} {}", origin(ready, seen)?)
+        }
     };
     Ok(Made {
         upload: Some(upload),
         counts,
         evidence,
     })
+}
+
+/// The file that the text is, or becomes: what was written to one that has been removed since does not count for it.
+fn origin(ready: &Ready, seen: &Seen) -> Result<String, Failure> {
+    if seen.blob.is_some() {
+        return Ok(seen.origin.clone());
+    }
+    let origin = format!("{}-{}", ready.run_id, short(&ready.batch));
+    let mut record = ready.record(origin.clone());
+    ORIGIN.clone_into(&mut record.batch);
+    ready.log.staged(&record)?;
+    ready.log.committed(&record.target, ORIGIN)?;
+    Ok(origin)
 }
 
 /// Writes what is there and the batch, merged where the mode has keys.

@@ -33,11 +33,9 @@ impl RowFormat {
     /// `None` for a format, or options, that only whole files are written in.
     pub(crate) fn of(format: &WriteFormat) -> Option<Self> {
         match format {
-            WriteFormat::Parquet { .. } => Some(Self::Parquet(format.clone())),
-            WriteFormat::Csv { .. } | WriteFormat::JsonLines => {
-                Dialect::of(format).map(Self::Lines)
-            }
-            WriteFormat::Delta(_) => None,
+            WriteFormat::Parquet(_) => Some(Self::Parquet(format.clone())),
+            WriteFormat::Csv(_) | WriteFormat::Json(_) => Dialect::of(format).map(Self::Lines),
+            WriteFormat::Arrow(_) | WriteFormat::Delta(_) => None,
         }
     }
 

@@ -22,12 +22,13 @@ pub(super) struct Settled {
 }
 
 /// Asks the target about every batch that lay ready, and the log about this one. `None`: this batch is in the target.
+/// `counts` says whether the word of the log counts: not where the target has been removed since, or knows better.
 pub(super) fn settle(
     log: &dyn BatchLog,
     target: &str,
     batch: &str,
-    is_there: bool,
     shown: &str,
+    counts: impl Fn(&BatchRecord) -> Result<bool, Failure>,
     mut ask: impl FnMut(&BatchRecord) -> Result<Verdict, Failure>,
 ) -> Result<Option<Settled>, Failure> {
     let mut settled = Settled::default();
@@ -40,10 +41,11 @@ pub(super) fn settle(
             Verdict::Unclear => return Err(unclear(shown)),
         }
     }
-    // What was written to a target that has been removed since is not there.
-    let known = log.find(target, batch)?;
-    let known = known.is_some_and(|record| record.state == BatchState::Committed);
-    Ok((!known || !is_there).then_some(settled))
+    let known = match log.find(target, batch)? {
+        Some(record) if record.state == BatchState::Committed => counts(&record)?,
+        Some(_) | None => false,
+    };
+    Ok((!known).then_some(settled))
 }
 
 impl Settled {

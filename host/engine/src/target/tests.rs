@@ -13,7 +13,9 @@ use odibi_run::port::{BatchLog, BatchRecord, MemoryBatchLog};
 use odibi_story::event::{NodeFacts, WriteEffect};
 use odibi_story::failure::{Failure, FailureClass};
 
-use crate::testing::{Build as _, House, csv_in, csv_out, json_out, node, parquet_in, parquet_out};
+use crate::testing::{
+    Build as _, House, csv_in, csv_out, json_lines_out, node, parquet_in, parquet_out,
+};
 
 fn keys(name: &str) -> Keys {
     Keys {
@@ -60,7 +62,7 @@ impl Kind {
         match self {
             Self::Parquet | Self::ParquetDir => parquet_out(),
             Self::Csv | Self::CsvDir => csv_out(),
-            Self::Json => json_out(),
+            Self::Json => json_lines_out(),
         }
     }
 
@@ -243,7 +245,7 @@ fn texts_keep_the_lines_that_others_wrote() {
         .unwrap();
     assert_eq!(
         house.text("t"),
-        "id,s\r\n01,\"a \"\"b\"\"\nc\"\r\n2,new\n3,\"\"\n"
+        "id,s\n01,\"a \"\"b\"\"\nc\"\r\n2,new\n3,\"\"\n"
     );
     house.put("t", "{\"s\": \"x\", \"id\": 1}\n{\"id\":2,\"s\":1.50}");
     house

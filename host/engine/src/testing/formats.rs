@@ -1,9 +1,11 @@
 //! Reading and writing files of every format, through a node without steps.
 
-use odibi_plan::plan::{Compression, CsvRead, ReadFormat, WriteFormat};
+use odibi_plan::plan::{Compression, CsvRead, CsvWrite, ParquetWrite, ReadFormat, WriteFormat};
 use odibi_story::failure::FailureClass;
 
-use super::{Build as _, House, csv_in, csv_options, node, parquet_out};
+use super::{
+    Build as _, House, csv_in, csv_options, json_lines_in, json_lines_out, node, parquet_out,
+};
 
 /// Reads one CSV file; expects types and the same rows as CSV.
 #[track_caller]
@@ -290,7 +292,7 @@ fn json_lines_are_read_with_the_types_that_hold_all_values() {
         "\u{feff}{\"a\":1,\"b\":\"x\",\"c\":true}\n\n{\"b\":2,\"a\":1.5,\"d\":null}\r\n",
     );
     house.put("b.jsonl", "{\"a\":3}");
-    let (facts, copy) = house.copy(ReadFormat::JsonLines, "*.jsonl").unwrap();
+    let (facts, copy) = house.copy(json_lines_in(), "*.jsonl").unwrap();
     assert_eq!(copy, "a,b,c,d\n1.0,x,true,\n1.5,2,,\n3.0,,,\n");
     let types: Vec<&str> = facts
         .schema_in
@@ -311,7 +313,7 @@ fn bad_json_lines_name_file_line_and_column() {
             "{\"a\":1}\n\n{a:1}\n",
             "line 3: this is not JSON, at character 2",
         ),
-        ("[{\"a\":1}]\n", "line 1: the line is not an object"),
+        ("[{\"a\":1}]\n", "line 1: this is not an object"),
         (
             "{\"a\":[1]}\n{\"a\":\"secret\"}\n",
             "line 2: column `a` holds a list or an object here and something else elsewhere",
@@ -323,7 +325,7 @@ fn bad_json_lines_name_file_line_and_column() {
     ] {
         let house = House::new();
         house.put("a.jsonl", text);
-        let failure = house.copy(ReadFormat::JsonLines, "a.jsonl").unwrap_err();
+        let failure = house.copy(json_lines_in(), "a.jsonl").unwrap_err();
         let shown = house.path("a.jsonl").display().to_string();
         assert_eq!(failure.code, "read/bad-row");
         assert_eq!(failure.message, format!("bad row in `{shown}`, {message}"));
@@ -331,10 +333,7 @@ fn bad_json_lines_name_file_line_and_column() {
     let house = House::new();
     house.put("a.jsonl", "");
     assert_eq!(
-        house
-            .copy(ReadFormat::JsonLines, "a.jsonl")
-            .unwrap_err()
-            .code,
+        house.copy(json_lines_in(), "a.jsonl").unwrap_err().code,
         "read/empty"
     );
 }
@@ -350,8 +349,9 @@ fn every_format_gives_back_what_was_written() {
         Compression::Snappy,
         Compression::Zstd,
         Compression::Lz4,
+        Compression::Gzip,
     ] {
-        let out = WriteFormat::Parquet { compression };
+        let out = WriteFormat::Parquet(ParquetWrite::with(compression));
         let facts = house
             .run(
                 &node()
@@ -374,10 +374,10 @@ fn every_format_gives_back_what_was_written() {
         .run(
             &node()
                 .read(csv_in(), "a.csv")
-                .write(WriteFormat::JsonLines, "a.jsonl"),
+                .write(json_lines_out(), "a.jsonl"),
         )
         .unwrap();
-    let (_, copy) = house.copy(ReadFormat::JsonLines, "a.jsonl").unwrap();
+    let (_, copy) = house.copy(json_lines_in(), "a.jsonl").unwrap();
     assert_eq!(copy, text);
 }
 
@@ -398,16 +398,16 @@ fn an_empty_result_is_a_valid_file() {
         .run(
             &node()
                 .read(csv_in(), "a.csv")
-                .write(WriteFormat::JsonLines, "a.jsonl"),
+                .write(json_lines_out(), "a.jsonl"),
         )
         .unwrap();
     assert_eq!(house.text("a.jsonl"), "");
     house
         .run(&node().read(csv_in(), "a.csv").write(
-            WriteFormat::Csv {
+            WriteFormat::Csv(CsvWrite {
                 header: false,
-                delimiter: b',',
-            },
+                ..CsvWrite::default()
+            }),
             "b.csv",
         ))
         .unwrap();

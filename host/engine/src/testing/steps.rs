@@ -406,7 +406,7 @@ fn columns_that_nobody_needs_are_not_read() {
         .run(
             &node()
                 .read(csv_in(), "a.csv")
-                .write(odibi_plan::plan::WriteFormat::JsonLines, "a.jsonl"),
+                .write(super::json_lines_out(), "a.jsonl"),
         )
         .unwrap();
     house
@@ -415,7 +415,7 @@ fn columns_that_nobody_needs_are_not_read() {
     for from in [
         node().read(csv_in(), "a.csv"),
         node().read(odibi_plan::plan::ReadFormat::Parquet, "a.parquet"),
-        node().read(odibi_plan::plan::ReadFormat::JsonLines, "a.jsonl"),
+        node().read(super::json_lines_in(), "a.jsonl"),
         node().of_node(1),
     ] {
         house

@@ -6,9 +6,11 @@ use std::io::{BufWriter, Write as _};
 use arrow_array::{Array as _, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, SchemaRef};
+use odibi_plan::plan::CsvWrite;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use super::WriteTable;
+use super::packed::Packed;
 use super::times::check_times;
 use crate::failure::{During, classify};
 
@@ -17,8 +19,8 @@ const TEXT_BYTES: usize = 64 * 1024;
 
 /// Writes CSV.
 pub(crate) struct CsvWriter {
-    file: BufWriter<File>,
-    delimiter: u8,
+    file: Packed,
+    options: CsvWrite,
     shown: String,
     text: String,
     cell: String,
@@ -29,8 +31,7 @@ impl CsvWriter {
     pub(crate) fn new(
         schema: &SchemaRef,
         file: BufWriter<File>,
-        header: bool,
-        delimiter: u8,
+        options: &CsvWrite,
         shown: &str,
     ) -> Result<Self, Failure> {
         for field in schema.fields() {
@@ -48,15 +49,17 @@ impl CsvWriter {
                 .hint("write Parquet or JSON lines, or drop the column"));
             }
         }
-        let shown = shown.to_owned();
         let mut writer = Self {
-            file,
-            delimiter,
-            shown,
+            file: Packed::new(file, options.compression, shown)?,
+            options: options.clone(),
+            shown: shown.to_owned(),
             text: String::new(),
             cell: String::new(),
         };
-        if header {
+        if options.mark {
+            writer.text.push('\u{feff}');
+        }
+        if options.header {
             for (index, field) in schema.fields().iter().enumerate() {
                 writer.cell.clone_from(field.name());
                 writer.put(index, false);
@@ -68,22 +71,32 @@ impl CsvWriter {
 
     /// Appends the cell to the row.
     fn put(&mut self, index: usize, null: bool) {
+        let options = &self.options;
         if index > 0 {
-            self.text.push(char::from(self.delimiter));
+            self.text.push(char::from(options.delimiter));
         }
         if null {
+            self.text.push_str(&options.null_value);
             return;
         }
-        let delimiter = self.delimiter;
-        let special = |b: u8| b == delimiter || b == b'"' || b == b'\n' || b == b'\r';
-        // A byte order mark at the very start would be taken for one.
-        if self.cell.is_empty()
+        let (delimiter, quote) = (options.delimiter, options.quote);
+        let special = |b: u8| b == delimiter || b == quote || b == b'\n' || b == b'\r';
+        // A byte order mark at the very start would be taken for one; a text that is what null is written as would be
+        // taken for null by a reader that looks at quotes.
+        if options.quote_all
+            || self.cell == options.null_value
             || self.cell.bytes().any(special)
             || self.cell.starts_with('\u{feff}')
         {
-            self.text.push('"');
-            self.text.push_str(&self.cell.replace('"', "\"\""));
-            self.text.push('"');
+            let quote = char::from(quote);
+            self.text.push(quote);
+            for c in self.cell.chars() {
+                if c == quote {
+                    self.text.push(quote);
+                }
+                self.text.push(c);
+            }
+            self.text.push(quote);
         } else {
             self.text.push_str(&self.cell);
         }
@@ -91,8 +104,10 @@ impl CsvWriter {
 
     fn end_row(&mut self, columns: usize) -> Result<(), Failure> {
         // An empty line is no row to a reader.
-        if columns == 1 && (self.text.is_empty() || self.text.ends_with('\n')) {
-            self.text.push_str("\"\"");
+        if columns == 1 && (self.text.is_empty() || self.text.ends_with(['\n', '\u{feff}'])) {
+            let quote = char::from(self.options.quote);
+            self.text.push(quote);
+            self.text.push(quote);
         }
         self.text.push('\n');
         if self.text.len() >= TEXT_BYTES {
@@ -112,7 +127,13 @@ impl CsvWriter {
 impl WriteTable for CsvWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         check_times(batch, &self.shown)?;
-        let options = FormatOptions::new().with_display_error(false);
+        let dates = self.options.date_format.clone();
+        let options = FormatOptions::new()
+            .with_display_error(false)
+            .with_date_format(dates.as_deref())
+            .with_datetime_format(dates.as_deref())
+            .with_timestamp_format(dates.as_deref())
+            .with_timestamp_tz_format(dates.as_deref());
         let formatters = batch
             .columns()
             .iter()
@@ -139,9 +160,7 @@ impl WriteTable for CsvWriter {
 
     fn finish(mut self: Box<Self>) -> Result<(), Failure> {
         self.flush_text()?;
-        self.file
-            .flush()
-            .map_err(|e| classify(&e, During::Write(&self.shown)))
+        self.file.finish(&self.shown)
     }
 }
 
@@ -174,16 +193,19 @@ mod tests {
         header: bool,
         delimiter: u8,
     ) -> Result<String, Failure> {
+        let options = CsvWrite {
+            header,
+            delimiter,
+            ..CsvWrite::default()
+        };
+        written_as(columns, &options)
+    }
+
+    fn written_as(columns: Vec<(&str, ArrayRef)>, options: &CsvWrite) -> Result<String, Failure> {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         let out = BufWriter::new(file.try_clone().unwrap());
-        let mut writer = Box::new(CsvWriter::new(
-            &batch.schema(),
-            out,
-            header,
-            delimiter,
-            "t.csv",
-        )?);
+        let mut writer = Box::new(CsvWriter::new(&batch.schema(), out, options, "t.csv")?);
         writer.write(&batch)?;
         writer.finish()?;
         file.rewind().unwrap();
@@ -266,6 +288,46 @@ mod tests {
         assert_eq!(
             written(vec![("a", one(vec![])), ("b", one(vec![]))], true, b',').unwrap(),
             "a,b\n"
+        );
+    }
+
+    #[test]
+    fn options_are_obeyed() {
+        let columns = || -> Vec<(&str, ArrayRef)> {
+            vec![
+                (
+                    "t",
+                    Arc::new(StringArray::from(vec![
+                        Some("x"),
+                        None,
+                        Some("NA"),
+                        Some("it's"),
+                    ])),
+                ),
+                (
+                    "d",
+                    Arc::new(Date32Array::from(vec![Some(0), None, Some(31), Some(59)])),
+                ),
+            ]
+        };
+        let options = CsvWrite {
+            quote: b'\'',
+            null_value: "NA".into(),
+            date_format: Some("%d.%m.%Y".into()),
+            mark: true,
+            ..CsvWrite::default()
+        };
+        assert_eq!(
+            written_as(columns(), &options).unwrap(),
+            "\u{feff}t,d\nx,01.01.1970\nNA,NA\n'NA',01.02.1970\n'it''s',01.03.1970\n"
+        );
+        let options = CsvWrite {
+            quote_all: true,
+            ..CsvWrite::default()
+        };
+        assert_eq!(
+            written_as(columns(), &options).unwrap(),
+            "\"t\",\"d\"\n\"x\",\"1970-01-01\"\n,\n\"NA\",\"1970-02-01\"\n\"it's\",\"1970-03-01\"\n"
         );
     }
 

@@ -5,17 +5,17 @@ use std::io::BufWriter;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use odibi_plan::plan::Compression;
+use odibi_plan::plan::{Compression, ParquetWrite};
 use odibi_story::failure::Failure;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::WriteTable;
 use crate::failure::{During, classify};
-use crate::limits::{ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
+use crate::limits::ROW_GROUP_BYTES_MAX;
 
 /// Zstandard level.
 const ZSTD_LEVEL: i32 = 3;
@@ -30,27 +30,33 @@ impl ParquetWriter {
     pub(crate) fn new(
         schema: &SchemaRef,
         file: BufWriter<File>,
-        compression: Compression,
+        options: ParquetWrite,
         shown: &str,
     ) -> Result<Self, Failure> {
         let fault = |e: parquet::errors::ParquetError| classify(&e, During::Write(shown));
-        let compression = match compression {
+        let compression = match options.compression {
             Compression::None => basic::Compression::UNCOMPRESSED,
             Compression::Snappy => basic::Compression::SNAPPY,
             Compression::Zstd => {
                 basic::Compression::ZSTD(basic::ZstdLevel::try_new(ZSTD_LEVEL).map_err(fault)?)
             }
+            Compression::Gzip => basic::Compression::GZIP(basic::GzipLevel::default()),
             Compression::Lz4 => basic::Compression::LZ4_RAW,
         };
         let properties = WriterProperties::builder()
             .set_compression(compression)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+            .set_max_row_group_row_count(Some(options.row_group_rows))
+            .set_statistics_enabled(if options.statistics {
+                EnabledStatistics::Page
+            } else {
+                EnabledStatistics::None
+            })
             .set_created_by(format!("odibi version {}", env!("CARGO_PKG_VERSION")))
             .build();
-        let options = ArrowWriterOptions::new()
+        let arrow = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, SchemaRef::clone(schema), options)
+        let writer = ArrowWriter::try_new_with_options(file, SchemaRef::clone(schema), arrow)
             .map_err(fault)?;
         Ok(Self {
             writer,

@@ -67,7 +67,7 @@ impl Quarantine {
         let file = |(step, schema): (usize, Option<SchemaRef>)| {
             let open = |schema: SchemaRef| {
                 let (dir, number) = (&wanted.path, step + 1);
-                let extension = extension(&wanted.format);
+                let extension = wanted.format.extension();
                 let path = format!("{dir}/{run_id}-step-{number}.{extension}");
                 let path = normal(&path, Purpose::Write)?;
                 // Without the run, so that what a killed run has left goes with the next one.
@@ -220,13 +220,4 @@ fn with_added(plain: &SchemaRef) -> SchemaRef {
         fields.push(Arc::new(Field::new(name, data_type, false)));
     }
     Arc::new(Schema::new(fields))
-}
-
-fn extension(format: &WriteFormat) -> &'static str {
-    match format {
-        WriteFormat::Csv { .. } => "csv",
-        WriteFormat::Parquet { .. } => "parquet",
-        WriteFormat::JsonLines => "jsonl",
-        WriteFormat::Delta(_) => "delta",
-    }
 }

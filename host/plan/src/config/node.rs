@@ -17,6 +17,7 @@ use super::write::{self, Write};
 use super::{Text, reader};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
 use crate::guest_limits::GuestLimits;
+use crate::plan::OnBadRow;
 use crate::yaml::{self, Entry, Value};
 
 /// Name of the main input when the file does not name it.
@@ -61,6 +62,10 @@ pub struct NodeInput {
 }
 
 /// Where an input comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project has few inputs, and most are reads"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeInputSource {
     /// A file.
@@ -107,7 +112,13 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let write = reader
         .optional("write")
         .and_then(|entry| write::read(&reader, entry));
-    let on_row_error = quarantine::read(&mut reader);
+    let bad_rows = inputs.iter().find_map(|input| match &input.source {
+        NodeInputSource::Read(read) => {
+            (read.format.on_bad_row() == OnBadRow::Quarantine).then_some(input.span)
+        }
+        NodeInputSource::Node(_) => None,
+    });
+    let on_row_error = quarantine::read(&mut reader, bad_rows);
     other_keys(&mut reader);
     reader.finish_with(&[
         ("source", "read"),

@@ -9,7 +9,7 @@ use super::Text;
 use super::path::{self, Purpose};
 use super::reader::Reader;
 use super::write;
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::plan::WriteFormat;
 use crate::yaml::Entry;
 
@@ -42,7 +42,8 @@ enum Word {
     Quarantine,
 }
 
-pub(super) fn read(node: &mut Reader<'_>) -> OnRowError {
+/// `bad_rows` is the place of a read that sends the rows here that it cannot understand.
+pub(super) fn read(node: &mut Reader<'_>, bad_rows: Option<Span>) -> OnRowError {
     let policy = node.optional("on_row_error");
     let word = policy
         .and_then(|entry| node.as_text(entry))
@@ -53,7 +54,7 @@ pub(super) fn read(node: &mut Reader<'_>) -> OnRowError {
     let target = node.entry("quarantine");
     match (word, policy) {
         (Some(Word::Quarantine), Some(policy)) => {
-            if !has_steps(node) && !node.truncated() {
+            if bad_rows.is_none() && !has_steps(node) && !node.truncated() {
                 let why = "the node has no steps that could reject a row";
                 ineffective(node, policy, why);
             }
@@ -63,6 +64,17 @@ pub(super) fn read(node: &mut Reader<'_>) -> OnRowError {
             }
         }
         (Some(Word::Fail), _) | (None, None) => {
+            if let Some(span) = bad_rows.filter(|_| !node.truncated()) {
+                let message = format!(
+                    "`on_bad_row: quarantine` of {} has no place for the rows",
+                    node.subject()
+                );
+                let made = Diagnostic::error(&codes::MISSING_KEY, span, message);
+                node.context().report(made.hint(
+                    "add `on_row_error: quarantine` and `quarantine: {connection: …, path: …}` to the node",
+                ));
+                return OnRowError::Fail;
+            }
             if let Some(entry) = target.filter(|entry| !entry.value.is_null()) {
                 ineffective(node, entry, "`on_row_error` is not `quarantine`");
                 let _ = place(node, entry);

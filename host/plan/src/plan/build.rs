@@ -188,6 +188,7 @@ fn read(project: &Project, read: &config::Read) -> Option<Read> {
         connection: project.connection(&read.connection.value)?.resolved()?,
         format: read.format.clone(),
         path: read.path.value.clone(),
+        options: read.options.clone(),
         span: read.path.span,
     })
 }
@@ -281,7 +282,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::Sources;
     use crate::operation::Manifest;
-    use crate::plan::{Compression, ReadFormat, WriteFormat};
+    use crate::plan::{ParquetWrite, ReadFormat, WriteFormat};
 
     fn operations() -> Operations {
         let manifest = json!({"name": "test", "version": "1.0.0", "operations": [
@@ -510,12 +511,7 @@ pipelines:
             (true, b',', b'"', 0, None)
         );
         let write = node.write.as_ref().unwrap();
-        assert_eq!(
-            write.format,
-            WriteFormat::Parquet {
-                compression: Compression::Snappy
-            }
-        );
+        assert_eq!(write.format, WriteFormat::Parquet(ParquetWrite::default()));
         assert_eq!(
             (&write.connection, write.path.as_str()),
             (&connection, "a.parquet")

@@ -45,8 +45,16 @@ pub(super) fn layout(fact: &OperationFact) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
+/// Where the costs of a step stand that ran together with others.
+pub(super) fn chained(first: usize) -> String {
+    format!("in one pass with step {}", first + 1)
+}
+
 /// The costs of a step as lines: what it took, and what crossed the border. What did not happen is not told.
 pub(super) fn lines(fact: &OperationFact) -> Vec<String> {
+    if let Some(first) = fact.chained_to {
+        return vec![chained(first)];
+    }
     let ledger = &fact.ledger;
     let mut took = vec![
         format!("peak {}", memory(ledger)),

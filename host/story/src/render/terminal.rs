@@ -156,7 +156,7 @@ fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {
     line.trim_end().to_owned()
 }
 
-/// `3 rows quarantined: lake:rejects/…`
+/// `3 rows unread: left out`, `3 rows quarantined: lake:rejects/…`
 fn quarantine_lines(node: &NodeStory) -> String {
     let facts = node.facts.iter().flat_map(|facts| &facts.quarantine);
     let line = |fact: &QuarantineFact| {
@@ -166,7 +166,18 @@ fn quarantine_lines(node: &NodeStory) -> String {
             name(&format!("{}:{}", fact.file.connection, fact.file.path))
         )
     };
-    facts.map(line).collect()
+    let unread = node.facts.iter().flat_map(|facts| &facts.unread);
+    let unread = unread.map(|fact| {
+        let place = match &fact.file {
+            Some(file) => name(&format!("{}:{}", file.connection, file.path)),
+            None => "left out".to_owned(),
+        };
+        format!(
+            "{INDENT}{INDENT}{} unread: {place}\n",
+            words::count(fact.rows, "row")
+        )
+    });
+    unread.chain(facts.map(line)).collect()
 }
 
 /// `upsert: 3 rows inserted, 2 rows updated`
@@ -293,6 +304,7 @@ mod tests {
               node          outcome      time  rows in  rows out  written
               orders_raw    succeeded  1.24 s  336,776     1,234    1,234
               orders_clean  recovered  1.24 s  336,776     1,234    1,234
+                2 rows unread: left out
                 1,013 rows quarantined: lake:rejects/orders/0190aaaa-step-1.parquet
                 upsert: 1,000 rows inserted, 234 rows updated, 1 row unchanged
               work: 1,234,567,890

@@ -5,117 +5,141 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder};
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{ArrayRef, StringArray};
 use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
-use odibi_story::failure::Failure;
 
 use super::records::Rows;
-use crate::read::{bad_row, value};
+use crate::read::value;
 
 /// What a value of a type is called in messages.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "inference knows five types besides text"
+    reason = "these are the types that a text can be read as"
 )]
-pub(super) fn noun(data_type: &DataType) -> &'static str {
+pub(super) fn noun(data_type: &DataType) -> String {
     match data_type {
-        DataType::Boolean => "`true` or `false`",
-        DataType::Int64 => "a whole number",
-        DataType::Float64 => "a number",
-        DataType::Date32 => "a date (`2013-01-31`)",
+        DataType::Boolean => "`true` or `false`".into(),
+        DataType::Int64 => "a whole number".into(),
+        DataType::Float64 => "a number".into(),
+        DataType::Date32 => "a date (`2013-01-31`)".into(),
         DataType::Timestamp(_, Some(_)) => {
-            "a date and time with an offset (`2013-01-31T05:00:00Z`)"
+            "a date and time with an offset (`2013-01-31T05:00:00Z`)".into()
         }
-        DataType::Timestamp(_, None) => "a date and time (`2013-01-31 05:00:00`)",
-        _ => "text",
+        DataType::Timestamp(_, None) => "a date and time (`2013-01-31 05:00:00`)".into(),
+        DataType::Utf8 => "text".into(),
+        other => format!("of type {other}"),
     }
 }
 
-/// Refuses fields that are not UTF-8.
-pub(super) fn check_text(
-    rows: &Rows,
-    shown: &str,
-    name: &dyn Fn(usize) -> String,
-) -> Result<(), Failure> {
-    let text = rows.text();
-    if text.is_ascii() {
-        return Ok(());
-    }
-    for row in 0..rows.len() {
-        for column in 0..rows.width() {
-            if std::str::from_utf8(rows.field(row, column)).is_err() {
-                let what = format!("column `{}` holds bytes that are not UTF-8", name(column));
-                return Err(bad_row(shown, rows.line(row), &what).hint("save the file as UTF-8"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// One column. The error is the row whose value is not of the type.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "inference knows five types besides text"
-)]
-pub(super) fn build(
-    rows: &Rows,
-    column: usize,
-    data_type: &DataType,
-    nulls: &HashSet<Vec<u8>>,
-) -> Result<ArrayRef, usize> {
-    let column = Column {
-        rows,
-        column,
-        nulls,
-    };
-    match data_type {
-        DataType::Boolean => {
-            let mut builder = BooleanBuilder::with_capacity(rows.len());
-            for row in 0..rows.len() {
-                match column.text(row) {
-                    None => builder.append_null(),
-                    Some(text) => builder.append_value(value::boolean(text).ok_or(row)?),
-                }
-            }
-            Ok(Arc::new(builder.finish()))
-        }
-        DataType::Int64 => column.primitive::<Int64Type>(data_type, |text| {
-            let digits = text.strip_prefix(b"-").unwrap_or(text);
-            if digits.len() > 1 && digits[0] == b'0' {
-                None
-            } else {
-                value::integer(text)
-            }
-        }),
-        DataType::Float64 => column.primitive::<Float64Type>(data_type, value::number),
-        DataType::Date32 => column.primitive::<Date32Type>(data_type, value::date),
-        DataType::Timestamp(_, zone) => {
-            let zoned = zone.is_some();
-            column.primitive::<TimestampMicrosecondType>(data_type, |text| {
-                value::timestamp(text).filter(|t| t.1 == zoned).map(|t| t.0)
-            })
-        }
-        _ => column.strings(),
-    }
-}
-
-struct Column<'a> {
-    rows: &'a Rows,
-    column: usize,
-    nulls: &'a HashSet<Vec<u8>>,
+/// How a column's texts become values.
+pub(super) struct Column<'a> {
+    pub(super) rows: &'a Rows,
+    /// Its place in the rows.
+    pub(super) place: usize,
+    pub(super) nulls: &'a HashSet<Vec<u8>>,
+    /// The project says the type: other spellings of a value are taken too.
+    pub(super) declared: bool,
 }
 
 impl Column<'_> {
+    /// The values. The error is the row whose value is not of the type.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "these are the types that a text can be read as"
+    )]
+    pub(super) fn build(&self, data_type: &DataType) -> Result<ArrayRef, usize> {
+        match data_type {
+            DataType::Boolean => {
+                let mut builder = BooleanBuilder::with_capacity(self.rows.len());
+                for row in 0..self.rows.len() {
+                    match self.text(row) {
+                        None => builder.append_null(),
+                        Some(text) => builder.append_value(self.boolean(text).ok_or(row)?),
+                    }
+                }
+                Ok(Arc::new(builder.finish()))
+            }
+            DataType::Int8 => self.whole::<Int8Type>(data_type),
+            DataType::Int16 => self.whole::<Int16Type>(data_type),
+            DataType::Int32 => self.whole::<Int32Type>(data_type),
+            DataType::Int64 if self.declared => self.whole::<Int64Type>(data_type),
+            DataType::UInt8 => self.whole::<UInt8Type>(data_type),
+            DataType::UInt16 => self.whole::<UInt16Type>(data_type),
+            DataType::UInt32 => self.whole::<UInt32Type>(data_type),
+            DataType::UInt64 => self.whole::<UInt64Type>(data_type),
+            DataType::Int64 => self.primitive::<Int64Type>(data_type, |text| {
+                let digits = text.strip_prefix(b"-").unwrap_or(text);
+                if digits.len() > 1 && digits[0] == b'0' {
+                    None
+                } else {
+                    value::integer(text)
+                }
+            }),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "rounding is what is asked for"
+            )]
+            DataType::Float32 => self.primitive::<Float32Type>(data_type, |text| {
+                let wide = value::number(text)?;
+                let narrow = wide as f32;
+                (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
+            }),
+            DataType::Float64 => self.primitive::<Float64Type>(data_type, value::number),
+            DataType::Decimal128(precision, scale) => self
+                .primitive::<Decimal128Type>(data_type, |text| {
+                    value::decimal(text, *precision, *scale)
+                }),
+            DataType::Date32 => self.primitive::<Date32Type>(data_type, value::date),
+            DataType::Timestamp(_, zone) => {
+                let zoned = zone.is_some();
+                self.primitive::<TimestampMicrosecondType>(data_type, |text| {
+                    let found = value::timestamp(text).filter(|t| t.1 == zoned).map(|t| t.0);
+                    let day = || value::date(text).map(|d| i64::from(d) * 86_400_000_000);
+                    found.or_else(|| if self.declared && !zoned { day() } else { None })
+                })
+            }
+            _ => self.strings(),
+        }
+    }
+
+    /// True where the value of a row is null or of the type.
+    pub(super) fn fits(&self, data_type: &DataType, row: usize) -> bool {
+        let mut one = Rows::default();
+        one.push_row([self.rows.field(row, self.place)].into_iter());
+        let alone = Column {
+            rows: &one,
+            place: 0,
+            ..*self
+        };
+        alone.build(data_type).is_ok()
+    }
+
     fn text(&self, row: usize) -> Option<&[u8]> {
-        let text = self.rows.field(row, self.column);
+        let text = self.rows.field(row, self.place);
         if text.is_empty() || (!self.nulls.is_empty() && self.nulls.contains(text)) {
             None
         } else {
             Some(text)
         }
+    }
+
+    fn boolean(&self, text: &[u8]) -> Option<bool> {
+        match text {
+            b"1" if self.declared => Some(true),
+            b"0" if self.declared => Some(false),
+            _ => value::boolean(text),
+        }
+    }
+
+    fn whole<T: ArrowPrimitiveType>(&self, data_type: &DataType) -> Result<ArrayRef, usize>
+    where
+        T::Native: TryFrom<i128>,
+    {
+        self.primitive::<T>(data_type, |text| value::whole(text)?.try_into().ok())
     }
 
     fn primitive<T: ArrowPrimitiveType>(

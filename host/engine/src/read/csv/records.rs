@@ -70,6 +70,59 @@ impl Rows {
         self.lines.extend(self.started.take());
     }
 
+    /// Forgets the row that is not ended, and returns its fields as one line of CSV.
+    pub(crate) fn take_started(&mut self, delimiter: u8) -> String {
+        let whole = self.lines.len() * self.width;
+        let from = if whole == 0 { 0 } else { self.ends[whole - 1] };
+        let mut starts = vec![from];
+        starts.extend_from_slice(&self.ends[whole..]);
+        starts.push(self.text.len());
+        let mut fields: Vec<&[u8]> = starts
+            .windows(2)
+            .map(|pair| &self.text[pair[0]..pair[1]])
+            .collect();
+        if fields.len() > 1 && fields.last().is_some_and(|last| last.is_empty()) {
+            fields.pop();
+        }
+        let line = as_line(fields.into_iter(), delimiter);
+        self.text.truncate(from);
+        self.ends.truncate(whole);
+        self.started = None;
+        line
+    }
+
+    /// Adds a row of line 0.
+    pub(crate) fn push_row<'a>(&mut self, fields: impl Iterator<Item = &'a [u8]>) {
+        let before = self.ends.len();
+        for field in fields {
+            self.text.extend_from_slice(field);
+            self.ends.push(self.text.len());
+        }
+        self.width = self.ends.len() - before;
+        self.lines.push(0);
+    }
+
+    /// A row as one line of CSV.
+    pub(crate) fn as_line(&self, row: usize, delimiter: u8) -> String {
+        as_line((0..self.width).map(|c| self.field(row, c)), delimiter)
+    }
+
+    /// Keeps only these rows.
+    pub(crate) fn retain(&mut self, kept: &[bool]) {
+        let mut left = Self {
+            width: self.width,
+            ..Self::default()
+        };
+        for row in (0..self.len()).filter(|row| kept[*row]) {
+            for column in 0..self.width {
+                left.text.extend_from_slice(self.field(row, column));
+                left.ends.push(left.text.len());
+            }
+            left.lines.push(self.lines[row]);
+        }
+        *self = left;
+    }
+
     /// Forgets everything but the memory.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
@@ -77,6 +130,25 @@ impl Rows {
         self.lines.clear();
         self.started = None;
     }
+}
+
+fn as_line<'a>(fields: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> String {
+    let mut line = String::new();
+    for (index, field) in fields.enumerate() {
+        if index > 0 {
+            line.push(char::from(delimiter));
+        }
+        let text = String::from_utf8_lossy(field);
+        let special = |b: u8| b == delimiter || matches!(b, b'"' | b'\n' | b'\r');
+        if text.bytes().any(special) {
+            line.push('"');
+            line.push_str(&text.replace('"', "\"\""));
+            line.push('"');
+        } else {
+            line.push_str(&text);
+        }
+    }
+    line
 }
 
 /// What is wrong with a record.
@@ -97,6 +169,17 @@ pub(crate) enum FaultKind {
     TooLong,
 }
 
+/// The bytes that mean something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dialect {
+    pub(crate) delimiter: u8,
+    pub(crate) quote: u8,
+    /// Makes the next byte part of the text.
+    pub(crate) escape: Option<u8>,
+    /// Begins a line that is no row.
+    pub(crate) comment: Option<u8>,
+}
+
 /// Reads records one after the other.
 #[derive(Debug)]
 pub(crate) struct Records<R> {
@@ -104,8 +187,7 @@ pub(crate) struct Records<R> {
     buffer: Box<[u8]>,
     at: usize,
     filled: usize,
-    delimiter: u8,
-    quote: u8,
+    dialect: Dialect,
     line: u64,
 }
 
@@ -115,15 +197,14 @@ enum End {
 }
 
 impl<R: Read> Records<R> {
-    pub(crate) fn new(input: R, delimiter: u8, quote: u8) -> Self {
+    pub(crate) fn new(input: R, dialect: Dialect) -> Self {
         let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
         Self {
             input,
             buffer,
             at: 0,
             filled: 0,
-            delimiter,
-            quote,
+            dialect,
             line: 1,
         }
     }
@@ -133,19 +214,45 @@ impl<R: Read> Records<R> {
         self.line
     }
 
-    /// The first bytes; skips a byte order mark of UTF-8.
-    pub(crate) fn head(&mut self) -> io::Result<&[u8]> {
-        while self.filled < 4 {
-            let n = self.input.read(&mut self.buffer[self.filled..])?;
-            if n == 0 {
+    /// Steps over so many lines, whatever is in them.
+    pub(crate) fn skip_lines(&mut self, lines: usize) -> io::Result<()> {
+        for _ in 0..lines {
+            if !self.skip_line()? {
                 break;
             }
-            self.filled += n;
         }
-        if self.buffer[..self.filled].starts_with(&[0xef, 0xbb, 0xbf]) {
-            self.at = 3;
+        Ok(())
+    }
+
+    /// Steps over the rest of the line. False at the end.
+    pub(crate) fn skip_line(&mut self) -> io::Result<bool> {
+        self.rest_of_line(&mut |_| {})
+    }
+
+    /// Appends the rest of the line, the fields of which are not told apart any more.
+    pub(crate) fn take_line(&mut self, rows: &mut Rows) -> io::Result<()> {
+        self.rest_of_line(&mut |part| {
+            let room = RECORD_BYTES_MAX.saturating_sub(rows.text.len());
+            rows.text.extend_from_slice(&part[..part.len().min(room)]);
+        })
+        .map(drop)
+    }
+
+    fn rest_of_line(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+        loop {
+            if self.peek()?.is_none() {
+                return Ok(false);
+            }
+            let chunk = &self.buffer[self.at..self.filled];
+            let stop = chunk.iter().position(|b| matches!(b, b'\n' | b'\r'));
+            let length = stop.unwrap_or(chunk.len());
+            take(&chunk[..length]);
+            self.at += length;
+            if stop.is_some() {
+                self.newline()?;
+                return Ok(true);
+            }
         }
-        Ok(&self.buffer[self.at..self.filled])
     }
 
     /// Appends the fields of the next record and returns their number; `None` at the end. Empty lines are no records.
@@ -156,6 +263,10 @@ impl<R: Read> Records<R> {
                 Some(b'\n' | b'\r') => self
                     .newline()
                     .map_err(|e| self.fault(0, FaultKind::Io(e)))?,
+                found if found == self.dialect.comment => {
+                    self.skip_line()
+                        .map_err(|e| self.fault(0, FaultKind::Io(e)))?;
+                }
                 Some(_) => break,
             }
         }
@@ -167,7 +278,7 @@ impl<R: Read> Records<R> {
                 .peek()
                 .map_err(|e| self.fault(fields, FaultKind::Io(e)))?
             {
-                Some(b) if b == self.quote => self.quoted(rows, start, fields)?,
+                Some(b) if b == self.dialect.quote => self.quoted(rows, start, fields)?,
                 _ => self.unquoted(rows, start, fields)?,
             };
             rows.ends.push(rows.text.len());
@@ -181,16 +292,24 @@ impl<R: Read> Records<R> {
 
     fn unquoted(&mut self, rows: &mut Rows, start: usize, field: usize) -> Result<End, Fault> {
         loop {
-            let delimiter = self.delimiter;
+            let Dialect {
+                delimiter, escape, ..
+            } = self.dialect;
             let chunk = &self.buffer[self.at..self.filled];
-            let stop = chunk
-                .iter()
-                .position(|b| *b == delimiter || *b == b'\n' || *b == b'\r');
+            let ends = |b: &u8| *b == delimiter || *b == b'\n' || *b == b'\r';
+            let stop = match escape {
+                None => chunk.iter().position(ends),
+                Some(escape) => chunk.iter().position(|b| ends(b) || *b == escape),
+            };
             rows.text
                 .extend_from_slice(&chunk[..stop.unwrap_or(chunk.len())]);
             self.at += stop.unwrap_or(chunk.len());
             self.check_length(rows, start, field)?;
             if stop.is_some() {
+                if escape.is_some() && Some(self.buffer[self.at]) == escape {
+                    self.escaped(rows, field)?;
+                    continue;
+                }
                 return self.end_field(field);
             }
             if self
@@ -218,9 +337,12 @@ impl<R: Read> Records<R> {
                     kind: FaultKind::Unclosed,
                 });
             }
-            let quote = self.quote;
+            let Dialect { quote, escape, .. } = self.dialect;
             let chunk = &self.buffer[self.at..self.filled];
-            let stop = chunk.iter().position(|b| *b == quote);
+            let stop = match escape {
+                None => chunk.iter().position(|b| *b == quote),
+                Some(escape) => chunk.iter().position(|b| *b == quote || *b == escape),
+            };
             let part = &chunk[..stop.unwrap_or(chunk.len())];
             rows.text.extend_from_slice(part);
             self.line += part.iter().map(|b| u64::from(*b == b'\n')).sum::<u64>();
@@ -229,22 +351,41 @@ impl<R: Read> Records<R> {
             if stop.is_none() {
                 continue;
             }
+            if escape.is_some() && Some(self.buffer[self.at]) == escape {
+                self.escaped(rows, field)?;
+                continue;
+            }
             self.at += 1;
             match self
                 .peek()
                 .map_err(|e| self.fault(field, FaultKind::Io(e)))?
             {
-                Some(b) if b == self.quote => {
+                Some(b) if b == self.dialect.quote => {
                     rows.text.push(b);
                     self.at += 1;
                 }
                 None => return Ok(End::Record),
-                Some(b) if b == self.delimiter || b == b'\n' || b == b'\r' => {
+                Some(b) if b == self.dialect.delimiter || b == b'\n' || b == b'\r' => {
                     return self.end_field(field);
                 }
                 Some(_) => return Err(self.fault(field, FaultKind::AfterQuote)),
             }
         }
+    }
+
+    /// Steps over the escape, and takes the byte behind it as it is. At the very end it stands for itself.
+    fn escaped(&mut self, rows: &mut Rows, field: usize) -> Result<(), Fault> {
+        let escape = self.buffer[self.at];
+        self.at += 1;
+        let next = self
+            .peek()
+            .map_err(|e| self.fault(field, FaultKind::Io(e)))?;
+        rows.text.push(next.unwrap_or(escape));
+        if let Some(byte) = next {
+            self.at += 1;
+            self.line += u64::from(byte == b'\n');
+        }
+        Ok(())
     }
 
     /// Steps over a delimiter or a line end.
@@ -253,7 +394,7 @@ impl<R: Read> Records<R> {
             .peek()
             .map_err(|e| self.fault(field, FaultKind::Io(e)))?
         {
-            Some(b) if b == self.delimiter => {
+            Some(b) if b == self.dialect.delimiter => {
                 self.at += 1;
                 Ok(End::Field)
             }
@@ -332,8 +473,18 @@ mod tests {
     type Found = Vec<(u64, Vec<String>)>;
 
     fn read(input: impl Read) -> Result<Found, (u64, usize, String)> {
-        let mut records = Records::new(input, b',', b'"');
-        records.head().unwrap();
+        read_as(input, DIALECT)
+    }
+
+    const DIALECT: Dialect = Dialect {
+        delimiter: b',',
+        quote: b'"',
+        escape: None,
+        comment: None,
+    };
+
+    fn read_as(input: impl Read, dialect: Dialect) -> Result<Found, (u64, usize, String)> {
+        let mut records = Records::new(input, dialect);
         let mut found = Vec::new();
         loop {
             let mut rows = Rows::default();
@@ -368,7 +519,6 @@ mod tests {
     #[test]
     fn records_and_their_lines() {
         check("", &[]);
-        check("\u{feff}a,b\n", &[(1, &["a", "b"])]);
         check("a,b\n1,2", &[(1, &["a", "b"]), (2, &["1", "2"])]);
         check("a\r\nb\r\n\r\nc", &[(1, &["a"]), (2, &["b"]), (4, &["c"])]);
         check("a\rb\r", &[(1, &["a"]), (2, &["b"])]);
@@ -384,6 +534,65 @@ mod tests {
         check("a\"b,c\n", &[(1, &["a\"b", "c"])]);
         check("\"\"\n\"\"", &[(1, &[""]), (2, &[""])]);
         check("\n\n\"a,b\"", &[(3, &["a,b"])]);
+    }
+
+    #[test]
+    fn escapes_and_comments() {
+        let dialect = Dialect {
+            escape: Some(b'\\'),
+            comment: Some(b'#'),
+            ..DIALECT
+        };
+        for (text, expected) in [
+            ("a\\,b,c\n", vec![(1, vec!["a,b", "c"])]),
+            ("\"a\\\"b\",c\n", vec![(1, vec!["a\"b", "c"])]),
+            ("a\\\nb\nc\n", vec![(1, vec!["a\nb"]), (3, vec!["c"])]),
+            ("\\\\,\\", vec![(1, vec!["\\", "\\"])]),
+            (
+                "#x,\"\na\n# y\n\n#\nb#c",
+                vec![(2, vec!["a"]), (6, vec!["b#c"])],
+            ),
+            ("#", vec![]),
+        ] {
+            let expected: Found = expected
+                .into_iter()
+                .map(|(line, f)| (line, f.into_iter().map(str::to_owned).collect()))
+                .collect();
+            assert_eq!(
+                read_as(text.as_bytes(), dialect).unwrap(),
+                expected,
+                "{text:?}"
+            );
+            assert_eq!(
+                read_as(Drip(text.as_bytes()), dialect).unwrap(),
+                expected,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_given_up_leaves_no_trace() {
+        let mut records = Records::new(&b"a,b\n1,\"x\"y,z\n2,3\n"[..], DIALECT);
+        let mut rows = Rows::default();
+        assert_eq!(records.next_row(&mut rows).unwrap(), Some(2));
+        rows.end_row(2);
+        records.next_row(&mut rows).unwrap_err();
+        records.take_line(&mut rows).unwrap();
+        assert_eq!(rows.take_started(b','), "1,\"xy,z\"");
+        assert_eq!(records.next_row(&mut rows).unwrap(), Some(2));
+        rows.end_row(2);
+        let line = |row| rows.as_line(row, b',');
+        assert_eq!(
+            (rows.len(), line(0), line(1)),
+            (2, "a,b".into(), "2,3".into())
+        );
+        assert_eq!(rows.line(1), 3);
+        rows.retain(&[false, true]);
+        assert_eq!(
+            (rows.len(), rows.as_line(0, b','), rows.line(0)),
+            (1, "2,3".into(), 3)
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::{Array as _, ArrayRef, BinaryArray, RecordBatch};
 use arrow_json::ReaderBuilder;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use odibi_plan::plan::WriteFormat;
+use odibi_plan::plan::{JsonLayout, TextCompression, WriteFormat};
 use odibi_story::failure::Failure;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
@@ -47,13 +47,22 @@ pub(crate) enum Dialect {
 impl Dialect {
     pub(crate) fn of(format: &WriteFormat) -> Option<Self> {
         match format {
-            WriteFormat::Csv { header, delimiter } => Some(Self::Csv {
-                delimiter: *delimiter,
-                quote: b'"',
-                header: *header,
-            }),
-            WriteFormat::JsonLines => Some(Self::Json),
-            WriteFormat::Parquet { .. } | WriteFormat::Delta(_) => None,
+            WriteFormat::Csv(csv) => {
+                let plain = csv.compression == TextCompression::None
+                    && csv.null_value.is_empty()
+                    && !csv.mark;
+                plain.then_some(Self::Csv {
+                    delimiter: csv.delimiter,
+                    quote: csv.quote,
+                    header: csv.header,
+                })
+            }
+            WriteFormat::Json(json) => {
+                let plain =
+                    json.compression == TextCompression::None && json.layout == JsonLayout::Lines;
+                plain.then_some(Self::Json)
+            }
+            WriteFormat::Parquet(_) | WriteFormat::Arrow(_) | WriteFormat::Delta(_) => None,
         }
     }
 

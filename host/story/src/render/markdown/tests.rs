@@ -165,6 +165,14 @@ fn quarantine_lists_reasons_and_the_file() {
     let mut document = Document::default();
     section::quarantine::tell(&example::quarantining(), &mut document);
     expect_test::expect![[r#"
+        #### Unread rows
+
+        2 rows of input `df` could not be understood, and left out:
+
+        | Reason       | Message                       | Rows | First lines |
+        | ------------ | ----------------------------- | ---: | ----------: |
+        | read/bad-row | 3 fields where 2 are expected |    2 |        7, 9 |
+
         #### Quarantine
 
         Step 1, `clean_text` rejected 1,013 rows, now in `lake:rejects/orders/0190aaaa-step-1.parquet` (2 KiB):

@@ -65,6 +65,21 @@ fn operations(operations: &[OperationFact], document: &mut Document) {
     ]);
     for (at, fact) in operations.iter().enumerate() {
         let (identity, ledger) = (&fact.operation, &fact.ledger);
+        let costs = match fact.chained_to {
+            Some(first) => [
+                String::new(),
+                String::new(),
+                costs::chained(first),
+                String::new(),
+            ],
+            None => [
+                words::thousands(ledger.rows_in),
+                words::thousands(ledger.rows_out),
+                words::duration_ns(ledger.guest_cpu_ns),
+                costs::memory(ledger),
+            ],
+        };
+        let [rows_in, rows_out, guest_cpu, memory] = costs.map(Inline::text);
         table.row([
             Inline::text((at + 1).to_string()),
             Inline::code(&identity.reference),
@@ -77,10 +92,10 @@ fn operations(operations: &[OperationFact], document: &mut Document) {
                 "",
             ),
             digest(&identity.digest),
-            Inline::text(words::thousands(ledger.rows_in)),
-            Inline::text(words::thousands(ledger.rows_out)),
-            Inline::text(words::duration_ns(ledger.guest_cpu_ns)),
-            Inline::text(costs::memory(ledger)),
+            rows_in,
+            rows_out,
+            guest_cpu,
+            memory,
         ]);
     }
     document.heading(4, Inline::host("Operations"));
@@ -115,7 +130,8 @@ fn boundary(operations: &[OperationFact], document: &mut Document) {
         .into_iter()
         .map(|(name, align)| (Inline::host(name), align));
     let mut table = Table::with_headers(headers.collect());
-    for (at, fact) in operations.iter().enumerate() {
+    let apart = |(_, fact): &(usize, &OperationFact)| fact.chained_to.is_none();
+    for (at, fact) in operations.iter().enumerate().filter(apart) {
         let ledger = &fact.ledger;
         let mut row = vec![
             Inline::text((at + 1).to_string()),

@@ -63,6 +63,10 @@ fn in_numbers(node: &NodeStory) -> String {
                 .rows_written
                 .map(|rows| format!("{} written", words::count(rows, "row"))),
         );
+        if facts.rows_unread > 0 {
+            let rows = words::count(facts.rows_unread, "row");
+            parts.push(format!("{rows} unread"));
+        }
         if facts.rows_quarantined > 0 {
             let rows = words::count(facts.rows_quarantined, "row");
             parts.push(format!("{rows} quarantined"));

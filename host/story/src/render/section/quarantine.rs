@@ -1,11 +1,12 @@
-//! The rows that steps of a node rejected: how many, why, and where they are.
+//! The rows that steps of a node rejected or that could not be read: how many, why, and where they are.
 
-use crate::event::{NodeFacts, QuarantineFact};
+use crate::event::{NodeFacts, RejectionFact};
 use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::{TABLE_ROWS_MAX, words};
 
-/// Writes the section, if there is anything to tell.
+/// Writes the sections, if there is anything to tell.
 pub(in crate::render) fn tell(facts: &NodeFacts, document: &mut Document) {
+    unread(facts, document);
     if facts.quarantine.is_empty() {
         return;
     }
@@ -24,18 +25,47 @@ pub(in crate::render) fn tell(facts: &NodeFacts, document: &mut Document) {
                 Inline::text(words::bytes(file.bytes)),
             ],
         ));
-        document.table(reasons(fact));
+        let table = reasons(&fact.reasons, fact.rows_of_other_reasons, "First rows");
+        document.table(table);
     }
 }
 
-fn reasons(fact: &QuarantineFact) -> Table {
+fn unread(facts: &NodeFacts, document: &mut Document) {
+    if facts.unread.is_empty() {
+        return;
+    }
+    document.heading(4, Inline::host("Unread rows"));
+    for fact in &facts.unread {
+        let rows = Inline::text(words::count(fact.rows, "row"));
+        let input = Inline::code(&fact.input);
+        document.line(match &fact.file {
+            Some(file) => Inline::format(
+                "{} of input {} could not be understood, now in {} ({}):",
+                [
+                    rows,
+                    input,
+                    Inline::code(format!("{}:{}", file.connection, file.path)),
+                    Inline::text(words::bytes(file.bytes)),
+                ],
+            ),
+            None => Inline::format(
+                "{} of input {} could not be understood, and left out:",
+                [rows, input],
+            ),
+        });
+        let table = reasons(&fact.reasons, fact.rows_of_other_reasons, "First lines");
+        document.table(table);
+    }
+}
+
+fn reasons(reasons: &[RejectionFact], rows_of_other_reasons: u64, first: &'static str) -> Table {
     let mut table = Table::new([
         ("Reason", Align::Left),
         ("Message", Align::Left),
         ("Rows", Align::Right),
-        ("First rows", Align::Right),
+        (first, Align::Right),
     ]);
-    for reason in fact.reasons.iter().take(TABLE_ROWS_MAX) {
+    for reason in reasons.iter().take(TABLE_ROWS_MAX) {
         let first: Vec<String> = reason.rows_first.iter().map(u64::to_string).collect();
         table.row([
             Inline::text(&reason.code),
@@ -44,11 +74,11 @@ fn reasons(fact: &QuarantineFact) -> Table {
             Inline::text(first.join(", ")),
         ]);
     }
-    if fact.rows_of_other_reasons > 0 {
+    if rows_of_other_reasons > 0 {
         table.row([
             Inline::host("others"),
             Inline::host(""),
-            Inline::text(words::thousands(fact.rows_of_other_reasons)),
+            Inline::text(words::thousands(rows_of_other_reasons)),
             Inline::host(""),
         ]);
     }

@@ -1,50 +1,73 @@
-//! JSON lines: one object for each row, nulls written out. JSON has no NaN and no infinity: they become null.
+//! JSON: one object for each row, on lines or in a list, nulls written out. JSON has no NaN and no infinity: they
+//! become null.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 
 use arrow_array::RecordBatch;
-use arrow_json::writer::{LineDelimited, Writer, WriterBuilder};
+use arrow_json::writer::{JsonArray, LineDelimited, Writer, WriterBuilder};
+use odibi_plan::plan::{JsonLayout, JsonWrite};
 use odibi_story::failure::Failure;
 
 use super::WriteTable;
+use super::packed::Packed;
 use super::times::check_times;
 use crate::failure::{During, classify};
 
-/// Writes JSON lines.
+/// Writes JSON.
 pub(crate) struct JsonWriter {
-    writer: Writer<BufWriter<File>, LineDelimited>,
+    writer: Layout,
     shown: String,
 }
 
+enum Layout {
+    Lines(Writer<Packed, LineDelimited>),
+    Array(Writer<Packed, JsonArray>),
+}
+
 impl JsonWriter {
-    pub(crate) fn new(file: BufWriter<File>, shown: &str) -> Self {
-        let writer = WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, LineDelimited>(file);
-        Self {
+    pub(crate) fn new(
+        file: BufWriter<File>,
+        options: JsonWrite,
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        let builder = WriterBuilder::new().with_explicit_nulls(true);
+        let packed = Packed::new(file, options.compression, shown)?;
+        let writer = match options.layout {
+            JsonLayout::Lines => Layout::Lines(builder.build(packed)),
+            JsonLayout::Array => Layout::Array(builder.build(packed)),
+        };
+        Ok(Self {
             writer,
             shown: shown.to_owned(),
-        }
+        })
     }
 }
 
 impl WriteTable for JsonWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         check_times(batch, &self.shown)?;
-        self.writer
-            .write(batch)
-            .map_err(|e| classify(&e, During::Write(&self.shown)))
+        let written = match &mut self.writer {
+            Layout::Lines(writer) => writer.write(batch),
+            Layout::Array(writer) => writer.write(batch),
+        };
+        written.map_err(|e| classify(&e, During::Write(&self.shown)))
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), Failure> {
-        self.writer
-            .finish()
-            .map_err(|e| classify(&e, During::Write(&self.shown)))?;
-        self.writer
-            .get_mut()
-            .flush()
-            .map_err(|e| classify(&e, During::Write(&self.shown)))
+    fn finish(self: Box<Self>) -> Result<(), Failure> {
+        let shown = self.shown;
+        let fault = |e: arrow_schema::ArrowError| classify(&e, During::Write(&shown));
+        let packed = match self.writer {
+            Layout::Lines(mut writer) => {
+                writer.finish().map_err(fault)?;
+                writer.into_inner()
+            }
+            Layout::Array(mut writer) => {
+                writer.finish().map_err(fault)?;
+                writer.into_inner()
+            }
+        };
+        packed.finish(&shown)
     }
 }
 
@@ -66,10 +89,8 @@ mod tests {
         let column: ArrayRef = Arc::new(column);
         let batch = RecordBatch::try_from_iter_with_nullable([("a", column, true)]).unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        let mut writer = Box::new(JsonWriter::new(
-            BufWriter::new(file.try_clone().unwrap()),
-            "t",
-        ));
+        let out = BufWriter::new(file.try_clone().unwrap());
+        let mut writer = Box::new(JsonWriter::new(out, JsonWrite::default(), "t").unwrap());
         writer.write(&batch).unwrap();
         writer.finish().unwrap();
         file.rewind().unwrap();
@@ -113,7 +134,8 @@ mod tests {
     fn a_date_out_of_range_is_a_failure_and_not_an_error_text() {
         let column: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
-        let mut writer = JsonWriter::new(BufWriter::new(tempfile::tempfile().unwrap()), "t");
+        let out = BufWriter::new(tempfile::tempfile().unwrap());
+        let mut writer = JsonWriter::new(out, JsonWrite::default(), "t").unwrap();
         assert_eq!(writer.write(&batch).unwrap_err().code, "write/bad-value");
     }
 }

@@ -74,6 +74,29 @@ impl Shape {
         }
     }
 
+    /// Widens it to hold what another one holds. The error is the name of the column that cannot.
+    pub(crate) fn merge_shape(&mut self, other: &Self) -> Result<(), String> {
+        match (&mut *self, other) {
+            (_, Self::Nothing) => Ok(()),
+            (Self::Nothing, _) => {
+                *self = other.clone();
+                Ok(())
+            }
+            (Self::List(inner), Self::List(theirs)) => inner.merge_shape(theirs),
+            (Self::Object(fields), Self::Object(theirs)) => {
+                for (name, shape) in theirs {
+                    match fields.iter_mut().find(|(known, _)| known == name) {
+                        Some((_, known)) => known.merge_shape(shape).map_err(|_| name.clone())?,
+                        None => fields.push((name.clone(), shape.clone())),
+                    }
+                }
+                Ok(())
+            }
+            (_, Self::List(_) | Self::Object(_)) => Err(String::new()),
+            (_, scalar) => self.merge_scalar(scalar.clone()),
+        }
+    }
+
     fn merge_scalar(&mut self, other: Self) -> Result<(), String> {
         let merged = match (&*self, other) {
             (Self::List(_) | Self::Object(_), _) => return Err(String::new()),
@@ -84,6 +107,19 @@ impl Shape {
         };
         *self = merged;
         Ok(())
+    }
+
+    /// The fields of an object, as they were seen.
+    pub(crate) fn into_fields(self) -> Vec<(String, Self)> {
+        match self {
+            Self::Object(fields) => fields,
+            Self::Nothing
+            | Self::Boolean
+            | Self::Integer
+            | Self::Number
+            | Self::Text
+            | Self::List(_) => Vec::new(),
+        }
     }
 
     /// The fields of an object.
@@ -102,7 +138,7 @@ impl Shape {
         }
     }
 
-    fn data_type(&self) -> DataType {
+    pub(crate) fn data_type(&self) -> DataType {
         match self {
             Self::Nothing | Self::Text => DataType::Utf8,
             Self::Boolean => DataType::Boolean,

@@ -56,9 +56,32 @@ pub(crate) enum Command {
     /// Run a project.
     Run(Run),
     /// Check a project without touching data: all faults at once.
-    Validate(Config),
+    Validate(Validate),
+    /// Try what a project reaches: each connection, and whether it is safe to write to.
+    Doctor(Config),
     /// Show what a run would do, in order.
     Plan(Selected),
+    /// Begin a project: write one that runs.
+    Init(Init),
+    /// Print the JSON Schema of project files, for editors.
+    Schema,
+    /// Print the script that completes odibi's commands in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page: of odibi, or of one of its commands.
+    Man {
+        /// The command, as in `odibi man plugin inspect`.
+        command: Vec<String>,
+    },
+    /// Look at the configuration.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Explain an error code.
     Explain {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
@@ -90,6 +113,41 @@ pub(crate) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Directory of the project; made when it is not there.
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// What to begin with.
+    #[arg(long, value_enum, default_value_t = Template::Quickstart)]
+    pub template: Template,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// One CSV file, cleaned and counted.
+    Quickstart,
+    /// Two dimensions and a table of facts.
+    StarSchema,
+    /// Local files on a laptop, storage accounts with `--env prod`.
+    Azure,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the project with imports and environment merged in, credentials masked, and where each value was written.
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub config: Config,
+    /// Put in the values of variables, `vars` and dates, and write out recipes.
+    #[arg(long)]
+    pub resolved: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,13 +186,35 @@ pub(crate) enum Listed {
     Limits,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Config {
     /// Project file, or a directory that holds `odibi.yaml` or `project.yaml`.
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What decides how a project is read.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Given {
+    /// Environment: a key of `environments:`, a file `env.NAME.yaml` beside the project file, or both.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// Logical time (RFC 3339), for `${date:…}` and for the clock that guests see [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<jiff::Timestamp>,
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub config: Config,
+    /// Also try each connection. Those that are written to get a small file, which is removed again.
+    #[arg(long)]
+    pub connect: bool,
+}
+
+#[derive(Debug, Default, Args)]
 pub(crate) struct Selected {
     #[command(flatten)]
     pub config: Config,
@@ -147,6 +227,24 @@ pub(crate) struct Selected {
     /// Only nodes with this tag (repeatable). What they need comes along.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
+    /// Only these: `node`, `pipeline.node`, `pipeline:NAME`, `tag:NAME`; with a `+` behind, also what depends on them
+    /// (repeatable, or several words).
+    #[arg(long, value_name = "WORDS")]
+    pub select: Vec<String>,
+    /// Not these, nor what depends on them; words as for `--select`.
+    #[arg(long, value_name = "WORDS")]
+    pub exclude: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum OnErrorWord {
+    /// No further node starts.
+    FailFast,
+    /// What depends on it is skipped, everything else runs.
+    FailLater,
+    /// The run does not fail for it.
+    Ignore,
 }
 
 #[derive(Debug, Args)]
@@ -160,9 +258,9 @@ pub(crate) struct Run {
     /// [default: 512, or 64 for each processor].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
     pub memory: Option<u64>,
-    /// The run's logical time, which guests see as the clock (RFC 3339) [default: now].
-    #[arg(long, value_name = "TIME")]
-    pub as_of: Option<jiff::Timestamp>,
+    /// What the failure of a node means, whatever the project says.
+    #[arg(long, value_enum, value_name = "WORD")]
+    pub on_error: Option<OnErrorWord>,
     /// Count the work of plugins: a number that is the same on every machine. Slower, one instance for each step.
     #[arg(long)]
     pub metered: bool,

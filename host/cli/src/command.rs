@@ -1,10 +1,14 @@
 //! One file per command.
 
 pub(crate) mod compile;
+pub(crate) mod config;
+pub(crate) mod connections;
 pub(crate) mod explain;
+pub(crate) mod init;
 pub(crate) mod limits;
 pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod plugin;
+pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod validate;

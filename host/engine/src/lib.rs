@@ -19,6 +19,7 @@ mod failure;
 pub mod limits;
 mod partition;
 mod pool;
+mod probe;
 mod read;
 mod reason;
 mod stage;
@@ -55,6 +56,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
 use self::driven::Drivers;
@@ -163,7 +165,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            stores: Arc::new(Stores::new(project_dir)),
+            stores: Arc::new(Stores::new(project_dir, scratch.path())),
             scratch,
             memory,
             runtime,

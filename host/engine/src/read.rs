@@ -284,7 +284,7 @@ pub fn schema_of(
     if driven::read_word(&read.format).is_some() {
         return Ok(None);
     }
-    let stores = Stores::new(project_dir);
+    let stores = Stores::new(project_dir, std::env::temp_dir());
     if scans {
         let store = stores.open(&read.connection, Purpose::Read)?;
         let mut bytes = 0_u64;

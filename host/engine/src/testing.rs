@@ -23,9 +23,10 @@ use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::diagnostic::{FileId, Span};
 use odibi_plan::plan::{
-    Connection, ConnectionKind, CsvRead, CsvWrite, Input, InputSource, JsonLayout, JsonRead,
-    JsonWrite, NodeId, OnRowError, OperationRef, Params, ParquetWrite, PlannedNode, Quarantine,
-    Read, ReadFormat, ReadOptions, Step, TargetLayout, Write, WriteFormat, WriteMode,
+    Attempts, Connection, ConnectionKind, CsvRead, CsvWrite, Input, InputSource, JsonLayout,
+    JsonRead, JsonWrite, NodeId, OnError, OnRowError, OperationRef, Params, ParquetWrite,
+    PlannedNode, Quarantine, Read, ReadFormat, ReadOptions, Step, TargetLayout, Write, WriteFormat,
+    WriteMode,
 };
 use odibi_run::port::{
     Appetite, Attempt, BatchLog, Cancel, Engine as _, InputPlan, Operation, OperationPlan,
@@ -424,6 +425,8 @@ pub(crate) fn node() -> PlannedNode {
         steps: Vec::new(),
         write: None,
         on_row_error: OnRowError::Fail,
+        attempts: Attempts::once(),
+        on_error: OnError::FailLater,
         has_dependents: false,
     }
 }

@@ -1,6 +1,8 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
+mod attempts;
 mod build;
+mod connection;
 mod delta;
 mod format;
 mod grants;
@@ -11,7 +13,12 @@ mod write;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use attempts::{Attempts, Backoff, OnError};
 pub use build::plan;
+pub use connection::{
+    AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3,
+    S3Auth, Secret,
+};
 pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use format::{
     ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite,
@@ -101,6 +108,10 @@ pub struct PlannedNode {
     pub write: Option<Write>,
     /// What becomes of rows that a step fails on.
     pub on_row_error: OnRowError,
+    /// How often and how long it is tried.
+    pub attempts: Attempts,
+    /// What its failure means for the run.
+    pub on_error: OnError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
 }
@@ -153,25 +164,6 @@ pub struct ReadOptions {
     pub types: ColumnTypes,
     /// Where files differ in their columns; `None` is strict, and for JSON the union (default).
     pub schema_policy: Option<SchemaPolicy>,
-}
-
-/// A resolved connection.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Connection {
-    /// Its name in the YAML.
-    pub name: String,
-    /// What it is.
-    pub kind: ConnectionKind,
-}
-
-/// What a connection reaches.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ConnectionKind {
-    /// A directory of this machine.
-    Local {
-        /// Root directory, as written; relative to the directory of the project file.
-        base_path: String,
-    },
 }
 
 /// One step of a node.

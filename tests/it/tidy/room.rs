@@ -9,10 +9,11 @@ const LINES_MAX: usize = 800;
 const PURE: [&str; 2] = ["host/plan/src/", "host/story/src/"];
 
 /// Rooms that may print: the command line, tests, and build scripts, which speak to cargo that way.
-const PRINTING: [&str; 5] = [
+const PRINTING: [&str; 6] = [
     "host/cli/",
     "tests/",
     "host/sandbox/tests/",
+    "host/plan/tests/",
     "tests.rs",
     "build.rs",
 ];

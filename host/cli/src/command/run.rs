@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_delta::DeltaDriver;
 use odibi_engine::{DataEngine, EngineOptions};
-use odibi_plan::plan::PlannedNode;
+use odibi_plan::plan::{OnError, PlannedNode};
 use odibi_plan::{Sources, Span};
 use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
@@ -17,7 +17,7 @@ use odibi_story::render;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::args::{Output, Run};
+use crate::args::{OnErrorWord, Output, Run};
 use crate::clock::SystemClock;
 use crate::journal::Journal;
 use crate::printer::Printer;
@@ -42,10 +42,15 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
             return exit::NOT_STARTED;
         }
     };
-    let loaded = match project::load_for(&run.selected, run.metered, capture, around, printer) {
+    let mut loaded = match project::load_for(&run.selected, run.metered, capture, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    if let Some(word) = run.on_error {
+        let on_error = on_error(word);
+        let nodes = loaded.plan.nodes.iter_mut();
+        nodes.for_each(|node| node.on_error = on_error);
+    }
     loaded.print_diagnostics(printer);
     if loaded.has_errors() {
         if printer.output == Output::Json {
@@ -66,6 +71,14 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
             project::print_failure(&failure, printer);
             exit::NOT_STARTED
         }
+    }
+}
+
+fn on_error(word: OnErrorWord) -> OnError {
+    match word {
+        OnErrorWord::FailFast => OnError::FailFast,
+        OnErrorWord::FailLater => OnError::FailLater,
+        OnErrorWord::Ignore => OnError::Ignore,
     }
 }
 
@@ -122,7 +135,7 @@ fn execute_marked(
         now: clock.now(),
     };
     recovery::recover(&finder, printer)?;
-    let logical_time = run.as_of.unwrap_or_else(|| clock.now());
+    let logical_time = loaded.at;
     let beginning = Beginning {
         run_id: &run_id,
         plan: &loaded.plan,

@@ -19,7 +19,8 @@ use rustix::io::Errno;
 
 use self::generation::LocalGeneration;
 use self::root::Root;
-use self::staged::{Dirs, Staged, fsync_dir, is_hidden, lock_name};
+pub(super) use self::staged::is_hidden;
+use self::staged::{Dirs, Staged, fsync_dir, lock_name};
 use super::{
     Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split,
     with_nearest,
@@ -196,6 +197,11 @@ impl Store for LocalStore {
     fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
         let shown = self.shown(dir);
         Ok(Box::new(LocalGeneration::create(&self.dirs, dir, &shown)?))
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let listed = self.root().names("").map(|_| ());
+        listed.map_err(|e| read_fault(e, &self.shown("")))
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {

@@ -253,7 +253,7 @@ fn texts_keep_the_lines_that_others_wrote() {
         .unwrap();
     assert_eq!(
         house.text("t"),
-        "{\"s\": \"x\", \"id\": 1}\n{\"id\":2,\"s\":1.50}\n"
+        "{\"s\": \"x\", \"id\": 1}\n{\"id\":2,\"s\":1.50}"
     );
     house.put("b.csv", "id,s\n2,y\n4,\n");
     house

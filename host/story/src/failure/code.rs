@@ -96,6 +96,10 @@ in one atomic step at its very end. The cause below the message says what the st
 "The target may not be written: permissions of the file or directory, or a path that leads out of the root of its \
 connection. What stood there before is unchanged. Give the user that runs odibi the right to write."
 
+    WRITE_UNSAFE "write/unsafe"
+"`odibi doctor` or `odibi validate --connect` made a new file twice, and the store let the second writer replace the \
+first. Such a store cannot keep two runs apart that write at the same time. Use a store with conditional writes."
+
     WRITE_DISK_FULL "write/disk-full"
 "There was no room left for the new file beside the old one. Both exist until the new one is published, so a replacement \
 needs room for both. What stood there before is unchanged, and the unfinished file was removed. Make room and run again."
@@ -410,6 +414,14 @@ it. Nodes that do not depend on it ran as usual."
     RUN_PANIC "run/panic"
 "This is a bug in odibi: a part of it panicked while it ran this node. The panic was caught at the border of the node, so \
 that other nodes went on. Please report it with the message, the version and the story."
+
+    RUN_TIMEOUT "run/timeout"
+"An attempt of this node took longer than the node's `timeout`, and was stopped between two batches. Its target is as it \
+was. The node is tried again when its `retry` says so."
+
+    RUN_FAILED_FAST "run/failed-fast"
+"The node was not tried because another one failed whose `on_error` is `fail_fast`: after such a failure no further node \
+starts. The message names it."
 
     RUN_STUCK "run/stuck"
 "This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \

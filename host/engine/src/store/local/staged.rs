@@ -223,7 +223,7 @@ impl Drop for Staged {
 }
 
 /// Is it a name that this module gives? Such files belong to nobody's data.
-pub(super) fn is_hidden(name: &str) -> bool {
+pub(in crate::store) fn is_hidden(name: &str) -> bool {
     name.starts_with(HIDDEN_START) && (name.ends_with(HIDDEN_END) || name.ends_with(LOCK_END))
 }
 

@@ -119,7 +119,11 @@ fn id(dir: &std::path::Path) -> String {
 
 fn stories(project: &Project) -> Vec<Value> {
     let days = std::fs::read_dir(project.path("stories/orders")).unwrap();
-    let files = days.flat_map(|day| std::fs::read_dir(day.unwrap().path()).unwrap());
+    // Beside the days lies the index.
+    let days = days
+        .map(|day| day.unwrap().path())
+        .filter(|day| day.is_dir());
+    let files = days.flat_map(|day| std::fs::read_dir(day).unwrap());
     let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
     paths.sort();

@@ -93,6 +93,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Look at stories of runs.
+    Story {
+        /// What to do.
+        #[command(subcommand)]
+        command: StoryCommand,
+    },
     /// List what a project can use.
     List {
         /// What to list.
@@ -156,6 +162,99 @@ pub(crate) enum PluginCommand {
     Inspect(Inspect),
     /// See a recorded failure again.
     Replay(Replay),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoryCommand {
+    /// List the stories that are there, the newest first.
+    List {
+        #[command(flatten)]
+        shelf: ShelfArgs,
+        /// So many of each pipeline, at most.
+        #[arg(short, long, default_value_t = 20, value_name = "NUMBER")]
+        limit: usize,
+    },
+    /// Show a story.
+    Show {
+        /// Run id, its beginning, or the JSON file of a story.
+        run: String,
+        #[command(flatten)]
+        shelf: ShelfArgs,
+        /// In which form.
+        #[arg(short, long, value_enum, default_value_t = StoryFormat::Text)]
+        format: StoryFormat,
+    },
+    /// Show the newest story.
+    Last {
+        #[command(flatten)]
+        shelf: ShelfArgs,
+        /// In which form.
+        #[arg(short, long, value_enum, default_value_t = StoryFormat::Text)]
+        format: StoryFormat,
+    },
+    /// Print where the page of a story is, and open it in a browser if there is one.
+    Open {
+        /// Run id or its beginning [default: the newest].
+        run: Option<String>,
+        #[command(flatten)]
+        shelf: ShelfArgs,
+    },
+    /// Show what differs between two runs.
+    Diff {
+        /// The earlier run: its id, the beginning of it, or the JSON file of its story.
+        before: String,
+        /// The later run, likewise.
+        after: String,
+        #[command(flatten)]
+        shelf: ShelfArgs,
+    },
+    /// Write a story to a file, rendered anew.
+    Export {
+        /// Run id, its beginning, or the JSON file of a story.
+        run: String,
+        /// Where to; the ending says in which form: `.html`, `.md`, `.json`, `.txt`, `.ndjson` (OpenLineage events).
+        file: PathBuf,
+        #[command(flatten)]
+        shelf: ShelfArgs,
+    },
+    /// Remove stories that `retention_days` and `retention_count` of the project do not keep.
+    Prune {
+        #[command(flatten)]
+        shelf: ShelfArgs,
+        /// Remove also what a run would refuse to remove.
+        #[arg(long)]
+        yes: bool,
+        /// Only list what would go.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShelfArgs {
+    /// Project file, or its directory [default: the current one].
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Only this pipeline.
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoryFormat {
+    /// Lines for a terminal.
+    Text,
+    /// Markdown.
+    Md,
+    /// A page.
+    Html,
+    /// Everything, as data.
+    Json,
+    /// OpenLineage events, one a line.
+    #[value(name = "openlineage")]
+    OpenLineage,
 }
 
 #[derive(Debug, Args)]

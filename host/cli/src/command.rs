@@ -11,4 +11,5 @@ pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod reference;
 pub(crate) mod run;
+pub(crate) mod story;
 pub(crate) mod validate;

@@ -14,6 +14,7 @@ mod recovery;
 mod remembered;
 mod source;
 mod stories;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -118,6 +119,7 @@ pub fn run(world: World) -> u8 {
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), &around, &printer)
         }
+        Command::Story { command } => command::story::story(&command, &around, &printer),
         Command::CompileComponent => command::compile::compile(&around, &printer),
         Command::Show { operation, config } => {
             command::operations::show(&operation, config.as_deref(), &around, &printer)

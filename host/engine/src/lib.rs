@@ -11,6 +11,7 @@
 //! - A target is as it was, until `publish` replaces it in one step.
 
 mod chain;
+mod documents;
 mod driven;
 pub mod driver;
 mod exec;
@@ -56,6 +57,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::documents::Documents;
 pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
@@ -227,6 +229,14 @@ impl DataEngine {
             .map_err(|e| classify(&e, During::Write(&shown)))?;
         staged.put(&Expect::Anything)?;
         Ok(shown)
+    }
+
+    /// The documents of a connection, stories above all.
+    ///
+    /// # Errors
+    /// As reading and writing a table of the connection.
+    pub fn documents(&self, connection: &Connection) -> Result<Documents, Failure> {
+        Documents::of(&self.stores, connection)
     }
 
     async fn prepare(

@@ -22,7 +22,7 @@ use crate::driven::{self, Driven, Drivers, SpooledRows};
 use crate::exec::isolate::may_be_of_rows;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
-use crate::facts::{Tally, columns};
+use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
@@ -105,7 +105,13 @@ impl NodeAttempt {
             .map(|target| target.begin(&self.scratch_dir));
         let rows = rows.transpose()?;
         let tables = self.tables()?;
-        let steps = chain::chained(self.plan(&tables)?, &self.links);
+        let planned = self.plan(&tables)?;
+        let flows: Vec<_> = planned
+            .iter()
+            .enumerate()
+            .map(|(at, p)| flow(at, p))
+            .collect();
+        let steps = chain::chained(planned, &self.links);
         chained.extend(steps.iter().filter(|s| s.steps > 1).map(|s| s.at));
         let quarantine = self.quarantine(&steps)?;
         let quarantines = quarantine.is_some();
@@ -148,6 +154,9 @@ impl NodeAttempt {
         let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
         let mut facts = self.facts(&tables, &result, (&run, &steps), tally);
+        for (fact, flow) in facts.operations.iter_mut().zip(flows) {
+            fact.flow = Some(flow);
+        }
         let mut write: Option<Box<dyn Publish>> = None;
         if let Some((target, rows)) = target.zip(rows) {
             write = Some(Box::new(target::Ready {
@@ -361,6 +370,7 @@ impl NodeAttempt {
                     .iter()
                     .find(|p| p.at < at && at < p.at + p.steps)
                     .map(|p| p.at),
+                flow: None,
                 operation: operation.identity(),
                 grants: operation
                     .grants()

@@ -295,6 +295,10 @@ pub struct Story {
     pub path: String,
     /// Sample rows kept for each node (default 10, at most 100; 0 for none).
     pub sample_rows_max: usize,
+    /// Stories of runs that began longer ago are removed.
+    pub retention_days: Option<u32>,
+    /// So many are kept.
+    pub retention_count: Option<usize>,
 }
 
 /// Where a third-party component lies.

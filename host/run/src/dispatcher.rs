@@ -50,6 +50,10 @@ pub struct Settings {
     pub sample_rows_max: usize,
     /// Gives failures their place.
     pub place: Option<PlaceOf>,
+    /// Name of the machine, for the events.
+    pub host: Option<String>,
+    /// Git commit of the project's directory, for the events.
+    pub git_commit: Option<String>,
 }
 
 /// How a run ended.
@@ -167,6 +171,8 @@ impl Dispatcher<'_> {
             config_digest: self.plan.config_digest.clone(),
             config_files: self.plan.config_files.clone(),
             workers: self.settings.workers.max(1),
+            host: self.settings.host.clone(),
+            git_commit: self.settings.git_commit.clone(),
             continues: self.settings.continues.clone(),
         }));
         for pipeline in 0..self.pipelines.len() {

@@ -34,9 +34,10 @@ const SERIALISING: [&str; 10] = [
 ];
 
 /// Files that define a serialised format: each says which version of it it writes.
-pub(super) const FORMATS: [&str; 3] = [
+pub(super) const FORMATS: [&str; 4] = [
     "host/story/src/event.rs",
     "host/story/src/story.rs",
+    "host/story/src/story/shelf.rs",
     "host/sandbox/src/capsule/header.rs",
 ];
 

@@ -26,7 +26,7 @@ use crate::project::{self, Loaded};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered};
 use crate::stories::{self, Written};
-use crate::{Surroundings, exit};
+use crate::{Surroundings, exit, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -186,6 +186,8 @@ fn execute_marked(
         logical_time,
         sample_rows_max: loaded.plan.story.as_ref().map_or(0, |s| s.sample_rows_max),
         place: Some(places(loaded)),
+        host: whereabouts::host(),
+        git_commit: whereabouts::git_commit(&loaded.directory),
         ..Settings::default()
     };
     let runtime = runtime(processors)
@@ -203,6 +205,12 @@ fn execute_marked(
         },
     ));
     recorded.say(&clock, &mut journal);
+    let code = match signal.received() {
+        Some(code) if !summary.outcome.is_success() => code,
+        Some(_) | None if summary.outcome.is_success() => exit::DONE,
+        Some(_) | None => exit::NODE_FAILED,
+    };
+    journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
     let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
         journal.append(clock.now(), said);
@@ -214,11 +222,6 @@ fn execute_marked(
             printer.styled("1;33", "warning:")
         ));
     }
-    let code = match signal.received() {
-        Some(code) if !summary.outcome.is_success() => code,
-        Some(_) | None if summary.outcome.is_success() => exit::DONE,
-        Some(_) | None => exit::NODE_FAILED,
-    };
     report(
         &Report {
             summary: &summary,

@@ -230,6 +230,10 @@ fn story(project: &Project, story: &config::Story) -> Option<Story> {
         connection: project.connection(&story.connection.value)?.resolved()?,
         path: story.path.clone(),
         sample_rows_max: story.sample_rows_max,
+        retention_days: story
+            .retention_days
+            .and_then(|days| u32::try_from(days).ok()),
+        retention_count: story.retention_count,
     })
 }
 

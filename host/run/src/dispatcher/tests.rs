@@ -92,6 +92,7 @@ fn line(kind: &RunEvent) -> String {
         RunEvent::StoryWritten { .. } | RunEvent::StoryFailed { .. } => "story".to_owned(),
         RunEvent::FailureCaptured { .. } | RunEvent::CaptureGivenUp { .. } => "capture".to_owned(),
         RunEvent::RunCrashed { .. } => "crash".to_owned(),
+        RunEvent::ExitDecided { exit_code } => format!("exit {exit_code}"),
         RunEvent::RunFinished { outcome, .. } => format!("run {}", outcome.word()),
     }
 }

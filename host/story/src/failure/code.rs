@@ -476,6 +476,26 @@ odibi looks for: `odibi.yaml`, `odibi.yml`, `project.yaml`, `project.yml`. Name 
 "The project file holds bytes that are not UTF-8. The message says at which byte; an editor that saves as UTF-8 mends it. \
 Names and values in other encodings cannot be shown or compared safely."
 
+    STORY_UNREADABLE "story/unreadable"
+"A file that should be the JSON of a story cannot be read: it was cut off, edited, or written by a newer odibi. The file \
+is left as it is. Run odibi in the version that wrote it, or remove the file."
+
+    STORY_NO_RUN "story/no-run"
+"No story, or more than one, belongs to the run that was named. A run is named by its id or by the beginning of it; \
+`odibi story list` shows those that are there."
+
+    STORY_NO_SECTION "story/no-section"
+"The project file has no section `story:`, so nothing is known of where stories are. Add it, with a connection."
+
+    STORY_NO_FORM "story/no-form"
+"`odibi story export` takes the form from the ending of the file: `.html`, `.md`, `.json`, `.txt`, or `.ndjson` for \
+OpenLineage events."
+
+    STORY_RETENTION_REFUSED "story/retention-refused"
+"Stories that `retention_days` and `retention_count` do not keep were not removed, because something looks wrong: the \
+clock shows a time before the newest story, or more than a fifth of the stories (and more than five) would go at once. \
+Nothing is lost by that. `odibi story prune --dry-run` lists them, `odibi story prune --yes` removes them."
+
     RUN_STATE_DIRECTORY "run/state-directory"
 "odibi cannot write the directory where it keeps the event log and scratch files of its runs: `.odibi` beside the project \
 file, or what `ODIBI_STATE_DIR` names. Make it writable, or name another."

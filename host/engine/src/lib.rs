@@ -52,6 +52,7 @@ use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
 };
+use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
 use tokio::runtime::Handle;

@@ -1,7 +1,7 @@
 //! Asks the steps of a plan what they would make of their columns; what they refuse becomes a diagnostic.
 
 use odibi_plan::diagnostic::{Refusal, refused, sort};
-use odibi_plan::plan::{PlannedNode, Read};
+use odibi_plan::plan::{ConnectionKind, PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
 use odibi_story::failure::{Failure, FailureClass};
@@ -16,12 +16,12 @@ const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
 const SCAN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// One forecast for each node of the plan; none when the project is faulty already, or nobody could be asked. Adds what
-/// is refused to the diagnostics.
-pub(crate) fn forecast(loaded: &mut Loaded, printer: &Printer) -> Vec<Forecast> {
+/// is refused to the diagnostics. With `connect`, files of other machines are looked into as well.
+pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) -> Vec<Forecast> {
     if loaded.has_errors() {
         return Vec::new();
     }
-    let forecasts = match on_thread(loaded) {
+    let forecasts = match on_thread(loaded, connect) {
         Ok(forecasts) => forecasts,
         Err(error) => {
             let warning = printer.styled("1;33", "warning:");
@@ -45,11 +45,19 @@ pub(crate) fn forecast(loaded: &mut Loaded, printer: &Printer) -> Vec<Forecast> 
     forecasts
 }
 
-fn on_thread(loaded: &Loaded) -> std::io::Result<Vec<Forecast>> {
+fn on_thread(loaded: &Loaded, connect: bool) -> std::io::Result<Vec<Forecast>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()?;
-    let schema_of = |read: &Read| odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX);
+    // Without being asked to, nothing is fetched from another machine.
+    let is_near = |read: &Read| matches!(read.connection.kind, ConnectionKind::Local { .. });
+    let schema_of = |read: &Read| {
+        if connect || is_near(read) {
+            odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX)
+        } else {
+            Ok(None)
+        }
+    };
     let ask = || {
         let asked = odibi_run::forecast(&loaded.plan, loaded.sandbox.as_ref(), &schema_of);
         runtime.block_on(asked)

@@ -3,6 +3,7 @@
 mod args;
 mod clock;
 mod command;
+mod dotenv;
 pub mod exit;
 mod forecast;
 mod journal;
@@ -11,7 +12,9 @@ mod progress;
 mod project;
 mod recovery;
 mod remembered;
+mod source;
 mod stories;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,7 +23,7 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, ConfigCommand};
 use crate::printer::Printer;
 
 /// Everything an invocation takes from the process around it.
@@ -101,13 +104,24 @@ pub fn run(world: World) -> u8 {
     let printer = Printer::new(streams, &arguments.global, &|name| around.variable(name));
     match arguments.command {
         Command::Run(run) => command::run::run(&run, &around, &printer),
-        Command::Validate(config) => command::validate::validate(&config, &around, &printer),
+        Command::Retry(retry) => command::retry::retry(&retry, &around, &printer),
+        Command::Runs(runs) => command::runs::runs(&runs, &around, &printer),
+        Command::Validate(validate) => command::validate::validate(&validate, &around, &printer),
+        Command::Doctor(config) => command::connections::doctor(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
+        Command::Init(init) => command::init::init(&init, &around, &printer),
+        Command::Schema => command::reference::schema(&printer),
+        Command::Completions { shell } => command::reference::completions(shell, &printer),
+        Command::Man { command } => command::reference::man(&command, &printer),
+        Command::Config {
+            command: ConfigCommand::Show(show),
+        } => command::config::show(&show, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
         Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), &around, &printer)
         }
+        Command::Story { command } => command::story::story(&command, &around, &printer),
         Command::CompileComponent => command::compile::compile(&around, &printer),
         Command::Show { operation, config } => {
             command::operations::show(&operation, config.as_deref(), &around, &printer)

@@ -104,7 +104,7 @@ impl Display {
             RunEvent::StoryFailed { pipeline, failure } => {
                 let warning = self.printer.styled("1;33", "warning:");
                 self.problem(&format!(
-                    "{warning} no story of pipeline `{pipeline}`: {}\n",
+                    "{warning} story of pipeline `{pipeline}`: {}\n",
                     plain(&failure.message)
                 ));
             }
@@ -123,6 +123,7 @@ impl Display {
             RunEvent::RunStarted(_)
             | RunEvent::RunCrashed { .. }
             | RunEvent::FailureCaptured { .. }
+            | RunEvent::ExitDecided { .. }
             | RunEvent::PipelineStarted { .. }
             | RunEvent::PipelineFinished { .. }
             | RunEvent::StoryWritten { .. }

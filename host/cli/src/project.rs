@@ -1,15 +1,15 @@
 //! From a path on the command line to a plan: finds the file, loads plugins, collects every diagnostic.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use odibi_bundle::COMPONENTS;
-use odibi_plan::config::{FileFault, Outside, Project};
+use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::Grants;
+use odibi_plan::plan::{Connection, ConnectionKind, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -21,12 +21,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Surroundings;
-use crate::args::{Output, Selected};
+use crate::args::{Config, Given, Output, Selected};
 use crate::printer::Printer;
+use crate::source::Source;
 use crate::{command, exit};
-
-/// Names that are looked for when the command line gives a directory or nothing.
-const FILE_NAMES: [&str; 4] = ["odibi.yaml", "odibi.yml", "project.yaml", "project.yml"];
 
 /// A project, checked and planned.
 pub(crate) struct Loaded {
@@ -35,8 +33,16 @@ pub(crate) struct Loaded {
     /// The project file.
     pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
+    /// What is remembered between runs lies there.
+    pub(crate) state_dir: PathBuf,
+    /// The run's logical time.
+    pub(crate) at: Timestamp,
+    /// Environment that was selected.
+    pub(crate) environment: Option<String>,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// All of the project, used or not, but for those that are refused.
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -56,23 +62,10 @@ pub(crate) fn load_for(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
-    let path = find(selected.config.config.as_deref(), around, printer)?;
-    let text = read(&path, printer)?;
+    let source = Source::open(&selected.config, around, printer)?;
     let mut sources = Sources::default();
-    let shown = path
-        .strip_prefix(&around.current_dir)
-        .unwrap_or(&path)
-        .display()
-        .to_string();
-    let directory = path
-        .parent()
-        .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
-    let outside = Outside {
-        environment: &|name| around.variable(name),
-        file: &|path, bytes_max| beside(&directory, path, bytes_max),
-    };
-    let (project, mut diagnostics) =
-        odibi_plan::config::load_with(&shown, &text, &outside, &mut sources);
+    let (project, mut diagnostics) = source.load(&mut sources);
+    let (path, directory, at) = (source.path.clone(), source.directory.clone(), source.at);
     let options = Options {
         capture,
         grants: project_grants(&project),
@@ -90,29 +83,76 @@ pub(crate) fn load_for(
         pipelines: selected.pipeline.clone(),
         nodes: selected.node.clone(),
         tags: selected.tag.clone(),
+        select: selected.select.clone(),
+        exclude: selected.exclude.clone(),
     };
     let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
     diagnostics.extend(more);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = config_digest(&sources);
+    let state_dir = state_dir(&project, &directory, around);
     Ok(Loaded {
         plan,
         sources,
         path,
+        state_dir,
         directory,
+        at,
+        environment: source.selected,
         sandbox,
         diagnostics,
+        connections: project
+            .connections
+            .iter()
+            .filter_map(odibi_plan::config::Connection::resolved)
+            .collect(),
     })
 }
 
-impl Loaded {
+/// What is known of a project without its plugins.
+pub(crate) struct Glance {
+    /// Its name.
+    pub(crate) project: String,
     /// What is remembered between runs lies there.
-    pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
-        around
-            .variable("ODIBI_STATE_DIR")
-            .map_or_else(|| self.directory.join(".odibi"), PathBuf::from)
-    }
+    pub(crate) state_dir: PathBuf,
+}
 
+/// Looks at a project file, whatever its faults are.
+pub(crate) fn glance(
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Glance, u8> {
+    let source = Source::open(config, around, printer)?;
+    let (project, _) = source.load(&mut Sources::default());
+    let name = project.name.as_ref().map(|name| name.value.clone());
+    Ok(Glance {
+        project: name.unwrap_or_default(),
+        state_dir: state_dir(&project, &source.directory, around),
+    })
+}
+
+/// `ODIBI_STATE_DIR`, else what `system:` names, else `.odibi` beside the project file.
+fn state_dir(project: &Project, directory: &Path, around: &Surroundings) -> PathBuf {
+    if let Some(set) = around.variable("ODIBI_STATE_DIR") {
+        return around.current_dir.join(set);
+    }
+    let named = project.system.as_ref().and_then(|system| {
+        let found = project
+            .connection(&system.connection.value)?
+            .kind
+            .as_ref()?;
+        // Other kinds are refused before anything is run.
+        if let ConnectionKind::Local { base_path } = found {
+            Some(directory.join(base_path).join(&system.path))
+        } else {
+            None
+        }
+    });
+    named.unwrap_or_else(|| directory.join(".odibi"))
+}
+
+impl Loaded {
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics
@@ -176,18 +216,14 @@ pub(crate) fn all_operations(
             ..Operations::default()
         });
     };
-    let path = find(Some(config), around, printer)?;
-    let text = read(&path, printer)?;
+    let config = Config {
+        config: Some(config.to_path_buf()),
+        given: Given::default(),
+    };
+    let source = Source::open(&config, around, printer)?;
     let mut sources = Sources::default();
-    let (project, _) = odibi_plan::config::load(
-        &path.display().to_string(),
-        &text,
-        &|name| around.variable(name),
-        &mut sources,
-    );
-    let directory = path
-        .parent()
-        .map_or_else(|| around.current_dir.clone(), Path::to_path_buf);
+    let (project, _) = source.load(&mut sources);
+    let directory = source.directory;
     let options = Options {
         limits: Limits::default().with(&project.limits),
         plugin_limits: plugin_limits(&project),
@@ -233,86 +269,6 @@ pub(crate) fn print_failure(failure: &Failure, printer: &Printer) {
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Result<PathBuf, u8> {
-    let start = given.map_or_else(
-        || around.current_dir.clone(),
-        |g| around.current_dir.join(g),
-    );
-    if !start.is_dir() {
-        return Ok(start);
-    }
-    if let Some(found) = FILE_NAMES
-        .iter()
-        .map(|name| start.join(name))
-        .find(|path| path.is_file())
-    {
-        return Ok(found);
-    }
-    print_failure(
-        &Failure::new(
-            odibi_story::FailureClass::Missing,
-            "cli/no-project",
-            format!("no project file in `{}`", start.display()),
-        )
-        .hint(format!(
-            "name one, or call it {}",
-            FILE_NAMES.map(|n| format!("`{n}`")).join(", ")
-        )),
-        printer,
-    );
-    Err(exit::USAGE)
-}
-
-fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        let failure = Failure::new(
-            odibi_story::FailureClass::Missing,
-            "cli/no-project",
-            format!("cannot read the project file: {}", path.display()),
-        );
-        print_failure(&failure.cause(error.to_string()), printer);
-        exit::USAGE
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let failure = Failure::new(
-            odibi_story::FailureClass::Data,
-            "cli/bad-encoding",
-            format!(
-                "the project file is not UTF-8 at byte {}: {}",
-                error.utf8_error().valid_up_to(),
-                path.display()
-            ),
-        );
-        print_failure(&failure, printer);
-        exit::PROJECT_INVALID
-    })
-}
-
-/// A file of the project's directory. Of one that is too long, enough to see it.
-fn beside(directory: &Path, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileFault> {
-    let fault = |error: std::io::Error| {
-        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
-            FileFault::Missing
-        } else {
-            FileFault::Unreadable(error.to_string())
-        }
-    };
-    let root = directory.canonicalize().map_err(fault)?;
-    let real = root.join(path).canonicalize().map_err(fault)?;
-    if !real.starts_with(&root) {
-        return Err(FileFault::Outside);
-    }
-    if !real.is_file() {
-        return Err(FileFault::Unreadable("it is no regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(&real).map_err(fault)?;
-    file.take(bytes_max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fault)?;
-    Ok(bytes)
 }
 
 /// Of the project file alone, or of it and the files that it names.

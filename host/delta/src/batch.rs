@@ -258,7 +258,7 @@ async fn number(rows: DataFrame) -> PlanResult<u64> {
     let first = batches.first().and_then(|batch| {
         let counts = batch.column(0).as_any();
         let counts = counts.downcast_ref::<arrow_array::Int64Array>()?;
-        (counts.len() > 0).then(|| counts.value(0))
+        (!counts.is_empty()).then(|| counts.value(0))
     });
     Ok(first
         .and_then(|n| u64::try_from(n).ok())

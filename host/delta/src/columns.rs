@@ -115,10 +115,6 @@ fn stored_type(data_type: &DataType) -> Option<DataType> {
 }
 
 /// The same, whatever the items are called and whether they may be null?
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "types that hold no others are compared as they are"
-)]
 fn is_same(a: &DataType, b: &DataType) -> bool {
     match (a, b) {
         (DataType::List(a), DataType::List(b)) => is_same(a.data_type(), b.data_type()),

@@ -528,9 +528,7 @@ fn pause(round: u32) -> Duration {
     let most = PAUSE_MS_MIN
         .saturating_mul(1 << round.min(10))
         .min(PAUSE_MS_MAX);
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| u64::from(since.subsec_nanos()));
+    let nanos = u64::from(Utc::now().timestamp_subsec_nanos());
     let mixed = (nanos ^ u64::from(std::process::id())).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
     Duration::from_millis(most / 2 + mixed % most)
 }

@@ -225,6 +225,10 @@ fn denied(shown: &str, reads: bool) -> Failure {
     Failure::new(FailureClass::Denied, code, message)
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others may pass when tried again"
+)]
 fn of_io(error: &io::Error, during: During<'_>) -> Failure {
     use io::ErrorKind as K;
     let shown = during.shown();

@@ -139,6 +139,10 @@ impl LocalDir {
     }
 
     /// Files below a directory, sorted; what is in no directory at all is no fault.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is neither file nor directory is not listed"
+    )]
     fn files(&self, prefix: &str, deep: bool) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
         let (mut objects, mut dirs) = (Vec::new(), Vec::new());
         let mut open = vec![prefix.to_owned()];
@@ -445,7 +449,7 @@ fn scratch_name() -> String {
 }
 
 fn meta_of(location: Path, stat: &rustix::fs::Stat) -> ObjectMeta {
-    let seconds = i64::try_from(stat.st_mtime).unwrap_or_default();
+    let seconds = stat.st_mtime;
     let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
     ObjectMeta {
         location,
@@ -468,6 +472,10 @@ fn fault(errno: Errno, location: &Path) -> Error {
     io_fault(errno.into(), location)
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others have no counterpart"
+)]
 fn io_fault(error: io::Error, location: &Path) -> Error {
     let path = location.to_string();
     match error.kind() {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
@@ -24,7 +24,7 @@ use crate::noted::Noted;
 /// Every table has a registry of its own, in which it is called so.
 const TABLE_URL: &str = "odibi://table/";
 /// How long others are waited for. It saves work that would be done in vain; without it, commits still exclude each other.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+const LOCK_POLLS_MAX: u32 = 12_000;
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// A place that may hold a table.
@@ -83,14 +83,13 @@ impl Location {
         let Ok(own) = dir.made_dir(&self.path) else {
             return Lock { _dir: None };
         };
-        let until = Instant::now() + LOCK_WAIT_MAX;
-        while rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if Instant::now() >= until {
-                return Lock { _dir: None };
+        for _ in 0..LOCK_POLLS_MAX {
+            if rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Lock { _dir: Some(own) };
             }
             std::thread::sleep(LOCK_POLL);
         }
-        Lock { _dir: Some(own) }
+        Lock { _dir: None }
     }
 
     fn log_store(&self) -> Result<LogStoreRef, Failure> {

@@ -131,12 +131,21 @@ pub struct Place {
 }
 
 /// How a driver gets to the root of a connection. Nothing outside of it may be touched.
-#[derive(Debug)]
 pub enum Reach {
     /// An open directory of this machine.
     Directory(OwnedFd),
     /// An object store, and the prefix of every path; `""` for none.
     Objects(Arc<dyn ObjectStore>, String),
+}
+
+/// The client of a store would show its credentials.
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => f.debug_tuple("Directory").field(directory).finish(),
+            Self::Objects(_, prefix) => f.debug_tuple("Objects").field(prefix).finish(),
+        }
+    }
 }
 
 /// What the engine lends to a driver for one attempt.

@@ -5,7 +5,10 @@ use std::fmt;
 use arrow_array::{Array as _, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions, ValueFormatter};
 use arrow_schema::SchemaRef;
-use odibi_story::event::{Column, Sample};
+use odibi_run::port::InputPlan;
+use odibi_story::event::{Column, ColumnFlow, PassedColumn, PortFlow, Sample, StepFlow};
+
+use crate::exec::PlannedStep;
 
 use crate::limits::SAMPLE_CELL_CHARS_MAX;
 
@@ -20,6 +23,38 @@ pub(crate) fn columns(schema: &SchemaRef) -> Vec<Column> {
         nullable: f.is_nullable(),
     };
     schema.fields().iter().map(column).collect()
+}
+
+/// What a step does with columns, as its operation planned it. The plan was checked, so every index is one of a column.
+pub(crate) fn flow(index: usize, planned: &PlannedStep) -> StepFlow {
+    let plan = &planned.plan;
+    let name = |port: usize, column: usize| {
+        let offered = plan.inputs.get(port)?.offered.fields();
+        Some(offered.get(column)?.name().clone())
+    };
+    let port = |(at, input): (usize, &InputPlan)| PortFlow {
+        input: match at.checked_sub(1) {
+            None => (index == 0).then_some(0),
+            Some(further) => planned.step.further_inputs.get(further).copied(),
+        },
+        needed: input
+            .need
+            .iter()
+            .filter_map(|column| name(at, *column))
+            .collect(),
+    };
+    let column = |(field, passed): (&arrow_schema::FieldRef, &Option<(usize, usize)>)| ColumnFlow {
+        column: field.name().clone(),
+        passed: passed.and_then(|(port, column)| {
+            let column = name(port, column)?;
+            Some(PassedColumn { port, column })
+        }),
+    };
+    let columns = plan.output.fields().iter().zip(&plan.pass_through);
+    StepFlow {
+        ports: plan.inputs.iter().enumerate().map(port).collect(),
+        columns: columns.map(column).collect(),
+    }
 }
 
 /// Counts the result as it passes by.

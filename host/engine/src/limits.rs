@@ -40,6 +40,22 @@ pub const FILES_MAX: usize = 10_000;
 pub const LIST_FILES_MAX: usize = 1_000_000;
 /// Directories in one another that a listing goes down. Links that lead back up would never end.
 pub const LIST_DEPTH_MAX: usize = 32;
+/// Bytes of an object that are read at once, at least.
+pub const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+/// The same where an object is read in order: it doubles up to here.
+pub const READ_AHEAD_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Bytes of an open object that are kept: one place for each column that is read.
+pub const BLOB_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A file of a web server without ranges is fetched as a whole up to this size.
+pub const WHOLE_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// An object up to this size is written in one request, a larger one in parts of it.
+pub const PART_BYTES: u64 = 8 * 1024 * 1024;
+/// Parts of an upload; S3 takes no more.
+pub const PARTS_MAX: u64 = 10_000;
+/// Parts on their way at the same time, each in memory.
+pub const PARTS_AT_ONCE: usize = 4;
+/// Where only one request can be conditional, a file up to this size is held in memory for it.
+pub const CONDITIONAL_PUT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes of a path below a connection.
 pub const PATH_BYTES_MAX: usize = 4_096;
 /// Characters of a cell in a sample.

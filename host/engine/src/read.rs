@@ -149,9 +149,9 @@ impl Table {
     }
 
     /// Words that change when its rows may have.
-    pub(crate) fn identity(&self) -> Result<String, Failure> {
-        Ok(match &self.source {
-            Source::Spool(spool) => driven::spool_digest(spool)?,
+    pub(crate) fn identity(&self) -> String {
+        match &self.source {
+            Source::Spool(spool) => spool.batch().to_owned(),
             Source::Driver(table) => table.version(),
             Source::Files(_, _) => {
                 let file = |f: &FileFact| {
@@ -160,7 +160,7 @@ impl Table {
                 };
                 self.files.iter().map(file).collect::<Vec<_>>().join("\n")
             }
-        })
+        }
     }
 
     /// What it is, for plans shown to people.
@@ -284,7 +284,7 @@ pub fn schema_of(
     if driven::read_word(&read.format).is_some() {
         return Ok(None);
     }
-    let stores = Stores::new(project_dir);
+    let stores = Stores::new(project_dir, std::env::temp_dir());
     if scans {
         let store = stores.open(&read.connection, Purpose::Read)?;
         let mut bytes = 0_u64;

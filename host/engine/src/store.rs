@@ -4,13 +4,21 @@
 //! nowhere else.
 
 pub(crate) mod blob;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+mod conformance;
 mod local;
+mod object;
 pub(crate) mod pattern;
 
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,7 +27,9 @@ use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::local::LocalStore;
+use self::object::ObjectFiles;
 use crate::driver::Reach;
+use crate::failure::internal;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
@@ -59,6 +69,21 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// As [`Store::create`], for files whose name is never the same again: what killed writers of the same `sweep_key`
     /// have left in the directory is removed.
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure>;
+
+    /// Begins a directory anew, out of sight. Only for who holds its lock. An object store has no directories.
+    fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
+        let message = format!(
+            "the store cannot replace a directory in one step: `{}`",
+            self.shown(dir)
+        );
+        Err(
+            Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+                .hint("use format `delta`, or write one file"),
+        )
+    }
+
+    /// Makes sure that the root is there and may be read.
+    fn check(&self) -> Result<(), Failure>;
 
     /// The way to its root, for drivers: what they touch must lie below it.
     fn reach(&self) -> Result<Reach, Failure>;
@@ -122,6 +147,21 @@ pub(crate) trait Upload: fmt::Debug + Send {
 
     /// Takes the file back, put or not. For files of which no older version was there.
     fn revoke(self: Box<Self>);
+}
+
+/// A directory that is made anew. Dropping it removes what was not put.
+pub(crate) trait Generation: fmt::Debug {
+    /// Begins a file in it.
+    fn file(&mut self, path: &str) -> Result<File, Failure>;
+
+    /// Takes over a file of the old directory.
+    fn keep(&mut self, path: &str) -> Result<(), Failure>;
+
+    /// Makes all of it durable, and puts it in the place of the old directory in one atomic step.
+    fn put(&mut self) -> Result<(), Failure>;
+
+    /// Is it certainly visible?
+    fn is_put(&self) -> bool;
 }
 
 /// What is known of a file without reading it.
@@ -190,13 +230,18 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Stores {
     project_dir: PathBuf,
+    scratch_dir: PathBuf,
+    /// Those with clients that are worth keeping.
+    open: Mutex<Vec<(Connection, Arc<dyn Store>)>>,
 }
 
 impl Stores {
-    /// Relative roots begin at `project_dir`.
-    pub(crate) fn new(project_dir: impl Into<PathBuf>) -> Self {
+    /// Relative roots begin at `project_dir`; what is on its way from or to another machine lies in `scratch_dir`.
+    pub(crate) fn new(project_dir: impl Into<PathBuf>, scratch_dir: impl Into<PathBuf>) -> Self {
         Self {
             project_dir: project_dir.into(),
+            scratch_dir: scratch_dir.into(),
+            open: Mutex::default(),
         }
     }
 
@@ -211,6 +256,21 @@ impl Stores {
             ConnectionKind::Local { base_path } => {
                 let path = self.project_dir.join(base_path);
                 Ok(Arc::new(LocalStore::open(name, path, purpose)?))
+            }
+            ConnectionKind::Azure(_)
+            | ConnectionKind::S3(_)
+            | ConnectionKind::Gcs(_)
+            | ConnectionKind::Http(_) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((_, store)) = open.iter().find(|(of, _)| of == connection) {
+                    return Ok(Arc::clone(store));
+                }
+                let (project_dir, scratch_dir) =
+                    (self.project_dir.clone(), self.scratch_dir.clone());
+                let made = ObjectFiles::open(connection, project_dir, scratch_dir)?;
+                let store: Arc<dyn Store> = Arc::new(made);
+                open.push((connection.clone(), Arc::clone(&store)));
+                Ok(store)
             }
         }
     }
@@ -264,6 +324,15 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
     } else {
         format!("{dir}/{name}")
     }
+}
+
+/// A name that nobody has, of a file that no list shows.
+pub(crate) fn hidden_name() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| internal("the system has no random numbers").cause(error.to_string()))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!(".odibi-{token}.tmp"))
 }
 
 /// Adds the name that is most like the first part of `path` which is not there.

@@ -5,10 +5,14 @@
 //! the file.
 
 mod alias;
+mod assemble;
+mod attempts;
+mod beside;
 mod connection;
 mod delta;
 mod format;
 mod limits;
+mod masked;
 mod node;
 mod params;
 mod path;
@@ -19,12 +23,18 @@ mod quarantine;
 mod read;
 mod reader;
 mod references;
+mod schema;
 mod sql;
 mod story;
+mod system;
 mod transform;
 mod write;
 
+pub use assemble::{Assembled, assemble, resolve};
+pub use attempts::{AttemptKeys, ON_ERRORS};
+pub use beside::{FileFault, ReadBeside};
 pub use connection::Connection;
+pub use masked::{MASK, mask};
 pub use node::{MAIN_INPUT, Node, NodeInput, NodeInputSource};
 pub use params::StepParams;
 pub use path::normal_path;
@@ -32,13 +42,17 @@ pub use pipeline::Pipeline;
 pub use project::Project;
 pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;
-pub use sql::{FileFault, ReadBeside, SqlSource};
+pub use schema::schema;
+pub use sql::SqlSource;
 pub use story::Story;
+pub use system::System;
 pub use transform::Step;
 pub use write::Write;
 
+use jiff::Timestamp;
+
 use crate::diagnostic::{Collector, Diagnostic, Sources, Span};
-use crate::yaml::{self, Scalar, Tree};
+use crate::yaml::{Scalar, Tree};
 
 /// A text of the file and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,34 +101,52 @@ pub fn load(
 ) -> (Project, Vec<Diagnostic>) {
     let outside = Outside {
         environment,
-        file: &|_, _| Err(FileFault::Missing),
+        ..Outside::default()
     };
     load_with(name, text, &outside, sources)
 }
 
 /// What a project needs besides its text.
+#[derive(Clone, Copy)]
 pub struct Outside<'a> {
     /// The value of a variable, `None` when it is unset.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// The bytes of a file below the directory of the project file. Of one that is longer than the number, any more.
     pub file: ReadBeside<'a>,
+    /// The environment that is asked for: an entry of `environments`, a file `env.NAME.yaml`, or both.
+    pub selected: Option<&'a str>,
+    /// Names of the files `env.NAME.yaml` that there are, for hints.
+    pub siblings: &'a [String],
+    /// The run's logical time, for `${date:…}`.
+    pub at: Timestamp,
 }
 
-/// Reads a project: parses the text, puts variables in, lowers and checks it, reads the SQL files that it names. The
-/// texts are added to `sources`, that of the project under `name`.
+impl Default for Outside<'_> {
+    fn default() -> Self {
+        Self {
+            environment: &|_| None,
+            file: &|_, _| Err(FileFault::Missing),
+            selected: None,
+            siblings: &[],
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
+/// Reads a project: parses its files, merges them, puts variables in, lowers and checks it, reads the SQL files that it
+/// names. The texts are added to `sources`, that of the project under `name`.
 pub fn load_with(
     name: &str,
     text: &str,
     outside: &Outside<'_>,
     sources: &mut Sources,
 ) -> (Project, Vec<Diagnostic>) {
-    let file = sources.add(name, text);
-    let (mut tree, mut found) = yaml::parse(sources, file);
-    found.extend(yaml::substitute(&mut tree, outside.environment));
-    let (mut project, more) = check(&tree);
-    project.files.push(name.to_owned());
+    let (Assembled { mut tree, files }, found) = assemble(name, text, outside, sources);
     let mut all = Collector::default();
     all.extend(found);
+    all.extend(resolve(&mut tree, outside));
+    let (mut project, more) = check(&tree);
+    project.files = files;
     all.extend(more);
     sql::fill(&mut project, name, outside.file, sources, &mut all);
     (project, all.finish())

@@ -2,6 +2,7 @@
 
 mod order;
 mod selection;
+mod selector;
 
 pub use order::{cycles, order};
 pub use selection::{Selection, select};

@@ -12,6 +12,12 @@ pub const ALIASES_MAX: usize = 100;
 pub const COPIED_BYTES_MAX: usize = 8 << 20;
 /// What a node is counted for, besides its text.
 pub const NODE_BYTES: usize = 128;
+/// Length of a project file and all that it imports, together.
+pub const CONFIG_BYTES_MAX: usize = 4 << 20;
+/// Files that a project imports.
+pub const IMPORTS_MAX: usize = 64;
+/// Recipes that extend each other.
+pub const RECIPE_CHAIN_MAX: usize = 16;
 /// What variables may add to the texts of a file.
 pub const SUBSTITUTED_BYTES_MAX: usize = 1 << 20;
 
@@ -21,6 +27,10 @@ pub const NAME_CHARS_MAX: usize = 128;
 pub const PATH_BYTES_MAX: usize = 1024;
 /// Length of the SQL of one step, wherever it stands.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
+/// Attempts of a node, the first included.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// The longest time that can be set for attempts: 30 days.
+pub const DURATION_MS_MAX: u64 = 30 * 86_400_000;
 /// Sample rows of each node in a story, as in ODIBI.
 pub const SAMPLE_ROWS_MAX: usize = 100;
 /// JSON Pointers of the params of one step: their texts together.

@@ -1,9 +1,12 @@
 //! The plan: what a run will do, with every name resolved and every default filled in.
 
+mod attempts;
 mod build;
+mod connection;
 mod delta;
 mod format;
 mod grants;
+mod narrow;
 mod params;
 mod races;
 mod write;
@@ -11,7 +14,12 @@ mod write;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use attempts::{Attempts, Backoff, OnError};
 pub use build::plan;
+pub use connection::{
+    AzureAuth, AzureBlob, Connection, ConnectionKind, Gcs, GcsAuth, HttpAuth, HttpFiles, S3,
+    S3Auth, Secret,
+};
 pub use delta::{DeltaRead, DeltaWrite, TableVersion};
 pub use format::{
     ArrowCompression, ArrowWrite, ColumnType, ColumnTypes, Compression, CsvRead, CsvWrite,
@@ -19,6 +27,7 @@ pub use format::{
     ParquetWrite, ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
 };
 pub use grants::Grants;
+pub use narrow::{Fate, Narrowed};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;
@@ -101,6 +110,10 @@ pub struct PlannedNode {
     pub write: Option<Write>,
     /// What becomes of rows that a step fails on.
     pub on_row_error: OnRowError,
+    /// How often and how long it is tried.
+    pub attempts: Attempts,
+    /// What its failure means for the run.
+    pub on_error: OnError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
 }
@@ -153,25 +166,6 @@ pub struct ReadOptions {
     pub types: ColumnTypes,
     /// Where files differ in their columns; `None` is strict, and for JSON the union (default).
     pub schema_policy: Option<SchemaPolicy>,
-}
-
-/// A resolved connection.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Connection {
-    /// Its name in the YAML.
-    pub name: String,
-    /// What it is.
-    pub kind: ConnectionKind,
-}
-
-/// What a connection reaches.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ConnectionKind {
-    /// A directory of this machine.
-    Local {
-        /// Root directory, as written; relative to the directory of the project file.
-        base_path: String,
-    },
 }
 
 /// One step of a node.
@@ -303,6 +297,10 @@ pub struct Story {
     pub path: String,
     /// Sample rows kept for each node (default 10, at most 100; 0 for none).
     pub sample_rows_max: usize,
+    /// Stories of runs that began longer ago are removed.
+    pub retention_days: Option<u32>,
+    /// So many are kept.
+    pub retention_count: Option<usize>,
 }
 
 /// Where a third-party component lies.

@@ -11,14 +11,19 @@
 //! faults. The [limits](crate::limits) hold while the text is being read, so that a hostile file costs little.
 
 mod build;
+mod date;
 mod merge;
+mod overlay;
 mod position;
 mod scalar;
 mod substitute;
+mod write;
 
 pub use build::parse;
+pub use overlay::{Join, Replaced, overlay};
 pub use scalar::{Resolved, Scalar};
-pub use substitute::substitute;
+pub use substitute::{Pass, Scope};
+pub use write::write;
 
 use crate::diagnostic::Span;
 
@@ -82,6 +87,26 @@ impl Node {
             Value::Scalar(scalar) => scalar.describe(),
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
+        }
+    }
+
+    /// The mapping that it is.
+    #[must_use]
+    pub fn mapping(&self) -> Option<&Mapping> {
+        if let Value::Mapping(mapping) = &self.value {
+            Some(mapping)
+        } else {
+            None
+        }
+    }
+
+    /// The text, number, boolean or null that it is.
+    #[must_use]
+    pub fn scalar(&self) -> Option<&Scalar> {
+        if let Value::Scalar(scalar) = &self.value {
+            Some(scalar)
+        } else {
+            None
         }
     }
 

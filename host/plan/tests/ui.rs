@@ -87,6 +87,8 @@ fn selection(text: &str) -> Selection {
             "pipelines" => selection.pipelines = words,
             "nodes" => selection.nodes = words,
             "tags" => selection.tags = words,
+            "select" => selection.select = words,
+            "exclude" => selection.exclude = words,
             _ => panic!("unknown selection: {part}"),
         }
     }
@@ -130,6 +132,7 @@ fn file(path: &str, bytes_max: usize) -> Result<Vec<u8>, FileFault> {
         "files/long.sql" => Ok(vec![b' '; bytes_max + 1]),
         "files/latin1.sql" => Ok(b"SELECT '\xe9' FROM df".to_vec()),
         "files/empty.sql" => Ok(b"\xef\xbb\xbf \n".to_vec()),
+        "env.prod.yaml" => Ok(std::fs::read(directory().join("files/env.prod.yaml")).unwrap()),
         _ => std::fs::read(directory().join(path)).map_err(|_| FileFault::Missing),
     }
 }
@@ -139,6 +142,9 @@ fn diagnose(name: &str, text: &str) -> (Vec<Diagnostic>, Sources) {
     let outside = Outside {
         environment: &environment,
         file: &file,
+        selected: text.lines().find_map(|line| line.strip_prefix("# env: ")),
+        at: "2024-02-29T12:00:00Z".parse().unwrap(),
+        ..Outside::default()
     };
     let (project, mut found) = load_with(name, text, &outside, &mut sources);
     let (operations, faults) = operations(&project);
@@ -185,7 +191,12 @@ fn refusals(text: &str, plan: &Plan, sources: &Sources) -> Vec<Diagnostic> {
 
 fn place(sources: &Sources, span: odibi_plan::Span) -> String {
     let at = sources.position(span);
-    let start = format!("{}:{}", at.line, at.column);
+    let other = if span.file.0 == 0 {
+        String::new()
+    } else {
+        format!("{}:", at.file)
+    };
+    let start = format!("{other}{}:{}", at.line, at.column);
     match (at.line == at.end_line, at.column == at.end_column) {
         (true, true) => start,
         (true, false) => format!("{start}-{}", at.end_column),

@@ -12,7 +12,7 @@ use odibi_story::failure::{Failure, FailureClass, Place, code};
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 
-use crate::executor::{Executor, NodeEnd, RetryPolicy, Said, SaidWhat, cancelled, panicked};
+use crate::executor::{Executor, NodeEnd, Said, SaidWhat, cancelled, panicked};
 use crate::port::{Cancel, Clock, EventSink, Ports, Progress};
 
 mod endings;
@@ -48,16 +48,19 @@ pub struct Settings {
     pub logical_time: Timestamp,
     /// Sample rows kept for each node.
     pub sample_rows_max: usize,
-    /// How often a node is tried.
-    pub retry: RetryPolicy,
     /// Gives failures their place.
     pub place: Option<PlaceOf>,
+    /// Name of the machine, for the events.
+    pub host: Option<String>,
+    /// Git commit of the project's directory, for the events.
+    pub git_commit: Option<String>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// The worst of its nodes: failed, then cancelled, skipped, recovered, succeeded.
+    /// The worst of its nodes: failed, then cancelled, skipped, recovered, succeeded. Nodes whose `on_error` is `ignore` do
+    /// not count when they failed or were skipped.
     pub outcome: Outcome,
     /// Nodes that succeeded at the first attempt.
     pub succeeded: usize,
@@ -74,7 +77,7 @@ pub struct Summary {
 /// Runs a plan to its end. Must be called inside a tokio runtime: every node is a task of its own, and all of them are
 /// aborted when the future is dropped.
 ///
-/// Says everything to `sink`, from `RunStarted` to `RunFinished`. A failed node stops only what depends on it. When
+/// Says everything to `sink`, from `RunStarted` to `RunFinished`. What a failed node stops is told by its `on_error`. When
 /// `cancel` is asked no further node starts, running ones are told, and the run ends when they have.
 pub async fn run(
     plan: &Plan,
@@ -123,7 +126,8 @@ struct Dispatcher<'a> {
     running: BTreeMap<usize, Watched>,
     ids: HashMap<task::Id, usize>,
     pipelines: Vec<PipelineRun>,
-    outcomes: Vec<Outcome>,
+    /// Of every node that ended, and whether it counts for the run.
+    outcomes: Vec<(Outcome, bool)>,
     tell: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
     started_ms: u64,
@@ -167,6 +171,8 @@ impl Dispatcher<'_> {
             config_digest: self.plan.config_digest.clone(),
             config_files: self.plan.config_files.clone(),
             workers: self.settings.workers.max(1),
+            host: self.settings.host.clone(),
+            git_commit: self.settings.git_commit.clone(),
             continues: self.settings.continues.clone(),
         }));
         for pipeline in 0..self.pipelines.len() {
@@ -215,9 +221,11 @@ impl Dispatcher<'_> {
     }
 
     fn run_finished(mut self) -> Summary {
-        let count = |outcome| self.outcomes.iter().filter(|o| **o == outcome).count();
+        let count = |outcome| self.outcomes.iter().filter(|o| o.0 == outcome).count();
+        let counted = self.outcomes.iter().filter(|(_, counts)| *counts);
+        let counted: Vec<Outcome> = counted.map(|(outcome, _)| *outcome).collect();
         let summary = Summary {
-            outcome: worst(&self.outcomes),
+            outcome: worst(&counted),
             succeeded: count(Outcome::Succeeded),
             recovered: count(Outcome::Recovered),
             failed: count(Outcome::Failed),
@@ -254,7 +262,6 @@ impl Dispatcher<'_> {
                     .clone(),
                 logical_time: self.settings.logical_time,
                 sample_rows_max: self.settings.sample_rows_max,
-                retry: self.settings.retry.clone(),
                 engine: self.ports.engine.clone(),
                 transforms: self.ports.transforms.clone(),
                 clock: self.ports.clock.clone(),

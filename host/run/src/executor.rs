@@ -13,66 +13,10 @@ use tokio::sync::mpsc;
 
 use crate::port::{Attempt, Cancel, Clock, Engine, Progress, Published, Staged, Transforms};
 
-/// How often and after which pauses a node is tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Attempts in all; 1 means that nothing is tried again.
-    pub attempts_max: u32,
-    /// Pause after the first failed attempt.
-    pub delay_ms: u64,
-    /// Each further pause is this many times the one before.
-    pub backoff_factor: u32,
-    /// No pause is longer. A guest that asks for a longer one is not called again.
-    pub delay_ms_max: u64,
-}
+mod pauses;
 
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            attempts_max: 1,
-            delay_ms: 1_000,
-            backoff_factor: 2,
-            delay_ms_max: 60_000,
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// The pause before the next attempt, or `None` when there is none. `attempt` is the one that failed, from 1;
-    /// `conflicts` counts those that ended in a conflict, this one included.
-    ///
-    /// Transient failures and what a guest asks to have repeated go by the policy; a conflict is repeated once, at once,
-    /// because the next attempt reads afresh; nothing else is.
-    #[must_use]
-    pub fn pause_ms(&self, failure: &Failure, attempt: u32, conflicts: u32) -> Option<u64> {
-        let by_policy = (attempt < self.attempts_max).then(|| self.backoff_ms(attempt));
-        match failure.class {
-            FailureClass::Conflict => (conflicts <= 1).then_some(0),
-            FailureClass::Transient | FailureClass::Guest | FailureClass::Data => {
-                match failure.retry_after_ms {
-                    Some(asked_ms) if asked_ms <= self.delay_ms_max => {
-                        by_policy.map(|ms| ms.max(asked_ms))
-                    }
-                    Some(_) => None,
-                    None if failure.class == FailureClass::Transient => by_policy,
-                    None => None,
-                }
-            }
-            FailureClass::Trap
-            | FailureClass::Limit
-            | FailureClass::Contract
-            | FailureClass::Denied
-            | FailureClass::Missing
-            | FailureClass::Cancelled
-            | FailureClass::Internal => None,
-        }
-    }
-
-    fn backoff_ms(&self, attempt: u32) -> u64 {
-        let factor = u64::from(self.backoff_factor).saturating_pow(attempt.saturating_sub(1));
-        self.delay_ms.saturating_mul(factor).min(self.delay_ms_max)
-    }
-}
+/// What an attempt that was told to stop may still take, before it is dropped.
+const GRACE_MS: u64 = 30_000;
 
 /// What an executor says while its node runs.
 #[derive(Debug)]
@@ -110,7 +54,6 @@ pub(crate) struct Executor {
     pub(crate) slot: String,
     pub(crate) logical_time: Timestamp,
     pub(crate) sample_rows_max: usize,
-    pub(crate) retry: RetryPolicy,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) transforms: Arc<dyn Transforms>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -131,7 +74,7 @@ impl Executor {
                 Err(failure) => failure,
             };
             conflicts += u32::from(failure.class == FailureClass::Conflict);
-            match self.retry.pause_ms(&failure, attempt, conflicts) {
+            match self.pause_before_next(&failure, attempt, conflicts, started_ms) {
                 Some(retry_in_ms) if !self.cancel.is_cancelled() => {
                     self.say(
                         attempt,
@@ -159,6 +102,66 @@ impl Executor {
         }
     }
 
+    /// `None` when the node is not tried again.
+    fn pause_before_next(
+        &self,
+        failure: &Failure,
+        attempt: u32,
+        conflicts: u32,
+        started_ms: u64,
+    ) -> Option<u64> {
+        let policy = &self.node.attempts;
+        let seed = format!("{} {}.{}", self.run_id, self.node.pipeline, self.node.name);
+        let pause_ms = pauses::pause_ms(policy, &seed, failure, attempt, conflicts)?;
+        let next_ms = self.clock.monotonic_ms().saturating_add(pause_ms);
+        let passed = policy
+            .deadline_ms
+            .is_some_and(|deadline_ms| next_ms > started_ms.saturating_add(deadline_ms));
+        (!passed).then_some(pause_ms)
+    }
+
+    /// Stages, within the time that an attempt may take.
+    async fn stage(&self, attempt: Attempt<'_>) -> Result<Staged, Failure> {
+        let Some(timeout_ms) = self.node.attempts.timeout_ms else {
+            return caught(async { self.engine.stage(attempt).await }).await?;
+        };
+        let own = attempt.cancel.clone();
+        let mut stage = std::pin::pin!(caught(async { self.engine.stage(attempt).await }));
+        let mut timeout = self.clock.sleep_ms(timeout_ms);
+        let (mut told, mut late) = (false, false);
+        loop {
+            tokio::select! {
+                biased;
+                staged = &mut stage => {
+                    let staged = staged.and_then(|staged| staged);
+                    return match staged {
+                        Ok(staged) if late => {
+                            self.discard(staged.token).await;
+                            Err(timed_out(timeout_ms))
+                        }
+                        Err(failure) if late && failure.class == FailureClass::Cancelled => {
+                            Err(timed_out(timeout_ms))
+                        }
+                        staged => staged,
+                    };
+                }
+                () = self.cancel.cancelled(), if !told => {
+                    told = true;
+                    own.cancel();
+                }
+                () = &mut timeout => {
+                    if late {
+                        // It does not listen. What it leaves is cleared at the next start.
+                        return Err(timed_out(timeout_ms));
+                    }
+                    late = true;
+                    own.cancel();
+                    timeout = self.clock.sleep_ms(GRACE_MS);
+                }
+            }
+        }
+    }
+
     /// Stage, then publish; or discard when it must not be published any more or could not be.
     async fn attempt(&self, number: u32) -> Result<Box<NodeFacts>, Failure> {
         let progress = Arc::new(Progress::default());
@@ -178,10 +181,13 @@ impl Executor {
             sample_rows_max: self.sample_rows_max,
             transforms: self.transforms.clone(),
             progress,
-            cancel: self.cancel.clone(),
+            // One that may be stopped alone has its own.
+            cancel: match self.node.attempts.timeout_ms {
+                Some(_) => Cancel::default(),
+                None => self.cancel.clone(),
+            },
         };
-        let Staged { mut facts, token } =
-            caught(async { self.engine.stage(attempt).await }).await??;
+        let Staged { mut facts, token } = self.stage(attempt).await?;
         if self.cancel.is_cancelled() {
             self.discard(token).await;
             return Err(cancelled());
@@ -236,6 +242,13 @@ pub(crate) fn cancelled() -> Failure {
         code::RUN_CANCELLED,
         "the run was asked to stop",
     )
+}
+
+/// The failure of an attempt that took too long. Another may be luckier.
+fn timed_out(timeout_ms: u64) -> Failure {
+    let message = format!("the attempt took longer than its `timeout`: {timeout_ms} ms");
+    Failure::new(FailureClass::Transient, code::RUN_TIMEOUT, message)
+        .hint("raise `timeout`, or find out what is slow: the story shows rows and times")
 }
 
 /// The failure of a node whose execution panicked.

@@ -8,7 +8,6 @@ pub mod port;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};
-pub use executor::RetryPolicy;
 pub use forecast::{Forecast, forecast};
 pub use memory::MemoryBudget;
 pub use port::{Cancel, Ports};

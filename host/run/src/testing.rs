@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use odibi_plan::GuestLimits;
 use odibi_plan::Plan;
 use odibi_plan::diagnostic::{FileId, Span};
-use odibi_plan::plan::{NodeId, OperationRef, PlannedNode, PlannedPipeline};
+use odibi_plan::plan::{
+    Attempts, Input, InputSource, NodeId, OnError, OperationRef, PlannedNode, PlannedPipeline,
+};
 use odibi_story::event::Event;
 use odibi_story::failure::{Failure, FailureClass};
 
@@ -66,7 +68,7 @@ impl Transforms for NoTransforms {
     }
 }
 
-/// A plan of bare nodes: `("pipeline.node", &["pipeline.node it depends on"])`. Pipelines stand in the order of their
+/// A plan of bare nodes, each tried once: `("pipeline.node", &["pipeline.node it depends on"])`. Pipelines stand in the order of their
 /// first mention. A dependency that is not listed becomes one that is not in the plan.
 #[must_use]
 pub fn plan_of(nodes: &[(&str, &[&str])]) -> Plan {
@@ -109,6 +111,16 @@ pub fn plan_of(nodes: &[(&str, &[&str])]) -> Plan {
     }
 }
 
+/// Makes a node read the output of another one, on which it depends already.
+pub fn reads(plan: &mut Plan, node: usize, other: usize) {
+    let node = &mut plan.nodes[node];
+    node.inputs.push(Input {
+        name: format!("input_{other}"),
+        source: InputSource::Node(NodeId(other)),
+        span: node.span,
+    });
+}
+
 fn bare_node(id: NodeId, pipeline: &str, name: &str, depends_on: Vec<NodeId>) -> PlannedNode {
     PlannedNode {
         id,
@@ -126,6 +138,8 @@ fn bare_node(id: NodeId, pipeline: &str, name: &str, depends_on: Vec<NodeId>) ->
         steps: Vec::new(),
         write: None,
         on_row_error: odibi_plan::plan::OnRowError::Fail,
+        attempts: Attempts::once(),
+        on_error: OnError::FailLater,
         has_dependents: false,
     }
 }

@@ -5,15 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+mod flow;
+
+pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// An event with its place in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// 0, 1, 2, …. Progress counts too but is not logged, so a log has gaps.
     pub seq: u64,
     /// When it was said.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub at: Timestamp,
     /// What.
     #[serde(flatten)]
@@ -22,6 +28,7 @@ pub struct Event {
 
 /// Everything that can happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// First event of a run.
@@ -119,6 +126,11 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// The code that the process will end with; said before the stories are written.
+    ExitDecided {
+        /// 0 for success.
+        exit_code: u8,
+    },
     /// The run was killed before its end. Said by a later run, which found that out.
     RunCrashed {
         /// That run.
@@ -135,6 +147,7 @@ pub enum RunEvent {
 
 /// Who runs what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunStarted {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -145,6 +158,7 @@ pub struct RunStarted {
     /// Version of odibi.
     pub odibi_version: String,
     /// The run's logical time: what guests see as the clock.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub logical_time: Timestamp,
     /// SHA-256 of the configuration, hex.
     pub config_digest: String,
@@ -152,6 +166,12 @@ pub struct RunStarted {
     pub config_files: Vec<String>,
     /// Nodes run side by side, at most.
     pub workers: usize,
+    /// Name of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Git commit of the project's directory, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
     /// Earlier run that this one goes on with, or repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<String>,
@@ -159,6 +179,7 @@ pub struct RunStarted {
 
 /// A node of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeRef {
     /// Its pipeline.
     pub pipeline: String,
@@ -174,6 +195,7 @@ impl std::fmt::Display for NodeRef {
 
 /// What is known of a node before it runs: enough to draw the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeOutline {
     /// Its name.
     pub name: String,
@@ -189,10 +211,14 @@ pub struct NodeOutline {
     pub operations: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// The tables it starts from, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputOutline>,
 }
 
 /// How something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// At the first attempt.
@@ -232,6 +258,7 @@ impl Outcome {
 
 /// What is known of a node's data after it ran.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeFacts {
     /// Rows of all inputs.
     pub rows_in: u64,
@@ -272,6 +299,7 @@ pub struct NodeFacts {
 
 /// Rows of an input that could not be understood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnreadFact {
     /// Name of the input.
     pub input: String,
@@ -289,6 +317,7 @@ pub struct UnreadFact {
 
 /// What a write did to its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WriteFact {
     /// Word of the mode.
     pub mode: String,
@@ -327,6 +356,7 @@ pub struct WriteFact {
 
 /// What became visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WriteEffect {
     /// The batch.
@@ -339,6 +369,7 @@ pub enum WriteEffect {
 
 /// Rows that one step failed on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QuarantineFact {
     /// Index of the step.
     pub step: usize,
@@ -355,6 +386,7 @@ pub struct QuarantineFact {
 
 /// Rows that were rejected for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RejectionFact {
     /// Code of the failure.
     pub code: String,
@@ -372,6 +404,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Column {
     /// Name.
     pub name: String,
@@ -384,6 +417,7 @@ pub struct Column {
 
 /// Some rows, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Names.
     pub columns: Vec<String>,
@@ -393,6 +427,7 @@ pub struct Sample {
 
 /// A file that was read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileFact {
     /// Connection.
     pub connection: String,
@@ -401,6 +436,7 @@ pub struct FileFact {
     /// Size.
     pub bytes: u64,
     /// Modification time, where the store tells.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub modified: Option<Timestamp>,
 }
 
@@ -409,6 +445,7 @@ pub const INSTANCES_LISTED_MAX: usize = 64;
 
 /// What one instance of a step cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InstanceFact {
     /// Its partition, from 0. Instances that share the batches of one input all have 0.
     pub partition: u32,
@@ -418,6 +455,7 @@ pub struct InstanceFact {
 
 /// How a component came to be ready: cold or warm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum ComponentOrigin {
     /// Compiled for this step.
@@ -433,6 +471,7 @@ pub enum ComponentOrigin {
 
 /// One step: which code ran, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OperationFact {
     /// The operation.
     pub operation: OperationIdentity,
@@ -460,10 +499,14 @@ pub struct OperationFact {
     pub component: Option<ComponentOrigin>,
     /// Log lines and notes of the guest, capped.
     pub notes: Vec<GuestNote>,
+    /// What it does with columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<StepFlow>,
 }
 
 /// Which code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OperationIdentity {
     /// As the YAML names it.
     pub reference: String,
@@ -477,6 +520,7 @@ pub struct OperationIdentity {
 
 /// What a step cost: the sum over its instances, peaks as the maximum.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ledger {
     /// Instances used.
     pub instances: u32,
@@ -543,6 +587,7 @@ impl Ledger {
 
 /// Something the guest said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuestNote {
     /// `trace`, `debug`, `info`, `warn`, `error`, or the kind of a note.
     pub kind: String,

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::event::{
-    Column, ComponentOrigin, Event, FileFact, GuestNote, InstanceFact, Ledger, NodeFacts,
-    NodeOutline, NodeRef, OperationFact, OperationIdentity, Outcome, QuarantineFact, RejectionFact,
-    RunEvent, RunStarted, Sample, UnreadFact, WriteEffect, WriteFact,
+    Column, ColumnFlow, ComponentOrigin, Event, FileFact, GuestNote, InputOrigin, InputOutline,
+    InstanceFact, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact, OperationIdentity,
+    Outcome, PassedColumn, PortFlow, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
+    StepFlow, UnreadFact, WriteEffect, WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
+use crate::story::compare::{PastRun, compare};
 use crate::story::{Story, fold};
 
 pub(crate) const PIPELINE: &str = "orders";
@@ -49,6 +51,8 @@ pub(crate) fn run_started() -> RunEvent {
             .to_owned(),
         config_files: vec!["odibi.yaml".to_owned(), "pipelines/orders.yaml".to_owned()],
         workers: 2,
+        host: Some("build-7".to_owned()),
+        git_commit: Some("5f2c1a0b9e8d7c6b5a493827160f0e0d0c0b0a09".to_owned()),
         continues: None,
     })
 }
@@ -62,6 +66,14 @@ pub(crate) fn outline(name: &str, depends_on: &[NodeRef]) -> NodeOutline {
         writes: None,
         operations: Vec::new(),
         tags: Vec::new(),
+        inputs: Vec::new(),
+    }
+}
+
+fn input(name: &str, from: InputOrigin) -> InputOutline {
+    InputOutline {
+        name: name.to_owned(),
+        from,
     }
 }
 
@@ -78,12 +90,20 @@ fn pipeline_started() -> RunEvent {
                 reads: vec!["raw:orders/*.csv".to_owned()],
                 writes: Some("lake:orders_raw.parquet".to_owned()),
                 tags: vec!["daily".to_owned()],
+                inputs: vec![input(
+                    "orders",
+                    InputOrigin::Dataset("raw:orders/*.csv".to_owned()),
+                )],
                 ..outline("orders_raw", &[])
             },
             NodeOutline {
                 description: Some("One row for each order.".to_owned()),
                 operations: vec!["clean_text".to_owned(), "geo/great_circle".to_owned()],
                 writes: Some("lake:orders.parquet".to_owned()),
+                inputs: vec![
+                    input("orders_raw", InputOrigin::Node(node("orders_raw"))),
+                    input("prices", InputOrigin::Node(other.clone())),
+                ],
                 ..outline("orders_clean", &[node("orders_raw"), other])
             },
             NodeOutline {
@@ -252,6 +272,33 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             kind: "warn".to_owned(),
             text: "12 values were empty".to_owned(),
         }],
+        flow: Some(flow()),
+    }
+}
+
+/// `id` passes, `km` is made of `id` and a price, `city` is rewritten.
+fn flow() -> StepFlow {
+    let port = |input, needed: &[&str]| PortFlow {
+        input,
+        needed: needed.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let column = |column: &str, passed| ColumnFlow {
+        column: column.to_owned(),
+        passed,
+    };
+    StepFlow {
+        ports: vec![port(Some(0), &["city", "km"]), port(Some(1), &["price"])],
+        columns: vec![
+            column(
+                "id",
+                Some(PassedColumn {
+                    port: 0,
+                    column: "id".to_owned(),
+                }),
+            ),
+            column("city", None),
+            column("km", None),
+        ],
     }
 }
 
@@ -377,6 +424,7 @@ pub(crate) fn run() -> Vec<Event> {
             outcome: Outcome::Failed,
             duration_ms: 1_240,
         },
+        RunEvent::ExitDecided { exit_code: 1 },
         RunEvent::StoryWritten {
             pipeline: PIPELINE.to_owned(),
             paths: vec!["stories/a.md".to_owned()],
@@ -393,6 +441,36 @@ pub(crate) fn story() -> Story {
     let mut story = fold(&run(), PIPELINE).expect("is mentioned");
     // Tests of file names want a round time.
     story.started_at = at(0);
+    story
+}
+
+/// The story of the whole run with earlier runs, the last of which wrote more.
+pub(crate) fn with_history() -> Story {
+    let mut before = story();
+    before.run_id = "0190aaaa-0000-7000-8000-000000000000".to_owned();
+    before.started_at = at(0) - jiff::SignedDuration::from_hours(24);
+    before.outcome = crate::story::Status::Succeeded;
+    before.duration_ms = 350;
+    before.config_digest = "00".repeat(32);
+    let facts = before.nodes[1].facts.as_mut().expect("it ran");
+    facts.rows_out = 4_000;
+    facts.nulls_out = vec![0, 0, 3];
+    facts.schema_out.pop();
+    facts.operations[0].operation.digest = "12".repeat(32);
+    let mut story = story();
+    let past = |n: u64| PastRun {
+        started_at: at(0)
+            - jiff::SignedDuration::from_hours(24 * i64::try_from(9 - n).unwrap_or(0)),
+        duration_ms: 300 + n * n * 13 % 200,
+        outcome: match n {
+            3 => crate::story::Status::Failed,
+            5 => crate::story::Status::Recovered,
+            _ => crate::story::Status::Succeeded,
+        },
+        ..PastRun::of(&before)
+    };
+    story.history = (0..8).map(past).chain([PastRun::of(&before)]).collect();
+    story.comparison = Some(compare(&before, &story));
     story
 }
 

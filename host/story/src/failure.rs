@@ -8,6 +8,7 @@ pub use code::{FailureCode, all_codes, explain};
 
 /// The closed list of what can go wrong. Retry policy, exit code and story text hang on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FailureClass {
     /// Rows break a contract or cannot be parsed.
@@ -62,6 +63,7 @@ impl std::fmt::Display for FailureClass {
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LimitReached {
     /// `guest-memory`, `guest-cpu`, …
     pub which: String,
@@ -73,6 +75,7 @@ pub struct LimitReached {
 
 /// A place in the configuration, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Place {
     /// File, as given on the command line.
     pub file: String,
@@ -90,6 +93,7 @@ impl std::fmt::Display for Place {
 
 /// A stretch of a text, in bytes; both ends lie between characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TextSpan {
     /// First byte.
     pub start: usize,
@@ -99,6 +103,7 @@ pub struct TextSpan {
 
 /// Something that went wrong in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
     /// Its class.
     pub class: FailureClass,

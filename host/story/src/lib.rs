@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod failure;
+pub mod lineage;
 pub mod render;
 pub mod story;
 

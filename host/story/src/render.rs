@@ -1,4 +1,4 @@
-//! Stories for readers: JSON for programs, Markdown for people, lines for the terminal. Pure: nothing is printed or written.
+//! Stories for readers: JSON for programs, Markdown and HTML for people, lines for the terminal. Pure: nothing is printed or written.
 //!
 //! Whatever came from data, from a guest or from YAML is escaped on its way out.
 
@@ -7,10 +7,15 @@ use crate::story::Story;
 mod costs;
 mod document;
 mod escape;
+pub mod html;
+pub mod index;
 pub mod json;
+mod layers;
 pub mod markdown;
 mod section;
 pub mod terminal;
+#[cfg(test)]
+mod testing;
 mod words;
 mod written;
 
@@ -48,6 +53,12 @@ pub fn path(story: &Story) -> String {
         segment(&story.pipeline),
         segment(&story.run_id)
     )
+}
+
+/// The directory of a pipeline below the story directory.
+#[must_use]
+pub fn directory(pipeline: &str) -> String {
+    segment(pipeline)
 }
 
 fn segment(name: &str) -> String {

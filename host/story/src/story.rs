@@ -7,18 +7,27 @@ use crate::event::{Column, NodeFacts, NodeOutline, Outcome};
 use crate::failure::{Failure, FailureClass};
 
 mod columns;
+pub mod compare;
 mod fold;
 mod lineage;
+mod origins;
+#[cfg(test)]
+mod schema;
+pub mod shelf;
 
 pub use columns::{ColumnChange, ColumnChanges};
 pub use fold::{Fold, fold};
 pub use lineage::{Edge, Lineage, Vertex, VertexKind};
+pub use origins::{ColumnOrigin, ColumnSource, DatasetOrigins};
+
+use compare::{Comparison, PastRun};
 
 /// Version of the story's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// One pipeline of one run, folded from the run's events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Story {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -33,12 +42,15 @@ pub struct Story {
     /// How it ended, if it did.
     pub outcome: Status,
     /// When the pipeline began.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub started_at: Timestamp,
     /// When it ended; `None` while it is [`Status::Unfinished`], and when it [`Status::Crashed`].
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ended_at: Option<Timestamp>,
     /// From its start to its end, or to the last thing that was said of it.
     pub duration_ms: u64,
     /// What guests saw as the clock.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub logical_time: Option<Timestamp>,
     /// Version of odibi.
     pub odibi_version: String,
@@ -52,10 +64,29 @@ pub struct Story {
     pub nodes: Vec<NodeStory>,
     /// What was read, by which node, and what was written.
     pub lineage: Lineage,
+    /// Name of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Git commit of the project's directory, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
+    /// The code that the process ended with, as far as the events tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// Where the columns of what was written come from, through all nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_lineage: Vec<DatasetOrigins>,
+    /// What differs from the last successful run. Not of the events: whoever writes the story looks it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// Runs before this one, oldest first; likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<PastRun>,
 }
 
 /// What became of one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeStory {
     /// What was known before it ran.
     #[serde(flatten)]
@@ -63,8 +94,10 @@ pub struct NodeStory {
     /// How it ended, if it did.
     pub outcome: Status,
     /// When its first attempt began.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ended_at: Option<Timestamp>,
     /// From the first attempt's start to the end, or to the last thing that was said of the pipeline.
     pub duration_ms: u64,
@@ -76,16 +109,21 @@ pub struct NodeStory {
     pub progress: Option<RowsSoFar>,
     /// How the columns of the result differ from those of the main input.
     pub columns: ColumnChanges,
+    /// Where the columns of the result come from; empty when that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_origins: Vec<ColumnOrigin>,
     /// Why it failed, was cancelled or skipped.
     pub failure: Option<Failure>,
 }
 
 /// One attempt of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptStory {
     /// From 1.
     pub attempt: u32,
     /// When it began.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// How it ended, if it did.
     pub outcome: Status,
@@ -97,6 +135,7 @@ pub struct AttemptStory {
 
 /// Rows of a node that is still at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RowsSoFar {
     /// Rows read.
     pub rows_read: u64,
@@ -106,6 +145,7 @@ pub struct RowsSoFar {
 
 /// An [`Outcome`], or the lack of one. The events of a killed run stop, until a later run says that it crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// At the first attempt.

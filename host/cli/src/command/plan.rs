@@ -24,7 +24,7 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let forecasts = forecast::forecast(&mut loaded, printer);
+    let forecasts = forecast::forecast(&mut loaded, false, printer);
     loaded.print_diagnostics(printer);
     if loaded.has_errors() {
         if printer.output == Output::Json {

@@ -2,29 +2,35 @@
 
 use serde_json::json;
 
-use crate::args::{Config, Output, Selected};
+use super::connections;
+use crate::args::{Output, Selected, Validate};
 use crate::printer::Printer;
 use crate::{Surroundings, exit, forecast, project};
 
-pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer) -> u8 {
+pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
-        config: Config {
-            config: config.config.clone(),
-        },
-        pipeline: Vec::new(),
-        node: Vec::new(),
-        tag: Vec::new(),
+        config: validate.config.clone(),
+        ..Selected::default()
     };
     let mut loaded = match project::load(&everything, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    forecast::forecast(&mut loaded, printer);
+    forecast::forecast(&mut loaded, validate.connect, printer);
     loaded.print_diagnostics(printer);
     let valid = !loaded.has_errors();
+    let tried = if validate.connect {
+        connections::try_all(&loaded)
+    } else {
+        Vec::new()
+    };
     match printer.output {
         Output::Json => {
-            printer.json(&json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() }))
+            let mut said = json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() });
+            if validate.connect {
+                said["connections"] = connections::as_json(&tried);
+            }
+            printer.json(&said);
         }
         Output::Text if valid => {
             let (pipelines, nodes) = (loaded.plan.pipelines.len(), loaded.plan.nodes.len());
@@ -38,8 +44,11 @@ pub(crate) fn validate(config: &Config, around: &Surroundings, printer: &Printer
         }
         Output::Text => {}
     }
+    if printer.output == Output::Text && validate.connect {
+        connections::print(&tried, printer);
+    }
     if valid {
-        exit::DONE
+        connections::code(&tried)
     } else {
         exit::PROJECT_INVALID
     }

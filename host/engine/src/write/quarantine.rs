@@ -41,6 +41,9 @@ pub(crate) struct Quarantine {
     files: Vec<Option<StepFile>>,
 }
 
+/// The files, and what is known of them.
+pub(crate) type Finished = (Vec<Box<dyn Upload>>, Vec<QuarantineFact>);
+
 struct StepFile {
     staged: Box<dyn Upload>,
     /// Of the rows.
@@ -113,7 +116,7 @@ impl Quarantine {
     }
 
     /// Ends the files; those without rows are gone.
-    pub(crate) fn finish(self) -> Result<(Vec<Box<dyn Upload>>, Vec<QuarantineFact>), Failure> {
+    pub(crate) fn finish(self) -> Result<Finished, Failure> {
         let (mut staged, mut facts) = (Vec::new(), Vec::new());
         for (step, file) in self.files.into_iter().enumerate() {
             let Some(mut file) = file else { continue };

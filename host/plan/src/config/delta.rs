@@ -145,7 +145,7 @@ fn version(
                 .filter(|n| i64::try_from(*n).is_ok());
             match number {
                 Some(number) => Ok(Some(TableVersion::Number(number))),
-                None => Err(bad(reader, &entry.key, &text, "a version, such as 12")),
+                None => bad(reader, &entry.key, &text, "a version, such as 12"),
             }
         }
         (None, Some(entry)) => {
@@ -154,14 +154,19 @@ fn version(
                 Some(micros) => Ok(Some(TableVersion::Time(micros))),
                 None => {
                     let wanted = "a time, such as 2026-01-31T08:00:00Z";
-                    Err(bad(reader, &entry.key, &text, wanted))
+                    bad(reader, &entry.key, &text, wanted)
                 }
             }
         }
     }
 }
 
-fn bad(reader: &Reader<'_>, key: &str, text: &Text, wanted: &str) {
+fn bad(
+    reader: &Reader<'_>,
+    key: &str,
+    text: &Text,
+    wanted: &str,
+) -> Result<Option<TableVersion>, ()> {
     let message = format!(
         "{} of {} must be {wanted}: {}",
         quoted(key),
@@ -171,6 +176,7 @@ fn bad(reader: &Reader<'_>, key: &str, text: &Text, wanted: &str) {
     reader
         .context()
         .report(Diagnostic::error(&codes::BAD_VALUE, text.span, message));
+    Err(())
 }
 
 /// A date, a date and time, or one with an offset; without an offset it is UTC.

@@ -7,6 +7,7 @@
 //!   write: {connection: lake, format: parquet, path: clean.parquet}
 //! ```
 
+use super::attempts::{self, AttemptKeys};
 use super::limits;
 use super::pipeline::unique;
 use super::quarantine::{self, OnRowError};
@@ -44,6 +45,8 @@ pub struct Node {
     pub steps: Vec<Step>,
     /// `limits` of its steps.
     pub limits: GuestLimits,
+    /// `retry`, `timeout`, `on_error`
+    pub attempts: AttemptKeys,
     /// `write`
     pub write: Option<Write>,
     /// `on_row_error`, with `quarantine`
@@ -109,6 +112,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let inputs = inputs(&mut reader, &depends_on);
     let steps = transform::read(&mut reader);
     let limits = limits::read(&mut reader);
+    let attempts = attempts::read(&mut reader);
     let write = reader
         .optional("write")
         .and_then(|entry| write::read(&reader, entry));
@@ -143,12 +147,29 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         input_names,
         steps,
         limits,
+        attempts,
         write,
         on_row_error,
     })
 }
 
+/// What was not written out before, because it is faulty.
+fn pattern(reader: &mut Reader<'_>) {
+    let transformer = reader.entry("transformer");
+    if let (Some(first), Some(second)) = (transformer, reader.optional("pattern")) {
+        reader.exclusive(first, second);
+    }
+    if let Some(mut pattern) = reader.mapping("pattern") {
+        let _ = pattern.required_text("type");
+        let _ = pattern.entry("params");
+        pattern.finish();
+    }
+    // A recipe was written out, or refused and reported.
+    let _ = (reader.entry("recipe"), reader.entry("recipe_vars"));
+}
+
 fn other_keys(reader: &mut Reader<'_>) {
+    pattern(reader);
     reader.ignored(&["cache", "log_level"], "there is nothing to tune");
     reader.ignored(
         &["explanation", "explanation_file", "runbook_url"],
@@ -159,18 +180,12 @@ fn other_keys(reader: &mut Reader<'_>) {
         "contracts",
         "incremental",
         "materialized",
-        "on_error",
-        "pattern",
         "post_sql",
         "pre_sql",
         "privacy",
-        "recipe",
-        "recipe_vars",
-        "retry",
         "schema_policy",
         "sensitive",
         "streaming",
-        "timeout",
         "validation",
     ]);
 }

@@ -162,7 +162,8 @@ mod tests {
         let mut sources = Sources::default();
         let file = sources.add("t.yaml", format!("p: {text}"));
         let (mut tree, _) = yaml::parse(&sources, file);
-        yaml::substitute(&mut tree, &|name| Some(name.to_lowercase()));
+        let lower = |name: &str| Some(name.to_lowercase());
+        yaml::Pass::new(&lower, jiff::Timestamp::UNIX_EPOCH).node(&mut tree.root);
         let Value::Mapping(mapping) = &tree.root.value else {
             panic!("{text}")
         };

@@ -38,7 +38,7 @@ pub(super) fn check(reader: &Reader<'_>, path: Text, purpose: Purpose) -> Option
     None
 }
 
-fn fault(path: &str, purpose: Purpose) -> Option<(&'static str, &'static str)> {
+pub(super) fn fault(path: &str, purpose: Purpose) -> Option<(&'static str, &'static str)> {
     let below = "write it relative to the `base_path` of the connection, or change `base_path`";
     let drive = path.as_bytes().get(1) == Some(&b':')
         && path.starts_with(|c: char| c.is_ascii_alphabetic());

@@ -6,6 +6,7 @@
 //!     nodes: []
 //! ```
 
+use super::attempts::{self, AttemptKeys};
 use super::node::{self, Node};
 use super::reader::{Context, Reader};
 use super::{NodeInputSource, Text};
@@ -23,6 +24,8 @@ pub struct Pipeline {
     pub layer: Option<Text>,
     /// `tags`; selecting one selects every node.
     pub tags: Vec<Text>,
+    /// `retry`, `timeout`, `on_error` of its nodes
+    pub attempts: AttemptKeys,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<Node>,
 }
@@ -97,6 +100,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Pipeline> {
     let layer = reader.text("layer");
     let tags = reader.texts("tags");
     let nodes = node::read_all(&mut reader);
+    let attempts = attempts::read(&mut reader);
     // Said of the author only.
     let _ = reader.text("owner");
     reader.ignored(
@@ -110,6 +114,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Pipeline> {
         description,
         layer,
         tags,
+        attempts,
         nodes,
     })
 }

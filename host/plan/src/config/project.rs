@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attempts::{self, AttemptKeys};
 use super::connection::{self, Connection};
 use super::limits;
 use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
 use super::story::{self, Story};
+use super::system::{self, System};
 use super::{Node, Text};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::guest_limits::GuestLimits;
@@ -35,10 +37,14 @@ pub struct Project {
     pub refused_plugins: BTreeSet<String>,
     /// `limits` of every step.
     pub limits: GuestLimits,
+    /// `retry`, `timeout`, `on_error` of every node.
+    pub attempts: AttemptKeys,
     /// `pipelines`, in the order of the file.
     pub pipelines: Vec<Pipeline>,
     /// `story`; `None` when absent or switched off with `auto_generate: false`.
     pub story: Option<Story>,
+    /// `system`; where state is kept.
+    pub system: Option<System>,
     /// Names of the files, as given.
     pub files: Vec<String>,
 }
@@ -89,21 +95,17 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.connections = connection::read_all(&mut reader);
     (project.plugins, project.refused_plugins) = plugins::read_all(&mut reader);
     project.limits = limits::read(&mut reader);
+    project.attempts = attempts::read(&mut reader);
+    // Read while the tree was made.
+    for key in ["imports", "environments", "vars", "recipes"] {
+        let _ = reader.entry(key);
+    }
     project.pipelines = pipeline::read_all(&mut reader);
     project.story = story::read(&mut reader);
-    reader.ignored(&["system"], "odibi keeps no system catalog");
+    project.system = system::read(&mut reader);
     reader.ignored(&["logging"], "the command line decides what is logged");
     reader.ignored(&["performance"], "there is nothing to tune");
-    reader.not_yet(&[
-        "imports",
-        "environments",
-        "vars",
-        "recipes",
-        "retry",
-        "alerts",
-        "lineage",
-        "semantic",
-    ]);
+    reader.not_yet(&["alerts", "lineage", "semantic"]);
     reader.finish_with(&[
         ("name", "project"),
         ("nodes", "pipelines"),

@@ -497,6 +497,8 @@ impl<'a> Reader<'a> {
 
     /// As [`Reader::finish_with`]; a key that resembles no other gets the hint `otherwise`.
     pub(super) fn finish_or(self, others: &[(&str, &'static str)], otherwise: Option<&str>) {
+        #[cfg(test)]
+        asked::note(&self);
         for (entry, _) in self
             .mapping
             .entries
@@ -582,5 +584,42 @@ fn mend_name(text: &str) -> String {
         format!("_{mended}")
     } else {
         mended
+    }
+}
+
+#[cfg(test)]
+pub(super) use asked::known_keys;
+
+/// Which keys were asked for, for the test that compares them with the JSON Schema.
+#[cfg(test)]
+mod asked {
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::Reader;
+
+    type Keys = BTreeSet<&'static str>;
+
+    thread_local! {
+        static KEYS: RefCell<BTreeMap<String, (Keys, Keys)>> = RefCell::default();
+    }
+
+    /// "the project" and "node `x`" are called by their word, "`retry` of …" by its key.
+    pub(super) fn note(reader: &Reader<'_>) {
+        let subject = reader
+            .subject
+            .strip_prefix("the ")
+            .unwrap_or(&reader.subject);
+        let word = subject.split(' ').next().unwrap_or_default();
+        KEYS.with_borrow_mut(|all| {
+            let (listed, known) = all.entry(word.trim_matches('`').to_owned()).or_default();
+            listed.extend(reader.known.iter().copied());
+            known.extend(reader.known.iter().chain(&reader.unlisted).copied());
+        });
+    }
+
+    /// Those that messages offer, and all.
+    pub(in crate::config) fn known_keys(word: &str) -> (Keys, Keys) {
+        KEYS.with_borrow(|all| all.get(word).cloned().unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::reader::Context;
-use super::{OnRowError, Project, Text, normal_path};
+use super::{OnRowError, Project, Text};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::graph::{self, Graph};
 use crate::limits::{CYCLE_SHOWN_MAX, LISTED_MAX};
@@ -11,6 +11,7 @@ use crate::plan::{ConnectionKind, TargetLayout};
 
 pub(super) fn check(context: &Context, project: &Project) {
     connections(context, project);
+    system(context, project);
     let (graph, unknown) = Graph::new(project);
     context.report_all(unknown);
     cycles(context, project, &graph);
@@ -38,6 +39,26 @@ fn connections(context: &Context, project: &Project) {
             }
             made
         });
+    }
+}
+
+/// State is kept on local disks only.
+fn system(context: &Context, project: &Project) {
+    let Some(system) = &project.system else {
+        return;
+    };
+    let found = project.connection(&system.connection.value);
+    match found.and_then(|connection| connection.kind.as_ref()) {
+        None | Some(ConnectionKind::Local { .. }) => {}
+        Some(_) => context.report_with(|| {
+            let message = format!(
+                "state on connection {} is not supported yet, because it is not local",
+                quoted(system.connection.shown())
+            );
+            Diagnostic::error(&codes::NOT_YET, system.connection.span, message).hint(
+                "name a local connection, or remove `system`: state is then kept beside the project file",
+            )
+        }),
     }
 }
 
@@ -187,16 +208,16 @@ fn below(target: &Target<'_>, owner: &Target<'_>) -> Diagnostic {
         .hint(hint)
 }
 
-fn all_targets(project: &Project) -> Vec<Target<'_>> {
+fn all_targets<'a>(project: &'a Project) -> Vec<Target<'a>> {
     let mut targets = Vec::new();
     for (_, node) in project.nodes().filter(|(_, node)| node.enabled) {
-        let mut add = |connection: &Text, path, kind| {
+        let mut add = |connection: &Text, path: &'a Text, kind| {
             let found = project
                 .connection(&connection.value)
                 .and_then(|c| c.kind.as_ref());
             if let Some(found) = found {
                 targets.push(Target {
-                    place: place(found, path),
+                    place: found.place(&path.value),
                     path,
                     node: &node.name,
                     kind,
@@ -219,11 +240,4 @@ fn all_targets(project: &Project) -> Vec<Target<'_>> {
         }
     }
     targets
-}
-
-fn place(kind: &ConnectionKind, path: &Text) -> String {
-    let ConnectionKind::Local { base_path } = kind;
-    let parts = [normal_path(base_path), normal_path(&path.value)];
-    let filled: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    filled.join("/")
 }

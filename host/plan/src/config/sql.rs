@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::path::normal_path;
+use super::beside::{self, ReadBeside, directory};
 use super::{MAIN_INPUT, Node, Project, Step, StepParams, Text};
 use crate::diagnostic::{Collector, Diagnostic, Sources, Span, codes, quoted};
-use crate::limits::{PATH_BYTES_MAX, SQL_BYTES_MAX};
+use crate::limits::SQL_BYTES_MAX;
 use crate::plan::Params;
 
 /// The operation that answers queries.
@@ -29,20 +29,6 @@ pub enum SqlSource {
     /// In a file of this path.
     Beside(Text),
 }
-
-/// Why a file cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileFault {
-    /// There is none.
-    Missing,
-    /// A symbolic link leads out of the project's directory.
-    Outside,
-    /// What the system says.
-    Unreadable(String),
-}
-
-/// Reads a file of this path below the project's directory: all of it, or more than the number of bytes.
-pub type ReadBeside<'a> = &'a dyn Fn(&str, usize) -> Result<Vec<u8>, FileFault>;
 
 /// A step without params yet.
 pub(super) fn step(source: SqlSource) -> Step {
@@ -193,12 +179,17 @@ impl Files<'_> {
             }
             SqlSource::Beside(path) => path,
         };
-        let below = self.below(path)?;
+        let below = beside::below(self.sources, &self.root, path, "sql_file", "the SQL")?;
         if let Some(found) = self.known.get(&below) {
             return Ok(found.clone());
         }
-        let text = self.file(path, &below)?;
-        let shown = join(&self.root, &below);
+        let text = beside::text(self.read, path, &below, "SQL file", SQL_BYTES_MAX)?;
+        if text.trim().is_empty() {
+            let message = format!("the SQL file {} is empty", quoted(path.shown()));
+            let made = Diagnostic::error(&codes::UNREADABLE_FILE, path.span, message);
+            return Err(Box::new(made.hint("write a query in it")));
+        }
+        let shown = format!("{}{below}", self.root);
         let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let file = self.sources.add_verbatim(shown.as_str(), text.as_str());
         self.added.push(shown);
@@ -214,94 +205,12 @@ impl Files<'_> {
         self.known.insert(below, found.clone());
         Ok(found)
     }
-
-    /// The path below the directory of the project file. It is written relative to the file that names it.
-    fn below(&self, path: &Text) -> Result<String, Box<Diagnostic>> {
-        let fault = |what: &str| {
-            let message = format!("`sql_file` {what}: {}", quoted(path.shown()));
-            let made = Diagnostic::error(&codes::BAD_PATH, path.span, message);
-            Box::new(made.hint(
-                "write it relative to this file, and keep the SQL in the directory of the project",
-            ))
-        };
-        let drive = path.value.as_bytes().get(1) == Some(&b':');
-        if path.value.len() > PATH_BYTES_MAX {
-            return Err(fault("is longer than 1024 bytes"));
-        }
-        if path.value.chars().any(char::is_control) {
-            return Err(fault("holds a control character"));
-        }
-        if path.value.contains('\\') {
-            return Err(fault("holds a backslash"));
-        }
-        if path.value.starts_with('/') || path.value.contains("://") || drive {
-            return Err(fault("is not relative"));
-        }
-        let from = directory(self.sources.name(path.span.file));
-        let from = from.strip_prefix(self.root.as_str()).unwrap_or_default();
-        let mut parts: Vec<&str> = Vec::new();
-        for part in from.split('/').chain(path.value.split('/')) {
-            match part {
-                "" | "." => {}
-                ".." if parts.pop().is_none() => {
-                    return Err(fault("leaves the project's directory"));
-                }
-                ".." => {}
-                part => parts.push(part),
-            }
-        }
-        if parts.is_empty() || path.value.ends_with('/') {
-            return Err(fault("names no file"));
-        }
-        Ok(normal_path(&parts.join("/")))
-    }
-
-    fn file(&self, path: &Text, below: &str) -> Result<String, Box<Diagnostic>> {
-        let fault = |what: String| {
-            let message = format!("the SQL file {} {what}", quoted(path.shown()));
-            Diagnostic::error(&codes::UNREADABLE_FILE, path.span, message)
-        };
-        let bytes = (self.read)(below, SQL_BYTES_MAX).map_err(|why| {
-            Box::new(match why {
-                FileFault::Missing => fault("does not exist".to_owned())
-                    .hint("the path is relative to the file that names it"),
-                FileFault::Outside => fault("lies outside the project's directory".to_owned())
-                    .hint("copy it into the project"),
-                FileFault::Unreadable(why) => fault(format!("cannot be read: {why}")),
-            })
-        })?;
-        if bytes.len() > SQL_BYTES_MAX {
-            return Err(Box::new(fault(format!(
-                "is longer than {SQL_BYTES_MAX} bytes"
-            ))));
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            Box::new(fault(format!("is not UTF-8 at byte {at}")).hint("save it as UTF-8"))
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        if text.trim().is_empty() {
-            return Err(Box::new(
-                fault("is empty".to_owned()).hint("write a query in it"),
-            ));
-        }
-        Ok(text.to_owned())
-    }
-}
-
-/// What stands before the last `/`, with it.
-fn directory(name: &str) -> &str {
-    name.rfind('/').map_or("", |at| &name[..=at])
-}
-
-fn join(directory: &str, path: &str) -> String {
-    format!("{directory}{path}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Outside, load_with};
+    use crate::config::{FileFault, Outside, load_with};
 
     /// Params of the steps of one node that has `inputs` and `steps`.
     #[track_caller]
@@ -314,10 +223,11 @@ mod tests {
         );
         let outside = Outside {
             environment: &|_| Some("b".to_owned()),
-            file: &|path, _| match path {
+            file: &|path: &str, _: usize| match path {
                 "sql/q.sql" => Ok(b"\xef\xbb\xbfSELECT * FROM b".to_vec()),
                 _ => Err(FileFault::Missing),
             },
+            ..Outside::default()
         };
         let (project, faults) = load_with("dir/x.yaml", &text, &outside, &mut Sources::default());
         assert_eq!(faults, Vec::new());

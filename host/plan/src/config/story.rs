@@ -1,7 +1,7 @@
 //! `story`: where the story of each run goes and what it shows.
 //!
 //! ```yaml
-//! story: {connection: lake, path: stories, max_sample_rows: 10}
+//! story: {connection: lake, path: stories, max_sample_rows: 10, retention_days: 30, retention_count: 100}
 //! ```
 
 use super::Text;
@@ -14,6 +14,11 @@ const PATH_DEFAULT: &str = "stories";
 /// Sample rows of each node when `max_sample_rows` is not given, as in ODIBI.
 const SAMPLE_ROWS_DEFAULT: usize = 10;
 
+/// A century.
+const RETENTION_DAYS_MAX: usize = 36_500;
+/// Stories that can be asked to be kept.
+const RETENTION_COUNT_MAX: usize = 1_000_000;
+
 /// The story section.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Story {
@@ -23,6 +28,10 @@ pub struct Story {
     pub path: String,
     /// Sample rows kept for each node.
     pub sample_rows_max: usize,
+    /// Stories of runs that began longer ago are removed.
+    pub retention_days: Option<usize>,
+    /// So many are kept.
+    pub retention_count: Option<usize>,
 }
 
 pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
@@ -40,14 +49,14 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
     let sample_rows_max = reader
         .integer("max_sample_rows", 0..=SAMPLE_ROWS_MAX)
         .unwrap_or(SAMPLE_ROWS_DEFAULT);
+    let retention_days = reader.integer("retention_days", 1..=RETENTION_DAYS_MAX);
+    let retention_count = reader.integer("retention_count", 1..=RETENTION_COUNT_MAX);
     let wanted = reader.boolean("auto_generate", true);
     reader.ignored(
         &["async_generation", "generate_lineage"],
         "a story is always written whole, with its lineage",
     );
     reader.not_yet(&[
-        "retention_days",
-        "retention_count",
         "failure_sample_size",
         "max_failure_samples",
         "max_sampled_validations",
@@ -58,6 +67,8 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
         connection: connection?,
         path: path?,
         sample_rows_max,
+        retention_days,
+        retention_count,
     };
     wanted.then_some(story)
 }

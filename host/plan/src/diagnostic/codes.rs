@@ -86,18 +86,36 @@ catalogue! {
          connections do not name. Change `base_path` of the connection to reach another directory.";
     UNREADABLE_FILE = "config/unreadable-file",
         "A file that the project names cannot be used: it is not there, may not be read, is not UTF-8 text, or is larger \
-         than 1 MiB. The path of `sql_file` is relative to the YAML file that names it, and the file lies in the directory \
-         of the project or below it, also when a symbolic link is followed.";
+         than 1 MiB. The paths of `imports` and `sql_file` are relative to the YAML file that names them, and the files lie \
+         in the directory of the project or below it, also when a symbolic link is followed.";
+    BAD_IMPORT = "config/bad-import",
+        "A file of `imports` imports the file that imports it, directly or through others, or the project imports more than \
+         64 files. Remove the import that closes the circle, or join some of the files.";
+    OVERRIDDEN = "config/overridden",
+        "A key is set both in a file and in one that it imports. Imports are laid over the file that names them, as in \
+         ODIBI, so the imported value wins and the other has no effect. Keep one of the two; what differs from place to \
+         place belongs into an environment, which wins over both.";
+    UNKNOWN_ENVIRONMENT = "config/unknown-environment",
+        "`--env` or the variable `ODIBI_ENV` asks for an environment that the project does not have: neither a key of \
+         `environments:` nor a file `env.NAME.yaml` beside the project file. Nothing runs, because the run would use the \
+         wrong connections.";
+    BAD_RECIPE = "config/bad-recipe",
+        "A node names a recipe that does not exist, extends itself or has no `template`, or `recipe_vars` lacks a variable that \
+         the recipe requires or gives one that it does not know. Recipes are defined under `recipes:` at the top of the \
+         project.";
     REFUSED_STEP = "config/refused-step",
         "The operation of a step was asked what it would do with the columns it gets, and refuses: for example because a \
          column does not exist, has the wrong type, or the SQL cannot be understood. No data was read but what tells the \
          columns: Parquet footers, and CSV and JSON files of up to 8 MiB. `odibi plan` shows the columns of each node.";
     UNSET_VARIABLE = "config/unset-variable",
-        "A value refers to an environment variable (`${NAME}` or `${env:NAME}`) that is not set. Set the variable, or \
-         write `${NAME:-default}` to give a default for when it is unset or empty. Write `$${` for a literal `${`.";
+        "A value refers to an environment variable (`${NAME}` or `${env:NAME}`) that is not set, or to an entry that `vars` \
+         or `recipe_vars` does not have. Set the variable, in the environment or in a file `.env` beside the project, or \
+         write `${NAME:-default}` to give a default for when it is unset or empty. Entries of `vars` may use those above \
+         them. Write `$${` for a literal `${`.";
     BAD_SUBSTITUTION = "config/bad-substitution",
-        "`${` begins a reference to an environment variable: `${NAME}`, `${env:NAME}` or `${NAME:-default}`, where the name \
-         is made of letters, digits and underscores. References do not nest. Write `$${` for a literal `${`.";
+        "`${` begins a reference: `${NAME}`, `${env:NAME}`, `${NAME:-default}` or `${NAME:?message}` for an environment \
+         variable, `${vars.name}`, `${date:today}`, and `${recipe.name}` inside a recipe. References do not nest. A list or \
+         mapping of `vars` can only be the whole value. Write `$${` for a literal `${`.";
     DUPLICATE_NAME = "config/duplicate-name",
         "Two pipelines, two nodes of one pipeline, or two connections have the same name, so a reference to it would be \
          ambiguous. Rename one of them.";

@@ -1,7 +1,8 @@
 //! Which nodes of a project a run is about.
 
 use super::Graph;
-use crate::config::{Node, Pipeline, Project, Text};
+use super::selector::{Selector, What, is_named, is_tagged};
+use crate::config::{Node, Pipeline, Project};
 use crate::diagnostic::{Collector, Diagnostic, codes, quoted};
 
 /// What the command line asks for. An empty list asks for nothing in particular; a node must satisfy every list that
@@ -14,6 +15,10 @@ pub struct Selection {
     pub nodes: Vec<String>,
     /// Tags of nodes or of their pipelines.
     pub tags: Vec<String>,
+    /// Words such as `orders+` or `tag:daily`, of which a node must satisfy one; see [`super::selector`].
+    pub select: Vec<String>,
+    /// Likewise; these nodes and all that depend on them are left out.
+    pub exclude: Vec<String>,
 }
 
 impl Selection {
@@ -42,35 +47,84 @@ pub fn select(
         list.iter()
             .for_each(|before| dependents[*before].push(node));
     }
-    let mut removed: Vec<bool> = nodes.iter().map(|(_, node)| !node.enabled).collect();
+    let mut faults = unknown(&nodes, project, selection);
+    let marks = Marks {
+        nodes: &nodes,
+        project,
+        dependents: &dependents,
+    };
+    let selected = marks.of(&selection.select, &mut faults);
+    let mut removed = marks.of(&selection.exclude, &mut faults);
+    for (removed, (_, node)) in removed.iter_mut().zip(&nodes) {
+        *removed |= !node.enabled;
+    }
     spread(&mut removed, &dependents);
     let mut chosen: Vec<bool> = nodes
         .iter()
-        .zip(&removed)
-        .map(|((pipeline, node), removed)| !removed && matches(selection, pipeline, node))
+        .enumerate()
+        .map(|(at, (pipeline, node))| {
+            !removed[at]
+                && (selection.select.is_empty() || selected[at])
+                && matches(selection, pipeline, node)
+        })
         .collect();
     // What a node that is not removed depends on is not removed either.
     spread(&mut chosen, &dependencies);
-    (chosen, unknown(&nodes, project, selection))
+    (chosen, faults)
+}
+
+struct Marks<'a> {
+    nodes: &'a [(&'a Pipeline, &'a Node)],
+    project: &'a Project,
+    dependents: &'a [Vec<usize>],
+}
+
+impl Marks<'_> {
+    /// The nodes that satisfy one of the words.
+    fn of(&self, words: &[String], faults: &mut Vec<Diagnostic>) -> Vec<bool> {
+        let mut all = vec![false; self.nodes.len()];
+        for word in words.iter().flat_map(|list| list.split_whitespace()) {
+            let selector = match Selector::parse(word) {
+                Ok(selector) => selector,
+                Err(fault) => {
+                    faults.push(*fault);
+                    continue;
+                }
+            };
+            let mut marked: Vec<bool> = self
+                .nodes
+                .iter()
+                .map(|(pipeline, node)| selector.matches(pipeline, node))
+                .collect();
+            if !marked.contains(&true) {
+                let mut one = Selection::default();
+                let list = match selector.what {
+                    What::Node(_) => &mut one.nodes,
+                    What::Pipeline(_) => &mut one.pipelines,
+                    What::Tag(_) => &mut one.tags,
+                };
+                let (What::Node(name) | What::Pipeline(name) | What::Tag(name)) = selector.what;
+                list.push(name.to_owned());
+                faults.extend(unknown(self.nodes, self.project, &one));
+            }
+            if selector.after {
+                spread(&mut marked, self.dependents);
+            }
+            all.iter_mut()
+                .zip(marked)
+                .for_each(|(all, one)| *all |= one);
+        }
+        all
+    }
 }
 
 fn matches(selection: &Selection, pipeline: &Pipeline, node: &Node) -> bool {
     let any = |list: &[String], test: &dyn Fn(&str) -> bool| {
         list.is_empty() || list.iter().any(|word| test(word))
     };
-    let tagged = |tags: &[Text], word: &str| tags.iter().any(|tag| tag.value == word);
     any(&selection.pipelines, &|word| pipeline.name.value == word)
         && any(&selection.nodes, &|word| is_named(pipeline, node, word))
-        && any(&selection.tags, &|word| {
-            tagged(&node.tags, word) || tagged(&pipeline.tags, word)
-        })
-}
-
-fn is_named(pipeline: &Pipeline, node: &Node, word: &str) -> bool {
-    match word.strip_prefix('$').unwrap_or(word).split_once('.') {
-        Some((first, second)) => pipeline.name.value == first && node.name.value == second,
-        None => node.name.value == word,
-    }
+        && any(&selection.tags, &|word| is_tagged(pipeline, node, word))
 }
 
 /// Everything that can be reached from what is marked.
@@ -166,17 +220,25 @@ pipelines:
 
     #[track_caller]
     fn check(pipelines: &[&str], nodes: &[&str], tags: &[&str], expect: &[&str], faults: &[&str]) {
-        let mut sources = Sources::default();
-        let (project, found) = crate::config::load("p.yaml", PROJECT, &|_| None, &mut sources);
-        assert_eq!(found, []);
-        let (graph, _) = Graph::new(&project);
         let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
         let selection = Selection {
             pipelines: own(pipelines),
             nodes: own(nodes),
             tags: own(tags),
+            ..Selection::default()
         };
-        let (chosen, found) = select(&project, &graph, &selection);
+        of(&selection, expect, faults);
+    }
+
+    #[track_caller]
+    fn of(selection: &Selection, expect: &[&str], faults: &[&str]) {
+        let mut sources = Sources::default();
+        let (project, found) = crate::config::load("p.yaml", PROJECT, &|_| None, &mut sources);
+        assert_eq!(found, []);
+        let (graph, _) = Graph::new(&project);
+        let own =
+            |list: &[&str]| -> Vec<String> { list.iter().map(|word| (*word).to_owned()).collect() };
+        let (chosen, found) = select(&project, &graph, selection);
         let names: Vec<String> = project
             .nodes()
             .zip(chosen)
@@ -223,6 +285,54 @@ pipelines:
         check(&[], &[], &["daily"], &["one.raw", "one.clean"], &[]);
         check(&["one"], &[], &["core"], &["one.raw", "one.clean"], &[]);
         check(&["one"], &["lone"], &[], &[], &[]);
+    }
+
+    #[track_caller]
+    fn words(select: &[&str], exclude: &[&str], expect: &[&str], faults: &[&str]) {
+        let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let selection = Selection {
+            select: own(select),
+            exclude: own(exclude),
+            ..Selection::default()
+        };
+        of(&selection, expect, faults);
+    }
+
+    #[test]
+    fn words_select_and_exclude() {
+        let three = ["one.raw", "one.clean", "two.clean"];
+        words(&["raw"], &[], &["one.raw"], &[]);
+        words(&["raw+"], &[], &three, &[]);
+        words(&["+two.clean"], &[], &three, &[]);
+        words(
+            &["one.clean lone"],
+            &[],
+            &["one.raw", "one.clean", "two.lone"],
+            &[],
+        );
+        words(&["tag:gold"], &[], &three, &[]);
+        words(&["pipeline:one"], &[], &["one.raw", "one.clean"], &[]);
+        words(&[], &["one.clean"], &["one.raw", "two.lone"], &[]);
+        words(&["raw+"], &["tag:gold"], &["one.raw", "one.clean"], &[]);
+        words(&[], &["raw"], &["two.lone"], &[]);
+        words(
+            &["tag:golden"],
+            &[],
+            &[],
+            &["the selection names a tag that does not exist: `golden`"],
+        );
+        words(
+            &[],
+            &["rwa+"],
+            &["one.raw", "one.clean", "two.clean", "two.lone"],
+            &["the selection names a node that does not exist: `rwa`"],
+        );
+        words(
+            &["state:modified"],
+            &[],
+            &[],
+            &["the selection has no words of the kind `state`: `state:modified`"],
+        );
     }
 
     #[test]

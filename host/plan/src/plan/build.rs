@@ -129,6 +129,8 @@ impl Builder<'_> {
             .write
             .as_ref()
             .and_then(|write| self::write(self.project, write));
+        let keys = node.attempts.within(pipeline.attempts);
+        let (attempts, on_error) = keys.within(self.project.attempts).filled();
         self.ids[at] = Some(id);
         self.planned.push(PlannedNode {
             id,
@@ -142,6 +144,8 @@ impl Builder<'_> {
             steps,
             write,
             on_row_error: on_row_error(self.project, &node.on_row_error),
+            attempts,
+            on_error,
             has_dependents: false,
         });
     }
@@ -226,6 +230,10 @@ fn story(project: &Project, story: &config::Story) -> Option<Story> {
         connection: project.connection(&story.connection.value)?.resolved()?,
         path: story.path.clone(),
         sample_rows_max: story.sample_rows_max,
+        retention_days: story
+            .retention_days
+            .and_then(|days| u32::try_from(days).ok()),
+        retention_count: story.retention_count,
     })
 }
 

@@ -21,6 +21,16 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("concat", "union"),
 ];
 
+/// Patterns of ODIBI. One that an operation stands behind is never looked up here.
+const PATTERNS: [&str; 6] = [
+    "aggregation",
+    "date_dimension",
+    "dimension",
+    "fact",
+    "merge",
+    "scd2",
+];
+
 /// Tables a step may name besides the node's inputs.
 pub(super) struct Tables<'a> {
     /// What stands in `depends_on`, and the node it means.
@@ -112,6 +122,11 @@ fn unknown(
             return made.hint(format!("did you mean {}?", quoted(&full)));
         }
         return made.hint(format!("add {} to `plugins`", quoted(plugin)));
+    }
+    if reference.plugin.is_none() && PATTERNS.contains(&reference.name.as_str()) {
+        let message = format!("pattern {shown} is not supported yet");
+        return Diagnostic::error(&codes::NOT_YET, operation.span, message)
+            .hint("write its steps under `transform`");
     }
     let made = made(format!("operation {shown} does not exist"));
     if let Some((_, ours)) = OTHER_NAMES

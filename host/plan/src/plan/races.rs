@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Connection, ConnectionKind, InputSource, NodeId, OnRowError, PlannedNode, Read, TargetLayout,
-};
+use super::{Connection, InputSource, NodeId, OnRowError, PlannedNode, Read, TargetLayout};
 use crate::config::normal_path;
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
 
@@ -127,8 +125,7 @@ pub(super) fn writer_of<'a>(
 }
 
 fn target(connection: &Connection, path: &str) -> (String, String) {
-    let ConnectionKind::Local { base_path } = &connection.kind;
-    (normal_path(base_path), normal_path(path))
+    (connection.kind.root(), normal_path(path))
 }
 
 /// True when `node` comes after `other`. Nodes stand in dependency order, so only those between are walked.

@@ -1,46 +1,70 @@
-//! `${NAME}` in scalar values, after parsing: a value can never change the shape of the document.
+//! References (`${…}`) in scalar values, after parsing: a value can never change the shape of the document.
 //!
 //! | written | becomes |
 //! |---|---|
-//! | `${NAME}`, `${env:NAME}` | the variable; a fault when it is unset |
-//! | `${NAME:-text}`, `${env:NAME:-text}` | the variable, or `text` when it is unset or empty |
+//! | `${NAME}`, `${env:NAME}` | the variable of the environment; a fault when it is unset |
+//! | `${NAME:-text}` | the variable, or `text` when it is unset or empty |
+//! | `${NAME:?text}` | the variable; a fault that says `text` when it is unset or empty |
+//! | `${vars.name}` | the entry of `vars`; as a whole value it keeps its type, and may be a list or a mapping |
+//! | `${recipe.name}` | likewise, the entry of `recipe_vars`, inside a recipe |
+//! | `${date:expression}` | see [`super::date`] |
 //! | `$${` | `${` |
 //!
-//! One pass: what a variable holds is not looked at again. Keys are left alone.
+//! One pass: what is put in is not looked at again. Keys are left alone.
 
-use super::{Node, Scalar, Tree, Value};
+use jiff::Timestamp;
+
+use super::date::date;
+use super::{Node, Scalar, Value};
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
-use crate::limits::SUBSTITUTED_BYTES_MAX;
+use crate::limits::{COPIED_BYTES_MAX, FILE_DEPTH_MAX, NODE_BYTES, SUBSTITUTED_BYTES_MAX};
 
-/// Puts variables into the values of a tree. `environment` gives the value of a variable, `None` when it is unset.
-pub fn substitute(
-    tree: &mut Tree,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Vec<Diagnostic> {
-    let mut pass = Pass {
-        environment,
-        bytes_left: SUBSTITUTED_BYTES_MAX,
-        faults: Collector::default(),
-    };
-    pass.node(&mut tree.root);
-    pass.faults.finish()
-}
+/// Named values, in the order in which they were given.
+pub type Scope = Vec<(String, Node)>;
 
-struct Pass<'a> {
+/// One pass over the values of a project.
+pub struct Pass<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
+    at: Timestamp,
+    /// Entries of `vars` that may be referred to.
+    pub vars: Scope,
+    /// Entries of `recipe_vars`, while a recipe is being read.
+    pub recipe: Option<Scope>,
+    /// What was found so far.
+    pub(crate) faults: Collector,
     bytes_left: usize,
-    faults: Collector,
+    copies_left: usize,
+    depth: usize,
 }
 
-impl Pass<'_> {
-    /// Recursion is bounded by [`crate::limits::FILE_DEPTH_MAX`].
-    fn node(&mut self, node: &mut Node) {
+impl<'a> Pass<'a> {
+    /// `environment` gives the value of a variable, `None` when it is unset; `at` is the run's logical time.
+    pub fn new(environment: &'a dyn Fn(&str) -> Option<String>, at: Timestamp) -> Self {
+        Self {
+            environment,
+            at,
+            vars: Scope::new(),
+            recipe: None,
+            faults: Collector::default(),
+            bytes_left: SUBSTITUTED_BYTES_MAX,
+            copies_left: COPIED_BYTES_MAX,
+            depth: 0,
+        }
+    }
+
+    /// Puts values in. What is faulty becomes [`Value::Missing`] and is reported. Recursion is bounded: a tree nests
+    /// [`FILE_DEPTH_MAX`] levels, also when something was put in.
+    pub fn node(&mut self, node: &mut Node) {
+        self.depth += 1;
+        self.value_of(node);
+        self.depth -= 1;
+    }
+
+    fn value_of(&mut self, node: &mut Node) {
         match &mut node.value {
             Value::Missing => {}
             Value::Scalar(scalar) if scalar.text.contains("${") => {
-                if !self.scalar(scalar, node.span) {
-                    node.value = Value::Missing;
-                }
+                node.value = self.scalar(scalar, node.span).unwrap_or(Value::Missing);
             }
             Value::Scalar(_) => {}
             Value::Sequence(items) => items.iter_mut().for_each(|item| self.node(item)),
@@ -51,8 +75,44 @@ impl Pass<'_> {
         }
     }
 
-    /// False when something was refused.
-    fn scalar(&mut self, scalar: &mut Scalar, span: Span) -> bool {
+    /// A copy, as far as the memory for copies reaches.
+    pub fn copy(&mut self, node: &Node, place: Span) -> Option<Node> {
+        let bytes = bytes(node);
+        if self.depth + height(node) > FILE_DEPTH_MAX {
+            let message = format!("this nests deeper than allowed: {FILE_DEPTH_MAX} levels");
+            self.faults
+                .push(Diagnostic::error(&codes::LIMIT, place, message));
+            return None;
+        }
+        if bytes > self.copies_left {
+            let message =
+                format!("references copy more memory than allowed: {COPIED_BYTES_MAX} bytes");
+            self.faults
+                .push(Diagnostic::error(&codes::LIMIT, place, message));
+            return None;
+        }
+        self.copies_left -= bytes;
+        Some(node.clone())
+    }
+
+    fn scalar(&mut self, scalar: &Scalar, span: Span) -> Option<Value> {
+        if let Some(reference) = whole(&scalar.text)
+            && let Some(found) = self.named(reference, span)
+        {
+            let found = found.map_err(|fault| self.faults.push(*fault)).ok()?;
+            let Node { mut value, .. } = self.copy(&found, span)?;
+            if let Value::Scalar(found) = &mut value
+                && found.resolve() != super::Resolved::Null
+            {
+                found.written = Some(scalar.text.clone());
+            }
+            return Some(value);
+        }
+        self.text(scalar, span).map(Value::Scalar)
+    }
+
+    /// `None` when something was refused.
+    fn text(&mut self, scalar: &Scalar, span: Span) -> Option<Scalar> {
         let mut out = String::new();
         let mut rest = scalar.text.as_str();
         let mut put_in = false;
@@ -68,7 +128,7 @@ impl Pass<'_> {
             let inner = &rest[at + 2..];
             let Some(end) = inner.find('}') else {
                 self.faults.push_with(|| malformed(span, &rest[at..]));
-                return false;
+                return None;
             };
             put_in = true;
             match self.value(&inner[..end], span) {
@@ -81,7 +141,7 @@ impl Pass<'_> {
                         format!("variables add more bytes than allowed: {SUBSTITUTED_BYTES_MAX}");
                     self.faults
                         .push(Diagnostic::error(&codes::LIMIT, span, message));
-                    return false;
+                    return None;
                 }
                 Err(fault) => {
                     self.faults.push(*fault);
@@ -91,30 +151,107 @@ impl Pass<'_> {
             rest = &inner[end + 1..];
         }
         out.push_str(rest);
-        let before = std::mem::replace(&mut scalar.text, out);
-        if put_in {
-            scalar.written = Some(before);
-        }
-        good
+        good.then(|| Scalar {
+            text: out,
+            plain: scalar.plain,
+            written: if put_in {
+                Some(scalar.text.clone())
+            } else {
+                scalar.written.clone()
+            },
+        })
+    }
+
+    /// An entry of `vars` or `recipe_vars`; `None` when the reference is of another kind.
+    fn named(&self, reference: &str, span: Span) -> Option<Result<Node, Box<Diagnostic>>> {
+        let (scope, name, what) = if let Some(name) = reference.strip_prefix("vars.") {
+            (Some(&self.vars), name, "vars")
+        } else if let Some(name) = reference.strip_prefix("recipe.") {
+            (self.recipe.as_ref(), name, "recipe_vars")
+        } else {
+            return None;
+        };
+        let shown = quoted(&format!("${{{reference}}}"));
+        let Some(scope) = scope else {
+            let message = format!("there is no recipe here: {shown}");
+            let made = Diagnostic::error(&codes::BAD_SUBSTITUTION, span, message);
+            return Some(Err(Box::new(
+                made.hint("write it inside the `template` of a recipe"),
+            )));
+        };
+        let found = scope.iter().find(|(known, _)| known == name);
+        Some(match found {
+            Some((_, node)) => Ok(node.clone()),
+            None => {
+                let message = format!("{} is not in `{what}`", quoted(name));
+                let made = Diagnostic::error(&codes::UNSET_VARIABLE, span, message);
+                let names = scope.iter().map(|(name, _)| name.as_str());
+                let made = made.suggest(name, names);
+                Err(Box::new(if made.hints.is_empty() {
+                    made.hint(format!("add it to `{what}`, before the values that use it"))
+                } else {
+                    made
+                }))
+            }
+        })
     }
 
     fn value(&self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
-        let (name, default) = match reference.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (reference, None),
+        if let Some(found) = self.named(reference, span) {
+            return match found?.value {
+                Value::Scalar(scalar) => Ok(scalar.text),
+                // Reported where it stands.
+                Value::Missing => Ok(String::new()),
+                Value::Sequence(_) | Value::Mapping(_) => {
+                    let message = format!(
+                        "a list or mapping can only be the whole value: {}",
+                        quoted(&format!("${{{reference}}}"))
+                    );
+                    Err(Box::new(Diagnostic::error(
+                        &codes::BAD_SUBSTITUTION,
+                        span,
+                        message,
+                    )))
+                }
+            };
+        }
+        if let Some(words) = reference.strip_prefix("date:") {
+            return date(words, self.at).map_err(|why| {
+                let message = format!("{why}: {}", quoted(&format!("${{{reference}}}")));
+                let made = Diagnostic::error(&codes::BAD_SUBSTITUTION, span, message);
+                Box::new(made.hint(
+                    "write for example `${date:today}`, `${date:-7d}` or `${date:now:%Y%m%dT%H%M}`",
+                ))
+            });
+        }
+        self.variable(reference, span)
+    }
+
+    fn variable(&self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
+        let operator = [":-", ":?"].into_iter().filter_map(|operator| {
+            let at = reference.find(operator)?;
+            Some((at, operator))
+        });
+        let (name, operator, rest) = match operator.min() {
+            Some((at, operator)) => (&reference[..at], operator, &reference[at + 2..]),
+            None => (reference, "", ""),
         };
         let name = name.strip_prefix("env:").unwrap_or(name);
         let valid =
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !valid || default.is_some_and(|text| text.contains("${")) {
+        if !valid || rest.contains("${") {
             return Err(Box::new(unknown_form(reference, span)));
         }
         let value = (self.environment)(name);
-        match default {
-            Some(default) => Ok(value
-                .filter(|text| !text.is_empty())
-                .unwrap_or_else(|| default.to_owned())),
-            None => value.ok_or_else(|| {
+        let filled = |value: Option<String>| value.filter(|text| !text.is_empty());
+        match operator {
+            ":-" => Ok(filled(value).unwrap_or_else(|| rest.to_owned())),
+            ":?" => filled(value).ok_or_else(|| {
+                let what = if rest.is_empty() { "not set" } else { rest };
+                let message = format!("variable {} is not set or empty: {what}", quoted(name));
+                Box::new(Diagnostic::error(&codes::UNSET_VARIABLE, span, message))
+            }),
+            _ => value.ok_or_else(|| {
                 let message = format!("variable {} is not set", quoted(name));
                 let made = Diagnostic::error(&codes::UNSET_VARIABLE, span, message);
                 Box::new(made.hint(format!(
@@ -125,9 +262,42 @@ impl Pass<'_> {
     }
 }
 
-/// ODIBI has other references than variables; they are named, since they look right to its users.
+/// The reference that a text consists of.
+fn whole(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+    (!inner.contains('}')).then_some(inner)
+}
+
+fn height(node: &Node) -> usize {
+    match &node.value {
+        Value::Missing | Value::Scalar(_) => 0,
+        Value::Sequence(items) => 1 + items.iter().map(height).max().unwrap_or_default(),
+        Value::Mapping(mapping) => {
+            let values = mapping.entries.iter().map(|entry| height(&entry.value));
+            1 + values.max().unwrap_or_default()
+        }
+    }
+}
+
+fn bytes(node: &Node) -> usize {
+    NODE_BYTES
+        + match &node.value {
+            Value::Missing => 0,
+            Value::Scalar(scalar) => {
+                scalar.text.len() + scalar.written.as_ref().map_or(0, String::len)
+            }
+            Value::Sequence(items) => items.iter().map(bytes).sum(),
+            Value::Mapping(mapping) => mapping
+                .entries
+                .iter()
+                .map(|entry| entry.key.len() + bytes(&entry.value))
+                .sum(),
+        }
+}
+
+/// Other references than these look right to those who know them from elsewhere.
 fn unknown_form(reference: &str, span: Span) -> Diagnostic {
-    let known = ["vars.", "date:", "recipe."]
+    let known = ["keyvault:", "vault:", "aws-sm:", "secret:"]
         .iter()
         .any(|start| reference.starts_with(start));
     if known {
@@ -147,7 +317,7 @@ fn malformed(span: Span, text: &str) -> Diagnostic {
         span,
         format!("not a reference to a variable: {}", quoted(text)),
     )
-    .hint("write `${NAME}` or `${NAME:-default}` for a variable, `$${` for a literal `${`")
+    .hint("write `${NAME}`, `${NAME:-default}` or `${vars.name}`; `$${` for a literal `${`")
 }
 
 #[cfg(test)]
@@ -156,6 +326,13 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::FileId;
+    use crate::yaml::Resolved;
+
+    const NOWHERE: Span = Span {
+        file: FileId(0),
+        start: 0,
+        end: 0,
+    };
 
     fn environment(name: &str) -> Option<String> {
         match name {
@@ -167,29 +344,35 @@ mod tests {
         }
     }
 
+    fn scalar(text: &str, plain: bool) -> Node {
+        Node {
+            span: NOWHERE,
+            value: Value::Scalar(Scalar {
+                text: text.into(),
+                plain,
+                written: None,
+            }),
+        }
+    }
+
     fn run(text: &str) -> (Value, Vec<&'static str>) {
-        let span = Span {
-            file: FileId(0),
-            start: 0,
-            end: 0,
-        };
-        let scalar = Scalar {
-            text: text.into(),
-            plain: true,
-            written: None,
-        };
-        let mut tree = Tree {
-            root: Node {
-                span,
-                value: Value::Scalar(scalar),
-            },
-            complete: true,
-        };
-        let faults = substitute(&mut tree, &environment);
-        (
-            tree.root.value,
-            faults.iter().map(|d| d.code.name).collect(),
-        )
+        let mut node = scalar(text, true);
+        let mut pass = Pass::new(&environment, Timestamp::UNIX_EPOCH);
+        pass.vars = vec![
+            ("n".to_owned(), scalar("7", true)),
+            ("t".to_owned(), scalar("8", false)),
+            ("none".to_owned(), scalar("null", true)),
+            (
+                "list".to_owned(),
+                Node {
+                    span: NOWHERE,
+                    value: Value::Sequence(vec![scalar("${A}", true)]),
+                },
+            ),
+        ];
+        pass.node(&mut node);
+        let faults = pass.faults.finish();
+        (node.value, faults.iter().map(|d| d.code.name).collect())
     }
 
     #[track_caller]
@@ -218,10 +401,33 @@ mod tests {
         becomes("${EMPTY:-x}", "x");
         becomes("${A:-x}", "one");
         becomes("${NO:-}", "");
+        becomes("${NO:-a:?b}", "a:?b");
+        becomes("${A:?why}", "one");
         becomes("$${A}", "${A}");
         becomes("$$${A}", "$${A}");
         becomes("a $5 {b}", "a $5 {b}");
         becomes("é${A}é", "éoneé");
+        becomes("${vars.n}-${vars.t}", "7-8");
+        becomes("${date:today}", "1970-01-01");
+        becomes("x/${date:-1d:%Y}", "x/1969");
+    }
+
+    #[test]
+    fn whole_reference_to_vars_keeps_the_type() {
+        let resolved = |text| {
+            let Value::Scalar(scalar) = run(text).0 else {
+                panic!("{text}")
+            };
+            scalar.resolve()
+        };
+        assert_eq!(resolved("${vars.n}"), Resolved::Integer(7));
+        assert_eq!(resolved("${vars.t}"), Resolved::Text);
+        assert_eq!(resolved("${vars.none}"), Resolved::Null);
+        assert_eq!(resolved("${vars.n}${vars.n}"), Resolved::Text);
+        assert_eq!(
+            run("${vars.list}").0,
+            Value::Sequence(vec![scalar("${A}", true)])
+        );
     }
 
     #[test]
@@ -241,13 +447,18 @@ mod tests {
             "${NO} ${NONE}",
             &["config/unset-variable", "config/unset-variable"],
         );
+        refused("${NO:?set it}", &["config/unset-variable"]);
+        refused("${EMPTY:?}", &["config/unset-variable"]);
         refused("${A", &["config/bad-substitution"]);
         refused("${}", &["config/bad-substitution"]);
         refused("${a b}", &["config/bad-substitution"]);
         refused("${${A}}", &["config/bad-substitution"]);
         refused("${A:-${B}}", &["config/bad-substitution"]);
-        refused("${vars.x}", &["config/not-yet"]);
-        refused("${date:today}", &["config/not-yet"]);
+        refused("${vars.x}", &["config/unset-variable"]);
+        refused("x${vars.list}", &["config/bad-substitution"]);
+        refused("${recipe.x}", &["config/bad-substitution"]);
+        refused("${date:tomorow}", &["config/bad-substitution"]);
+        refused("${keyvault:v/s}", &["config/not-yet"]);
         refused("${LARGE}${LARGE}", &["yaml/limit"]);
     }
 }

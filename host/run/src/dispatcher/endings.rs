@@ -1,7 +1,7 @@
 //! What follows when a node ends: what falls with it, when its pipeline ends, and how a whole ends whose parts did.
 
 use odibi_plan::Plan;
-use odibi_plan::plan::NodeId;
+use odibi_plan::plan::{NodeId, OnError};
 use odibi_story::event::{Outcome, RunEvent};
 use odibi_story::failure::{Failure, FailureClass, code};
 
@@ -45,6 +45,13 @@ impl Dispatcher<'_> {
             self.schedule.succeeded(node);
             return;
         }
+        if outcome == Outcome::Failed && self.plan.nodes[node].on_error == OnError::FailFast {
+            for open in self.schedule.take_open() {
+                let failure = failed_fast(self.plan, node);
+                self.not_tried(open, Outcome::Skipped, failure);
+            }
+            return;
+        }
         // A run that is being cancelled takes along what would have come after.
         let after = if outcome == Outcome::Cancelled {
             Outcome::Cancelled
@@ -75,7 +82,17 @@ impl Dispatcher<'_> {
 
     fn node_finished(&mut self, node: usize, end: NodeEnd) {
         let failure = end.failure.map(|failure| self.placed(node, failure));
-        self.outcomes.push(end.outcome);
+        // What is ignored neither fails the run nor its pipeline.
+        let ignored = self.plan.nodes[node].on_error == OnError::Ignore
+            && matches!(end.outcome, Outcome::Failed | Outcome::Skipped);
+        let failure = failure.map(|failure| {
+            if ignored && end.outcome == Outcome::Failed {
+                failure.hint("the run does not fail for this node: its `on_error` is `ignore`")
+            } else {
+                failure
+            }
+        });
+        self.outcomes.push((end.outcome, !ignored));
         self.voice.say(RunEvent::NodeFinished {
             node: reference(&self.plan.nodes[node]),
             outcome: end.outcome,
@@ -86,7 +103,7 @@ impl Dispatcher<'_> {
         });
         if let Some(pipeline) = self.pipeline_of(node) {
             let run = &mut self.pipelines[pipeline];
-            run.outcomes.push(end.outcome);
+            run.outcomes.extend((!ignored).then_some(end.outcome));
             run.nodes_left = run.nodes_left.saturating_sub(1);
             if run.nodes_left == 0 {
                 self.pipeline_finished(pipeline);
@@ -143,8 +160,12 @@ impl Dispatcher<'_> {
 
     pub(super) fn placed(&self, node: usize, mut failure: Failure) -> Failure {
         // Nothing in the configuration is to blame for these.
-        let blameless = [code::RUN_CANCELLED.name, code::RUN_UPSTREAM_FAILED.name]
-            .contains(&failure.code.as_str());
+        let blameless = [
+            code::RUN_CANCELLED.name,
+            code::RUN_UPSTREAM_FAILED.name,
+            code::RUN_FAILED_FAST.name,
+        ]
+        .contains(&failure.code.as_str());
         if let (None, false, Some(place)) = (&failure.place, blameless, &self.settings.place) {
             failure.place = place(NodeId(node), &failure);
         }
@@ -154,6 +175,14 @@ impl Dispatcher<'_> {
     pub(super) fn since_ms(&self, started_ms: u64) -> u64 {
         self.ports.clock.monotonic_ms().saturating_sub(started_ms)
     }
+}
+
+fn failed_fast(plan: &Plan, node: usize) -> Failure {
+    let message = format!(
+        "not tried, because node `{}` failed, and its `on_error` is `fail_fast`",
+        reference(&plan.nodes[node])
+    );
+    Failure::new(FailureClass::Cancelled, code::RUN_FAILED_FAST, message)
 }
 
 /// Names the node that failed, and the one in between when it is not a direct dependency.

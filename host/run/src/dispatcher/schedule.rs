@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use odibi_plan::Plan;
+use odibi_plan::plan::{InputSource, OnError, PlannedNode};
 
 /// Nodes by their index in the plan.
 #[derive(Debug)]
@@ -10,6 +11,10 @@ pub(super) struct Schedule {
     /// Dependencies that have not succeeded yet.
     waits_for: Vec<usize>,
     dependents: Vec<BTreeSet<usize>>,
+    /// Of each node those that it reads, which it cannot do without.
+    reads: Vec<BTreeSet<usize>>,
+    /// What only comes after it does not mind its end.
+    tolerated: Vec<bool>,
     /// May start.
     ready: BTreeSet<usize>,
     /// Have neither started nor fallen; the ready ones included.
@@ -39,10 +44,23 @@ impl Schedule {
                 }
             }
         }
+        let reads = |node: &PlannedNode| {
+            let inputs = node.inputs.iter().filter_map(|input| match input.source {
+                InputSource::Node(id) => Some(id.0),
+                InputSource::Read(_) => None,
+            });
+            inputs.collect()
+        };
         let ready = (0..count).filter(|node| waits_for[*node] == 0).collect();
         Self {
             waits_for,
             dependents,
+            reads: plan.nodes.iter().map(reads).collect(),
+            tolerated: plan
+                .nodes
+                .iter()
+                .map(|node| node.on_error == OnError::Ignore)
+                .collect(),
             ready,
             open: (0..count).collect(),
         }
@@ -57,26 +75,32 @@ impl Schedule {
 
     /// A node succeeded: others may become ready.
     pub(super) fn succeeded(&mut self, node: usize) {
-        for dependent in &self.dependents[node] {
-            self.waits_for[*dependent] -= 1;
-            if self.waits_for[*dependent] == 0 && self.open.contains(dependent) {
-                self.ready.insert(*dependent);
-            }
+        for dependent in self.dependents[node].clone() {
+            self.done_for(dependent);
         }
     }
 
-    /// A node did not succeed: everything behind it falls. In the order of the plan.
+    fn done_for(&mut self, dependent: usize) {
+        self.waits_for[dependent] -= 1;
+        if self.waits_for[dependent] == 0 && self.open.contains(&dependent) {
+            self.ready.insert(dependent);
+        }
+    }
+
+    /// A node did not succeed: everything behind it falls, but for what can do without it. In the order of the plan.
     pub(super) fn fell(&mut self, node: usize) -> Vec<Fallen> {
         let mut fallen = Vec::new();
         let mut roots = vec![node];
         while let Some(through) = roots.pop() {
-            for dependent in &self.dependents[through] {
-                if self.open.remove(dependent) {
+            for dependent in self.dependents[through].clone() {
+                if self.tolerated[through] && !self.reads[dependent].contains(&through) {
+                    self.done_for(dependent);
+                } else if self.open.remove(&dependent) {
                     fallen.push(Fallen {
-                        node: *dependent,
+                        node: dependent,
                         through,
                     });
-                    roots.push(*dependent);
+                    roots.push(dependent);
                 }
             }
         }
@@ -94,7 +118,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::plan_of;
+    use crate::testing::{plan_of, reads};
 
     const NONE: [usize; 0] = [];
 
@@ -147,6 +171,30 @@ mod tests {
         schedule.succeeded(2);
         assert_eq!(drain(&mut schedule), NONE);
         assert_eq!(schedule.take_open(), NONE);
+    }
+
+    #[test]
+    fn what_only_comes_after_a_tolerated_node_starts_without_it() {
+        // a ─► b (reads) ─► c,   a ─► d ◄─ b
+        let mut plan = plan_of(&[
+            ("p.a", &[]),
+            ("p.b", &["p.a"]),
+            ("p.c", &["p.b"]),
+            ("p.d", &["p.a", "p.b"]),
+        ]);
+        plan.nodes[0].on_error = OnError::Ignore;
+        plan.nodes[1].on_error = OnError::Ignore;
+        reads(&mut plan, 1, 0);
+        let mut schedule = Schedule::new(&plan);
+        assert_eq!(drain(&mut schedule), [0]);
+        assert_eq!(
+            schedule.fell(0),
+            [Fallen {
+                node: 1,
+                through: 0
+            }]
+        );
+        assert_eq!(drain(&mut schedule), [2, 3]);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use odibi_plan::plan::Attempts;
 use odibi_story::event::NodeRef;
 
 use super::*;
 use crate::testing::{self, End, MemoryEngine, Script, SimClock, VecSink, block_on, plan_of};
 
 mod model;
+mod policies;
 
 /// A plan as `plan_of` takes it, and scripts for some of its nodes.
 struct Case<'a> {
@@ -90,6 +92,7 @@ fn line(kind: &RunEvent) -> String {
         RunEvent::StoryWritten { .. } | RunEvent::StoryFailed { .. } => "story".to_owned(),
         RunEvent::FailureCaptured { .. } | RunEvent::CaptureGivenUp { .. } => "capture".to_owned(),
         RunEvent::RunCrashed { .. } => "crash".to_owned(),
+        RunEvent::ExitDecided { exit_code } => format!("exit {exit_code}"),
         RunEvent::RunFinished { outcome, .. } => format!("run {}", outcome.word()),
     }
 }
@@ -406,17 +409,13 @@ fn cancel_ends_a_pause_between_attempts_at_once() {
         Cancel::default(),
         VecSink::default(),
     );
-    let retry = RetryPolicy {
+    let settings = Settings::default();
+    let mut plan = plan_of(&[("p.a", &[])]);
+    plan.nodes[0].attempts = Attempts {
         attempts_max: 3,
         delay_ms: 60_000,
-        backoff_factor: 1,
-        delay_ms_max: 60_000,
+        ..Attempts::once()
     };
-    let settings = Settings {
-        retry,
-        ..Settings::default()
-    };
-    let plan = plan_of(&[("p.a", &[])]);
     block_on(&clock, async {
         let ask = async {
             clock.sleep_ms(1_000).await;

@@ -4,10 +4,10 @@
     reason = "a test looks for one kind of event"
 )]
 
+use odibi_plan::plan::Attempts;
 use odibi_story::event::RunEvent;
 
 use super::*;
-use crate::dispatcher::Settings;
 use crate::testing::{self, End, MemoryEngine, Script, SimClock, VecSink, plan_of};
 
 struct Ran {
@@ -20,22 +20,14 @@ struct Ran {
     calls: Vec<String>,
 }
 
-fn run(retry: &RetryPolicy, attempts: &[Script]) -> Ran {
+fn run(policy: &Attempts, attempts: &[Script]) -> Ran {
     let clock = SimClock::default();
     let engine = MemoryEngine::new(&clock);
     engine.script("p.a", attempts.to_vec());
-    let settings = Settings {
-        retry: retry.clone(),
-        ..Settings::default()
-    };
+    let mut plan = plan_of(&[("p.a", &[])]);
+    plan.nodes[0].attempts = *policy;
     let mut sink = VecSink::default();
-    testing::run_with(
-        &clock,
-        &engine,
-        &plan_of(&[("p.a", &[])]),
-        &settings,
-        &mut sink,
-    );
+    testing::run(&clock, &engine, &plan, 1, &mut sink);
     let pauses_ms = sink.events.iter().filter_map(|event| match &event.kind {
         RunEvent::AttemptFailed { retry_in_ms, .. } => Some(*retry_in_ms),
         _ => None,
@@ -64,12 +56,12 @@ fn run(retry: &RetryPolicy, attempts: &[Script]) -> Ran {
     }
 }
 
-fn policy(attempts_max: u32) -> RetryPolicy {
-    RetryPolicy {
+fn policy(attempts_max: u32) -> Attempts {
+    Attempts {
         attempts_max,
         delay_ms: 100,
-        backoff_factor: 3,
-        delay_ms_max: 1_000,
+        delay_ms_max: 500,
+        ..Attempts::once()
     }
 }
 
@@ -167,10 +159,10 @@ fn transient_failures_are_tried_again_with_growing_pauses() {
     let busy = || failing(FailureClass::Transient);
     let done = Script::at_once(End::succeed());
     let ran = run(&policy(9), &[busy(), busy(), busy(), busy(), done]);
-    assert_eq!(ran.pauses_ms, [100, 300, 900, 1_000]);
+    assert_eq!(ran.pauses_ms, [100, 200, 400, 500]);
     assert_eq!(
         (ran.outcome, ran.attempts, ran.duration_ms),
-        (Outcome::Recovered, 5, 2_300)
+        (Outcome::Recovered, 5, 1_200)
     );
     assert_eq!(ran.failure, None);
 }
@@ -178,7 +170,7 @@ fn transient_failures_are_tried_again_with_growing_pauses() {
 #[test]
 fn retry_stops_after_the_last_attempt_and_reports_each() {
     let ran = run(&policy(3), &[failing(FailureClass::Transient)]);
-    assert_eq!(ran.pauses_ms, [100, 300]);
+    assert_eq!(ran.pauses_ms, [100, 200]);
     assert_eq!((ran.outcome, ran.attempts), (Outcome::Failed, 3));
     assert_eq!(ran.calls, ["stage p.a #1", "stage p.a #2", "stage p.a #3"]);
 }
@@ -194,10 +186,55 @@ fn conflict_is_tried_again_once_at_once_whatever_the_policy() {
 }
 
 #[test]
-fn default_policy_tries_once() {
+fn no_attempt_starts_after_the_deadline() {
+    let busy = || Script::taking_ms(50, End::fail(FailureClass::Transient));
+    let limited = |deadline_ms| Attempts {
+        deadline_ms: Some(deadline_ms),
+        ..policy(9)
+    };
+    // They start at 0, 150, 400 and 850.
+    for (deadline_ms, attempts) in [(1, 1), (149, 1), (150, 2), (399, 2), (400, 3), (850, 4)] {
+        let ran = run(&limited(deadline_ms), &[busy()]);
+        assert_eq!(
+            (ran.outcome, ran.attempts),
+            (Outcome::Failed, attempts),
+            "{deadline_ms}"
+        );
+    }
+}
+
+#[test]
+fn attempt_that_takes_too_long_is_stopped_and_tried_again() {
+    let limited = Attempts {
+        timeout_ms: Some(1_000),
+        ..policy(2)
+    };
+    let slow = Script::taking_ms(600_000, End::UntilCancelled);
+    let done = Script::taking_ms(999, End::succeed());
+    let ran = run(&limited, &[slow.clone(), done]);
+    assert_eq!((ran.outcome, ran.attempts), (Outcome::Recovered, 2));
     assert_eq!(
-        run(&RetryPolicy::default(), &[failing(FailureClass::Transient)]).attempts,
-        1
+        ran.calls,
+        ["stage p.a #1", "stage p.a #2", "publish p.a"],
+        "the first leaves nothing"
+    );
+    // One that does not listen is dropped, after a while.
+    let deaf = Script::taking_ms(600_000, End::succeed());
+    let ran = run(&limited, &[deaf]);
+    assert_eq!(
+        (ran.outcome, ran.duration_ms),
+        (Outcome::Failed, 2 * (1_000 + GRACE_MS) + 100)
+    );
+    assert_eq!(
+        ran.failure.map(|failure| failure.code),
+        Some("run/timeout".to_owned())
+    );
+    // What is done too late is not published.
+    let late = Script::taking_ms(1_001, End::succeed());
+    let ran = run(&limited, &[late]);
+    assert_eq!(
+        ran.calls,
+        ["stage p.a #1", "discard p.a", "stage p.a #2", "discard p.a"]
     );
 }
 
@@ -213,7 +250,9 @@ fn check_pause(
         ..Failure::new(class, "test/failed", "no")
     };
     assert_eq!(
-        policy(3).pause_ms(
+        pauses::pause_ms(
+            &policy(3),
+            "",
             &failure,
             attempt,
             u32::from(class == FailureClass::Conflict)
@@ -228,10 +267,10 @@ fn guest_is_called_again_when_it_asks_for_it_and_the_policy_allows() {
     check_pause(FailureClass::Guest, None, 1, None);
     check_pause(FailureClass::Guest, Some(0), 1, Some(100));
     check_pause(FailureClass::Guest, Some(250), 1, Some(250));
-    check_pause(FailureClass::Guest, Some(250), 2, Some(300));
+    check_pause(FailureClass::Guest, Some(250), 2, Some(250));
     check_pause(FailureClass::Guest, Some(250), 3, None);
-    check_pause(FailureClass::Guest, Some(1_000), 1, Some(1_000));
-    check_pause(FailureClass::Guest, Some(1_001), 1, None);
+    check_pause(FailureClass::Guest, Some(500), 1, Some(500));
+    check_pause(FailureClass::Guest, Some(501), 1, None);
     check_pause(FailureClass::Transient, Some(400), 1, Some(400));
     check_pause(FailureClass::Data, Some(0), 1, Some(100));
 }
@@ -255,12 +294,15 @@ fn other_classes_are_never_tried_again() {
 
 #[test]
 fn pause_never_overflows() {
-    let policy = RetryPolicy {
+    let policy = Attempts {
         attempts_max: u32::MAX,
         delay_ms: 7,
-        backoff_factor: 10,
         delay_ms_max: 5_000,
+        ..Attempts::once()
     };
     let failure = Failure::new(FailureClass::Transient, "test/failed", "no");
-    assert_eq!(policy.pause_ms(&failure, u32::MAX - 1, 0), Some(5_000));
+    assert_eq!(
+        pauses::pause_ms(&policy, "", &failure, u32::MAX - 1, 0),
+        Some(5_000)
+    );
 }

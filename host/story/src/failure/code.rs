@@ -96,6 +96,10 @@ in one atomic step at its very end. The cause below the message says what the st
 "The target may not be written: permissions of the file or directory, or a path that leads out of the root of its \
 connection. What stood there before is unchanged. Give the user that runs odibi the right to write."
 
+    WRITE_UNSAFE "write/unsafe"
+"`odibi doctor` or `odibi validate --connect` made a new file twice, and the store let the second writer replace the \
+first. Such a store cannot keep two runs apart that write at the same time. Use a store with conditional writes."
+
     WRITE_DISK_FULL "write/disk-full"
 "There was no room left for the new file beside the old one. Both exist until the new one is published, so a replacement \
 needs room for both. What stood there before is unchanged, and the unfinished file was removed. Make room and run again."
@@ -111,6 +115,33 @@ drop the column or turn it into text in a step before."
     WRITE_BAD_VALUE "write/bad-value"
 "A value cannot be expressed in this format, a date outside the years 0 to 9999 for example. Write Parquet, or repair the \
 value in a step before."
+
+    WRITE_NULL_KEY "write/null-key"
+"Rows to write have no value in a column that `keys` names, so it cannot be told which row of the target they are. Nothing was \
+written. Drop or fill them in a step before, or set `null_keys` to `equal` (null is a value like any other) or `distinct` \
+(such a row is always new)."
+
+    WRITE_DUPLICATE_KEY "write/duplicate-key"
+"Several rows have the same key where there may be one: in the rows to write, or in the target of an upsert. Which of them \
+should stay is not for odibi to guess. Nothing was written. Use the operation `deduplicate`, or set `duplicate_keys` to `first` \
+or `last`."
+
+    WRITE_BAD_KEY "write/bad-key"
+"A column that `keys` or `order_by` names does not exist in the result, or its type does not tell rows apart: floating point \
+numbers that print alike may differ, and lists and structs are no keys. Nothing was written."
+
+    WRITE_SCHEMA_MISMATCH "write/schema-mismatch"
+"The rows to write do not have the columns of the target: other names, other types, or in text files another order. Nothing was \
+written. Bring them in line in a step before, or overwrite the target once."
+
+    WRITE_UNREADABLE_TARGET "write/unreadable-target"
+"The mode needs what is in the target, and that cannot be read: it is damaged, half written by another program, or not in this \
+format. It is never taken for empty, so nothing was written and it is as it was. Repair or move it."
+
+    WRITE_UNSETTLED "write/unsettled"
+"A run was killed at the moment it wrote the target, and another program has changed the file since. Whether the rows are in it \
+cannot be told any more, and writing them might write them twice. Look at the file; overwrite it or put an older version in \
+its place, and run again."
 
     WRITE_DUPLICATE_COLUMN "write/duplicate-column"
 "Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
@@ -384,6 +415,14 @@ it. Nodes that do not depend on it ran as usual."
 "This is a bug in odibi: a part of it panicked while it ran this node. The panic was caught at the border of the node, so \
 that other nodes went on. Please report it with the message, the version and the story."
 
+    RUN_TIMEOUT "run/timeout"
+"An attempt of this node took longer than the node's `timeout`, and was stopped between two batches. Its target is as it \
+was. The node is tried again when its `retry` says so."
+
+    RUN_FAILED_FAST "run/failed-fast"
+"The node was not tried because another one failed whose `on_error` is `fail_fast`: after such a failure no further node \
+starts. The message names it."
+
     RUN_STUCK "run/stuck"
 "This is a bug in odibi: the plan holds a node whose dependencies can never be met, which loading the project should have \
 refused. Please report it with the project's configuration."
@@ -436,6 +475,26 @@ odibi looks for: `odibi.yaml`, `odibi.yml`, `project.yaml`, `project.yml`. Name 
     CLI_BAD_ENCODING "cli/bad-encoding"
 "The project file holds bytes that are not UTF-8. The message says at which byte; an editor that saves as UTF-8 mends it. \
 Names and values in other encodings cannot be shown or compared safely."
+
+    STORY_UNREADABLE "story/unreadable"
+"A file that should be the JSON of a story cannot be read: it was cut off, edited, or written by a newer odibi. The file \
+is left as it is. Run odibi in the version that wrote it, or remove the file."
+
+    STORY_NO_RUN "story/no-run"
+"No story, or more than one, belongs to the run that was named. A run is named by its id or by the beginning of it; \
+`odibi story list` shows those that are there."
+
+    STORY_NO_SECTION "story/no-section"
+"The project file has no section `story:`, so nothing is known of where stories are. Add it, with a connection."
+
+    STORY_NO_FORM "story/no-form"
+"`odibi story export` takes the form from the ending of the file: `.html`, `.md`, `.json`, `.txt`, or `.ndjson` for \
+OpenLineage events."
+
+    STORY_RETENTION_REFUSED "story/retention-refused"
+"Stories that `retention_days` and `retention_count` do not keep were not removed, because something looks wrong: the \
+clock shows a time before the newest story, or more than a fifth of the stories (and more than five) would go at once. \
+Nothing is lost by that. `odibi story prune --dry-run` lists them, `odibi story prune --yes` removes them."
 
     RUN_STATE_DIRECTORY "run/state-directory"
 "odibi cannot write the directory where it keeps the event log and scratch files of its runs: `.odibi` beside the project \

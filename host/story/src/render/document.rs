@@ -16,10 +16,19 @@ pub(super) enum Span {
     Code(String),
     /// No value.
     Null,
+    /// A word of the program about a value: `added`.
+    Tag(&'static str),
     /// How something ended.
     Status(Status),
     /// The name of a node of this story, which a writer may make a link to its section.
     Node(String),
+    /// A link to a file near by. The target is percent-encoded.
+    Link {
+        /// What is shown.
+        text: String,
+        /// Relative to the document.
+        target: String,
+    },
 }
 
 /// A line, or what stands in a cell of a table.
@@ -56,6 +65,15 @@ impl Inline {
         Self(vec![Span::Null])
     }
 
+    /// A word of the program about a value; nothing when it is empty.
+    pub(super) fn tag(word: &'static str) -> Self {
+        if word.is_empty() {
+            Self::default()
+        } else {
+            Self(vec![Span::Tag(word)])
+        }
+    }
+
     /// How something ended.
     pub(super) fn status(status: Status) -> Self {
         Self(vec![Span::Status(status)])
@@ -64,6 +82,21 @@ impl Inline {
     /// The name of a node of this story.
     pub(super) fn node(name: impl Into<String>) -> Self {
         Self(vec![Span::Node(name.into())])
+    }
+
+    /// A link to a file below the document's directory, without its extension.
+    pub(super) fn file(text: impl Into<String>, path: &str, extension: &'static str) -> Self {
+        let mut target = String::new();
+        for byte in path.bytes() {
+            match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' | b'/' => {
+                    target.push(char::from(byte));
+                }
+                byte => target.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        let (text, target) = (text.into(), format!("{target}.{extension}"));
+        Self(vec![Span::Link { text, target }])
     }
 
     /// A template of the program; each `{}` in it stands for the next part.

@@ -156,6 +156,31 @@ pub(super) fn prose(text: &str) -> String {
     safe
 }
 
+/// The inside of an HTML element or of a quoted attribute: on one line, nothing in it is acted on.
+pub(super) fn html(text: &str) -> String {
+    html_entities(&plain(text))
+}
+
+/// As [`html`], line by line, for `<pre>`.
+pub(super) fn html_lines(text: &str) -> String {
+    html_entities(&plain_lines(text))
+}
+
+fn html_entities(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 /// A fenced block that its content cannot end, a line break at its end included.
 pub(super) fn fence(language: &'static str, content: &str) -> String {
     let content = plain_lines(content);
@@ -277,6 +302,22 @@ mod tests {
                 ("a\n\n# b\n```\nc", "a \\# b \\`\\`\\` c"),
             ],
         );
+    }
+
+    #[test]
+    fn html_holds_no_markup() {
+        check(
+            html,
+            &[
+                ("größe 1 < 2", "größe 1 &lt; 2"),
+                (
+                    "\"><b a='x'>&amp;",
+                    "&quot;&gt;&lt;b a=&#39;x&#39;&gt;&amp;amp;",
+                ),
+                ("a\nb\0", "a␊b␀"),
+            ],
+        );
+        check(html_lines, &[("a\n<b>\u{202e}", "a\n&lt;b&gt;\\u{202e}")]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::escape::is_hidden;
 use crate::story::Story;
+use crate::story::compare::Comparison;
 
 /// The story as indented JSON with a line break at its end.
 ///
@@ -9,7 +10,17 @@ use crate::story::Story;
 /// for whoever looks at the file in a terminal.
 #[must_use]
 pub fn render(story: &Story) -> String {
-    let text = serde_json::to_string_pretty(story);
+    safe(serde_json::to_string_pretty(story))
+}
+
+/// What differs between two runs, likewise.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    safe(serde_json::to_string_pretty(comparison))
+}
+
+/// Ends the text with a line break and hides nothing in it.
+pub(super) fn safe(text: serde_json::Result<String>) -> String {
     let mut safe = escape_hidden(&text.expect("a story has no maps with keys other than strings"));
     safe.push('\n');
     safe

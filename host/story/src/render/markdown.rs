@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::document::{Block, Document, Inline, Span};
 use super::escape::{self, prose};
 use super::{MESSAGE_CHARS_MAX, section};
+use crate::story::compare::Comparison;
 use crate::story::{Status, Story};
 
 mod mermaid;
@@ -32,6 +33,10 @@ pub fn render(story: &Story) -> String {
         top.line(Inline::host("odibi was killed before the end of the pipeline; the duration is that to the last thing it said."));
     }
     top.table(section::run::facts(story));
+    if let Some(comparison) = &story.comparison {
+        top.heading(2, Inline::host("Since the last successful run"));
+        section::compare::tell(comparison, &mut top);
+    }
     top.heading(2, Inline::host("Lineage"));
     let mut text = write(&top);
     push(&mut text, &mermaid::graph(&story.lineage));
@@ -41,12 +46,33 @@ pub fn render(story: &Story) -> String {
     for node in &story.nodes {
         section::node::tell(node, &story.pipeline, &mut rest);
     }
+    if !story.column_lineage.is_empty() {
+        rest.heading(2, Inline::host("Columns of what was written"));
+    }
+    for dataset in &story.column_lineage {
+        if let Some(table) = section::origins::table(&dataset.columns, &story.pipeline) {
+            rest.heading(3, Inline::code(&dataset.dataset));
+            rest.table(table);
+        }
+    }
+    if !story.history.is_empty() {
+        rest.heading(2, Inline::host("Earlier runs"));
+        rest.table(section::compare::history(&story.history));
+    }
     push(&mut text, &write(&rest));
     text
 }
 
+/// What differs between two runs, as a Markdown document.
+#[must_use]
+pub fn comparison(comparison: &Comparison) -> String {
+    let mut document = Document::default();
+    section::compare::tell(comparison, &mut document);
+    write(&document)
+}
+
 /// The blocks with an empty line between them.
-fn write(document: &Document) -> String {
+pub(super) fn write(document: &Document) -> String {
     let mut text = String::new();
     for block in &document.blocks {
         let block = match block {
@@ -73,12 +99,13 @@ fn push(text: &mut String, block: &str) {
 /// A piece of a Markdown line that fits everywhere on it, in a cell of a table too.
 fn inline(inline: &Inline) -> String {
     let span = |span: &Span| match span {
-        Span::Host(literal) => (*literal).to_owned(),
+        Span::Host(literal) | Span::Tag(literal) => (*literal).to_owned(),
         Span::Words(words) => prose(words),
         Span::Text(text) => escape::inline_text(text),
         Span::Code(text) | Span::Node(text) => escape::inline_code(text),
         Span::Null => "*null*".to_owned(),
         Span::Status(status) => status.word().to_owned(),
+        Span::Link { text, target } => format!("[{}]({target})", prose(text)),
     };
     inline.0.iter().map(span).collect()
 }

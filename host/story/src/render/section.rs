@@ -1,6 +1,8 @@
 //! The sections of a story, from which Markdown and HTML are written.
 
+pub(super) mod compare;
 pub(super) mod data;
 pub(super) mod node;
+pub(super) mod origins;
 pub(super) mod quarantine;
 pub(super) mod run;

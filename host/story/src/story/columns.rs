@@ -8,6 +8,7 @@ use crate::event::Column;
 
 /// What happened to the columns, by name. A renamed column is one removed and one added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ColumnChanges {
     /// In the order of the result.
     pub added: Vec<Column>,
@@ -19,6 +20,7 @@ pub struct ColumnChanges {
 
 /// A column whose type or nullability changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ColumnChange {
     /// In the main input.
     pub before: Column,

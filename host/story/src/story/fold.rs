@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     AttemptStory, ColumnChanges, FORMAT_VERSION, Lineage, NodeStory, RowsSoFar, Status, Story,
+    origins,
 };
 use crate::event::{Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted};
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ pub fn fold(events: &[Event], pipeline: &str) -> Option<Story> {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     run: Said<RunStarted>,
+    exit_code: Said<u8>,
     crashed: Said<()>,
     pipelines: BTreeMap<String, Pipeline>,
 }
@@ -100,6 +102,7 @@ impl Fold {
     pub fn push(&mut self, event: &Event) {
         match &event.kind {
             RunEvent::RunStarted(run) => self.run.say(event, run.clone()),
+            RunEvent::ExitDecided { exit_code } => self.exit_code.say(event, *exit_code),
             RunEvent::PipelineStarted {
                 pipeline,
                 description,
@@ -226,7 +229,13 @@ impl Fold {
             config_digest: run.map(|r| r.config_digest.clone()).unwrap_or_default(),
             config_files: run.map(|r| r.config_files.clone()).unwrap_or_default(),
             workers: run.map(|r| r.workers).unwrap_or_default(),
+            host: run.and_then(|r| r.host.clone()),
+            git_commit: run.and_then(|r| r.git_commit.clone()),
+            exit_code: self.exit_code.what().copied(),
             lineage: Lineage::of(pipeline, &nodes),
+            column_lineage: origins::of_datasets(pipeline, &nodes),
+            comparison: None,
+            history: Vec::new(),
             nodes,
         })
     }
@@ -280,6 +289,7 @@ impl Pipeline {
             writes: None,
             operations: Vec::new(),
             tags: Vec::new(),
+            inputs: Vec::new(),
         });
         let silent = Node::default();
         let told = |outline: NodeOutline| {
@@ -302,7 +312,7 @@ impl Node {
             .as_ref()
             .map(|facts| ColumnChanges::between(&facts.schema_in, &facts.schema_out))
             .unwrap_or_default();
-        NodeStory {
+        let mut story = NodeStory {
             outline,
             outcome: match finished {
                 Some(finished) => finished.outcome.into(),
@@ -320,8 +330,11 @@ impl Node {
             },
             facts,
             columns,
+            column_origins: Vec::new(),
             failure: finished.and_then(|f| f.failure.clone()),
-        }
+        };
+        story.column_origins = origins::of_node(&story);
+        story
     }
 
     fn attempt_stories(&self, cut_short: Status) -> Vec<AttemptStory> {

@@ -8,6 +8,7 @@ use super::{NodeStory, Status};
 
 /// Data sets and nodes as vertices, joined by reads, writes and dependencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lineage {
     /// Data sets that are read, nodes, data sets that are only written, nodes of other pipelines.
     pub vertices: Vec<Vertex>,
@@ -17,6 +18,7 @@ pub struct Lineage {
 
 /// A data set or a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Vertex {
     /// Unique in the graph: a letter and a number.
     pub id: String,
@@ -31,6 +33,7 @@ pub struct Vertex {
 
 /// What a vertex is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VertexKind {
     /// A file or a pattern of files. One that a node writes and another reads is one vertex.
@@ -43,6 +46,7 @@ pub enum VertexKind {
 
 /// From where to where data flows, or what waits for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Edge {
     /// Id of a vertex.
     pub from: String,

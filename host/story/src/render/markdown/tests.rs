@@ -5,15 +5,15 @@
 )]
 
 use pulldown_cmark::{Event as Piece, Options, Parser, Tag, TagEnd};
-use serde_json::Value;
 
 use super::*;
 use crate::example;
 use crate::render::terminal;
+use crate::render::testing::{HOSTILE, free_places, with_texts};
 
 #[test]
 fn document_of_a_run_with_every_outcome() {
-    expect_test::expect_file!["testdata/story.md"].assert_eq(&render(&example::story()));
+    expect_test::expect_file!["testdata/story.md"].assert_eq(&render(&example::with_history()));
 }
 
 #[test]
@@ -32,43 +32,6 @@ fn document_of_an_empty_pipeline() {
     assert!(text.contains("0 nodes. It took 1.24 s."), "{text}");
     assert!(text.contains("There is nothing to draw."), "{text}");
 }
-
-const HOSTILE: [&str; 34] = [
-    "|",
-    "\\|",
-    "\\\\|",
-    "a | b | c",
-    "`",
-    "``",
-    "```",
-    "a\n```\n# b",
-    "~~~\n# b",
-    "\n\n# heading",
-    "\r\n\r\n- item",
-    "\n|---|---|\n| a | b |",
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "--><b>",
-    "<!-- ",
-    "</code></pre><b>",
-    "&lt;b&gt;",
-    "[a](javascript:alert(1))",
-    "![a](http://example.org/a.png)",
-    "<http://example.org>",
-    "*bold* _em_ **strong** ~~gone~~",
-    "`|`",
-    "\\`|\\`<b>",
-    "\"]; click vn0 \"javascript:alert(1)\"",
-    "end\"] --> x[\"",
-    "%%{init: {}}%%",
-    "\u{1b}[31mred\u{1b}]8;;http://x\u{7}",
-    "\u{202e}dcba\u{2066}",
-    "\u{0}\u{7f}\u{9b}\u{85}\u{2028}",
-    "# h\n===\n1. x\n> q",
-    "[^1]: note\n[a]: http://x",
-    "    indented\n\ttab",
-    " ` ",
-];
 
 /// The structure of a document without its texts, as an independent parser sees it.
 fn skeleton(markdown: &str) -> Vec<String> {
@@ -92,45 +55,6 @@ fn skeleton(markdown: &str) -> Vec<String> {
         }
     }
     pieces
-}
-
-/// JSON Pointers of all strings below a value.
-fn strings(value: &Value, at: &str, found: &mut Vec<String>) {
-    match value {
-        Value::String(_) => found.push(at.to_owned()),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                strings(item, &format!("{at}/{index}"), found);
-            }
-        }
-        Value::Object(fields) => {
-            for (key, item) in fields {
-                strings(item, &format!("{at}/{key}"), found);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// JSON Pointers of the places where any text may stand, found by trying: elsewhere only certain words are read back.
-fn free_places(story: &Value) -> Vec<String> {
-    let mut pointers = Vec::new();
-    strings(story, "", &mut pointers);
-    pointers.retain(|pointer| {
-        serde_json::from_value::<Story>(with_texts(story, std::slice::from_ref(pointer), |_| {
-            "any".to_owned()
-        }))
-        .is_ok()
-    });
-    pointers
-}
-
-fn with_texts(story: &Value, pointers: &[String], text: impl Fn(usize) -> String) -> Value {
-    let mut value = story.clone();
-    for (at, pointer) in pointers.iter().enumerate() {
-        *value.pointer_mut(pointer).expect("a place of this story") = Value::String(text(at));
-    }
-    value
 }
 
 #[test]
@@ -187,7 +111,7 @@ fn quarantine_lists_reasons_and_the_file() {
 
 #[test]
 fn hostile_text_in_any_place_changes_no_structure() {
-    let mut whole = example::story();
+    let mut whole = example::with_history();
     whole.nodes[1].facts = Some(example::quarantining());
     let value = serde_json::to_value(whole).expect("serialises");
     let places = free_places(&value);

@@ -12,11 +12,20 @@ use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs,
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
-pub(in crate::render) fn tell(node: &NodeStory, facts: &NodeFacts, document: &mut Document) {
+pub(in crate::render) fn tell(
+    node: &NodeStory,
+    facts: &NodeFacts,
+    pipeline: &str,
+    document: &mut Document,
+) {
     operations(&facts.operations, document);
     quarantine::tell(facts, document);
     write(facts, document);
     columns(node, &facts.nulls_out, document);
+    if let Some(table) = super::origins::table(&node.column_origins, pipeline) {
+        document.heading(4, Inline::host("Where columns come from"));
+        document.table(table);
+    }
     sample(&facts.sample, document);
     files(facts, document);
 }
@@ -272,7 +281,7 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
             Inline::code(&column.name),
             was.map_or(Inline::host(""), column_type),
             column_type(column),
-            Inline::host(change),
+            Inline::tag(change),
             nulls
                 .get(at)
                 .map_or(Inline::host(""), |n| Inline::text(words::thousands(*n))),
@@ -284,7 +293,7 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
             Inline::code(&column.name),
             column_type(column),
             none.clone(),
-            Inline::host("removed"),
+            Inline::tag("removed"),
             none,
         ]);
     }
@@ -300,7 +309,7 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
     }
 }
 
-fn column_type(column: &Column) -> Inline {
+pub(super) fn column_type(column: &Column) -> Inline {
     let null = Inline::host(if column.nullable { "" } else { "not null" });
     let kind = Inline::text(&column.data_type);
     if column.nullable {

@@ -42,7 +42,7 @@ pub(in crate::render) fn body(node: &NodeStory, pipeline: &str, document: &mut D
         attempts(node, document);
     }
     if let Some(facts) = &node.facts {
-        data::tell(node, facts, document);
+        data::tell(node, facts, pipeline, document);
     }
 }
 

@@ -42,6 +42,12 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
         story.ended_at.map_or(Inline::host("unknown"), instant),
     );
     fact("Duration", Inline::text(words::duration(story.duration_ms)));
+    if let Some(code) = story.exit_code {
+        fact("Exit code", Inline::text(code.to_string()));
+    }
+    if let Some(host) = &story.host {
+        fact("Machine", Inline::code(host));
+    }
     if let Some(logical_time) = story.logical_time {
         fact("Logical time", Inline::text(logical_time.to_string()));
     }
@@ -53,6 +59,9 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
     let files = story.config_files.iter().map(Inline::code);
     fact("Configuration", Inline::list(files, ", ", "unknown"));
     fact("Configuration digest", digest(&story.config_digest));
+    if let Some(commit) = &story.git_commit {
+        fact("Git commit", digest(commit));
+    }
     table
 }
 

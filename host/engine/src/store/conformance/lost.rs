@@ -1,0 +1,116 @@
+//! Answers that get lost: a relay in front of S3 carries a request over and hangs up instead of answering.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::places::{open, s3_at, server, write};
+use super::{MIB, content, done, pattern, put};
+use crate::store::{Expect, Put, Store};
+
+/// A relay that loses the answers to the next so many requests which begin with these words.
+fn relay(begins: &'static str, lost: Arc<AtomicU32>) -> String {
+    let upstream = server("s3").strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (upstream, lost) = (upstream.clone(), Arc::clone(&lost));
+            std::thread::spawn(move || carry(client.unwrap(), &upstream, begins, &lost));
+        }
+    });
+    url
+}
+
+fn carry(mut client: TcpStream, upstream: &str, begins: &str, lost: &AtomicU32) {
+    let mut server = TcpStream::connect(upstream).unwrap();
+    let (mut from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    let loses = Arc::new(AtomicU32::new(0));
+    let back = {
+        let loses = Arc::clone(&loses);
+        let mut to = to;
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                if loses.load(Ordering::SeqCst) > 0 || to.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+            let _ = to.shutdown(Shutdown::Both);
+        })
+    };
+    let mut buffer = [0; 65_536];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        let first = lost.load(Ordering::SeqCst) > 0 && buffer[..n].starts_with(begins.as_bytes());
+        if first {
+            lost.fetch_sub(1, Ordering::SeqCst);
+            loses.store(1, Ordering::SeqCst);
+        }
+        if server.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Write);
+    back.join().unwrap();
+}
+
+fn through(begins: &'static str, prefix: &str) -> (Arc<dyn Store>, Arc<dyn Store>, Arc<AtomicU32>) {
+    let lost = Arc::new(AtomicU32::new(0));
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = format!("test-lost-{prefix}");
+    let shaky = open(
+        s3_at(
+            &relay(begins, Arc::clone(&lost)),
+            &server("bucket"),
+            &prefix,
+        ),
+        &dir,
+    );
+    let steady = open(s3_at(&server("s3"), &server("bucket"), &prefix), &dir);
+    std::mem::forget(dir);
+    (shaky, steady, lost)
+}
+
+#[test]
+fn a_put_whose_answer_is_lost_counts_once() {
+    let (shaky, steady, lost) = through("PUT ", "put");
+    for (n, expect) in [Expect::Absent, Expect::Anything].into_iter().enumerate() {
+        let path = format!("t{n}");
+        lost.store(1, Ordering::SeqCst);
+        done(put(shaky.as_ref(), &path, b"mine", &expect));
+        assert_eq!(lost.load(Ordering::SeqCst), 0, "the answer was lost");
+        assert_eq!(content(steady.as_ref(), &path), b"mine");
+    }
+    let version = steady.stat("t0").unwrap().unwrap().version;
+    lost.store(1, Ordering::SeqCst);
+    done(put(
+        shaky.as_ref(),
+        "t0",
+        b"mine again",
+        &Expect::Version(version.clone()),
+    ));
+    assert_eq!(content(steady.as_ref(), "t0"), b"mine again");
+    // What somebody else has put is not taken for ours.
+    write(steady.as_ref(), "t0", "theirs");
+    lost.store(1, Ordering::SeqCst);
+    assert_eq!(
+        put(shaky.as_ref(), "t0", b"late", &Expect::Version(version)),
+        Put::Changed
+    );
+    assert_eq!(content(steady.as_ref(), "t0"), b"theirs");
+}
+
+#[test]
+fn parts_that_were_put_together_unheard_count_once() {
+    let (shaky, steady, lost) = through("POST ", "parts");
+    let whole = pattern(17 * MIB);
+    for (n, expect) in [Expect::Absent, Expect::Anything].into_iter().enumerate() {
+        // The first answer to a POST names the upload; without it another one is begun.
+        lost.store(1, Ordering::SeqCst);
+        let path = format!("t{n}");
+        done(put(shaky.as_ref(), &path, &whole, &expect));
+        assert_eq!(lost.load(Ordering::SeqCst), 0, "the answer was lost");
+        assert!(content(steady.as_ref(), &path) == whole);
+    }
+}

@@ -1,0 +1,284 @@
+//! Project files under attack: whatever stands in a file, loading and planning it ends, and holds no more memory than it may.
+//!
+//! ```text
+//! cargo test -p odibi-plan --test yaml_fuzz                                     2,000 files
+//! cargo test --release -p odibi-plan --test yaml_fuzz -- --inputs 1000000       the figure
+//! … -- --seed 0x5eed --only 123                                                 one file again
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stdout, reason = "its figures are what it is for")]
+
+mod heap;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use odibi_plan::config::{FileFault, Outside, load_with};
+use odibi_plan::diagnostic::{render, render_json};
+use odibi_plan::{Operations, Selection, Sources};
+
+const INPUTS: u64 = 2_000;
+/// What one file may hold at any time, from its text to the rendered faults.
+const HEAP_BYTES_MAX: usize = 32 << 20;
+
+const SEEDS: [&str; 8] = [
+    include_str!("../../../../tests/ui/valid_full.yaml"),
+    include_str!("../../../../tests/ui/valid_imports.yaml"),
+    include_str!("../../../../tests/ui/everything_at_once.yaml"),
+    include_str!("../../../../tests/ui/billion_laughs.yaml"),
+    include_str!("../../../../tests/ui/recipes.yaml"),
+    include_str!("../../../../tests/ui/variables.yaml"),
+    include_str!("../../../../tests/ui/merge_keys.yaml"),
+    include_str!("../../../../tests/ui/deep_block.yaml"),
+];
+
+const PIECES: [&str; 72] = [
+    "project",
+    "pipelines",
+    "pipeline",
+    "nodes",
+    "connections",
+    "read",
+    "inputs",
+    "transform",
+    "steps",
+    "params",
+    "name",
+    "vars",
+    "imports",
+    "environments",
+    "recipes",
+    "recipe",
+    "recipe_vars",
+    "template",
+    "extends",
+    "pattern",
+    "retry",
+    "on_error",
+    "timeout",
+    "prod",
+    "df",
+    "${A}",
+    "${vars.a}",
+    "${recipe.a}",
+    "${date:-7d}",
+    "${A:-x}",
+    "${A:?x}",
+    "${",
+    "}",
+    "$${",
+    "<<",
+    "&a",
+    "*a",
+    "!!str",
+    "!x",
+    "\"",
+    "'",
+    "|",
+    ">",
+    "? ",
+    "---",
+    "...",
+    "%YAML 1.2",
+    ": ",
+    ":",
+    "- ",
+    "-",
+    "[",
+    "]",
+    "{",
+    ",",
+    "#",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\t",
+    "\r\n",
+    " ",
+    "é",
+    "日",
+    "\u{feff}",
+    "\u{202e}",
+    "\0",
+    "\u{1b}",
+    "010",
+    "1e9",
+    "~",
+    "../",
+];
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n.max(1) as u64).unwrap()
+    }
+
+    fn pieces(&mut self, most: usize) -> String {
+        (0..self.below(most))
+            .map(|_| PIECES[self.below(PIECES.len())])
+            .collect()
+    }
+}
+
+/// The file of a number: always the same for one seed.
+fn input(seed: u64, number: u64) -> String {
+    let mut random = Random(seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    match random.below(60) {
+        0..=9 => random.pieces(200),
+        10 => random.pieces(6).repeat(random.below(3_000)),
+        11 => {
+            // A stretch of a sound file, many times.
+            let text = SEEDS[random.below(SEEDS.len())];
+            let lines: Vec<&str> = text.lines().collect();
+            let from = random.below(lines.len());
+            let some = lines[from..].iter().take(1 + random.below(8));
+            let block = some.fold(String::new(), |all, line| all + line + "\n");
+            block.repeat(1 + random.below(400))
+        }
+        _ => {
+            let mut text = SEEDS[random.below(SEEDS.len())].to_owned();
+            for _ in 0..=random.below(4) {
+                let place = |at: usize, text: &str| {
+                    (0..=at.min(text.len()))
+                        .rev()
+                        .find(|at| text.is_char_boundary(*at))
+                        .unwrap()
+                };
+                let start = place(random.below(text.len() + 1), &text);
+                let end = place(start + random.below(40), &text).max(start);
+                let put = random.pieces(8);
+                text.replace_range(start..end, &put);
+            }
+            text
+        }
+    }
+}
+
+/// Loads, plans and renders; `Err` says what is wrong with the result.
+fn exercise(text: &str) -> Result<(), String> {
+    let environment = |name: &str| {
+        name.len()
+            .is_multiple_of(2)
+            .then(|| format!("${{{name}}}: [*x"))
+    };
+    let file = |path: &str, _: usize| match path.len() % 4 {
+        0 => Ok(SEEDS[path.len() % SEEDS.len()].as_bytes().to_vec()),
+        1 => Ok(text.as_bytes().to_vec()),
+        2 => Err(FileFault::Outside),
+        _ => Err(FileFault::Missing),
+    };
+    let outside = Outside {
+        environment: &environment,
+        file: &file,
+        selected: Some("prod"),
+        ..Outside::default()
+    };
+    let mut sources = Sources::default();
+    let (project, mut found) = load_with("r.yaml", text, &outside, &mut sources);
+    found.extend(odibi_plan::plan::plan(&project, &Selection::all(), &Operations::default()).1);
+    for diagnostic in &found {
+        for label in &diagnostic.labels {
+            let (start, end) = (label.span.start as usize, label.span.end as usize);
+            if sources.text(label.span.file).get(start..end).is_none() {
+                return Err(format!("a place outside of its file: {diagnostic:?}"));
+            }
+        }
+        let plain = render(diagnostic, &sources, false);
+        if plain.chars().any(|c| c != '\n' && c.is_control()) {
+            return Err(format!("a control character is shown: {plain:?}"));
+        }
+        if !render_json(diagnostic, &sources).is_object() {
+            return Err("no JSON".to_owned());
+        }
+    }
+    Ok(())
+}
+
+struct Asked {
+    seed: u64,
+    inputs: u64,
+    only: Option<u64>,
+}
+
+impl Asked {
+    /// `None`: asked for another test, or for a list of tests.
+    fn read(mut args: impl Iterator<Item = String>) -> Option<Self> {
+        let mut asked = Self {
+            seed: 0x0d1b1,
+            inputs: INPUTS,
+            only: None,
+        };
+        let number = |text: Option<String>| {
+            let text = text.expect("a number after the option");
+            let digits = text.strip_prefix("0x");
+            digits
+                .map_or(text.parse(), |d| u64::from_str_radix(d, 16))
+                .expect("a number")
+        };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--seed" => asked.seed = number(args.next()),
+                "--inputs" => asked.inputs = number(args.next()),
+                "--only" => asked.only = Some(number(args.next())),
+                "--list" => {
+                    println!("yaml_fuzz: test");
+                    return None;
+                }
+                "--skip" | "--test-threads" | "--format" => drop(args.next()),
+                filter if !filter.starts_with('-') && !"yaml_fuzz".contains(filter) => return None,
+                _ => {}
+            }
+        }
+        Some(asked)
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(asked) = Asked::read(std::env::args().skip(1)) else {
+        return ExitCode::SUCCESS;
+    };
+    println!("SEED={:#x}", asked.seed);
+    let numbers = match asked.only {
+        Some(only) => only..only + 1,
+        None => 0..asked.inputs,
+    };
+    let (mut peak, mut complaints) = ((0, 0), 0);
+    for number in numbers {
+        let text = input(asked.seed, number);
+        let (done, bytes) = heap::peak_bytes(|| catch_unwind(AssertUnwindSafe(|| exercise(&text))));
+        peak = peak.max((bytes, number));
+        let complaint = match done {
+            Ok(Ok(())) if bytes <= HEAP_BYTES_MAX => continue,
+            Ok(Ok(())) => format!("held {bytes} bytes"),
+            Ok(Err(what)) => what,
+            Err(_) => "panicked".to_owned(),
+        };
+        complaints += 1;
+        println!("FAILED: file {number}: {complaint}");
+        if complaints == 10 {
+            break;
+        }
+    }
+    println!(
+        "{} files; the most that one held: {} KiB (file {})",
+        asked.inputs,
+        peak.0 >> 10,
+        peak.1
+    );
+    if complaints == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

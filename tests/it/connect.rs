@@ -1,0 +1,123 @@
+//! Connections to stores of other machines, through the whole program: `doctor`, `validate --connect`, and a run.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use support::Project;
+
+/// The servers of the stores, for as long as this lives.
+struct Servers(Child, Value);
+
+impl Servers {
+    fn start() -> Self {
+        let script = std::env::var_os("ODIBI_TEST_SERVERS")
+            .expect("ODIBI_TEST_SERVERS is not set: run `tests/run --test it connect`, which installs the servers");
+        let mut command = Command::new(script);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped
+            .spawn()
+            .expect("the servers of the stores do not start");
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let places = serde_json::from_str(&line).expect("the servers of the stores do not start");
+        Self(child, places)
+    }
+
+    fn project(&self, azure_key: &str) -> Project {
+        let word = |name: &str| self.1[name].as_str().unwrap();
+        let yaml = format!(
+            "project: clouds
+connections:
+  here: {{type: local, base_path: .}}
+  s3: {{type: s3, bucket: {bucket}, endpoint: \"{s3}\", path_prefix: it, access_key_id: id, secret_access_key: hunter2}}
+  azure: {{type: azure_adls, account_name: {account}, container: {bucket}, endpoint: \"{azure}\", account_key: \"${{KEY}}\"}}
+  gcs: {{type: gcs, bucket: {bucket}, endpoint: \"{gcs}\", auth: {{mode: none}}}}
+  web: {{type: http, base_url: \"{web}/plain\"}}
+story: {{connection: gcs, path: stories}}
+pipelines:
+  - pipeline: p
+    nodes:
+      - {{name: up, read: {{connection: here, format: csv, path: a.csv}}, write: {{connection: s3, format: parquet, path: t/a.parquet}}}}
+      - {{name: over, depends_on: [up], read: {{connection: s3, format: parquet, path: \"t/*.parquet\"}}, write: {{connection: azure, format: csv, path: t/b.csv}}}}
+      - {{name: down, depends_on: [over], read: {{connection: azure, format: csv, path: t/b.csv}}, write: {{connection: here, format: csv, path: c.csv}}}}
+",
+            bucket = word("bucket"),
+            s3 = word("s3"),
+            account = word("azure_account"),
+            azure = word("azure"),
+            gcs = word("gcs"),
+            web = word("web"),
+        );
+        Project::with(&yaml)
+            .file("a.csv", "n,s\n1,ü\n2,\n3,\"a,b\"\n")
+            .variable("KEY", azure_key)
+    }
+}
+
+#[test]
+fn connections_are_tried_and_rows_go_from_store_to_store() {
+    let servers = Servers::start();
+    let project = servers.project(servers.1["azure_key"].as_str().unwrap());
+    let doctor = project.odibi(&["doctor"]).exits(0);
+    let lines: Vec<&str> = doctor.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", doctor.stdout);
+    for (name, what) in [
+        (
+            "here [local]",
+            "(read and write; a second writer is refused)",
+        ),
+        ("s3 [s3]", "(read and write; a second writer is refused)"),
+        (
+            "azure [azure_blob]",
+            "(read and write; a second writer is refused)",
+        ),
+        ("gcs [gcs]", "(read and write; a second writer is refused)"),
+        ("web [http]", "(read)"),
+    ] {
+        let found = lines
+            .iter()
+            .any(|line| line.starts_with(&format!("ok      {name}: ")) && line.ends_with(what));
+        assert!(found, "{name}: {}", doctor.stdout);
+    }
+    let _ = project.odibi(&["run"]).exits(0);
+    assert_eq!(project.text("c.csv"), project.text("a.csv"));
+    let checked = project.odibi(&["validate", "--connect"]).exits(0);
+    assert!(
+        checked.stdout.contains("ok      s3 [s3]"),
+        "{}",
+        checked.stdout
+    );
+
+    let locked = servers.project("aHVudGVyMi13cm9uZw==");
+    let checked = locked.odibi(&["validate", "--connect"]).exits(3);
+    let failed: Vec<&str> = checked
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("failed"))
+        .collect();
+    assert_eq!(failed.len(), 1, "{}", checked.stdout);
+    assert!(
+        failed[0].starts_with("failed  azure [azure_blob]: "),
+        "{failed:?}"
+    );
+    assert!(failed[0].contains("check the credentials"), "{failed:?}");
+    let run = locked.odibi(&["run"]).exits(1);
+    let everything = format!(
+        "{}{}{}{}",
+        checked.stdout, checked.stderr, run.stdout, run.stderr
+    );
+    assert!(
+        !everything.contains("aHVudGVyMi13cm9uZw") && !everything.contains("hunter2"),
+        "{everything}"
+    );
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // They end with their standard input.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}

@@ -32,3 +32,4 @@ mod state;
 mod stories;
 mod tidy;
 mod tpch;
+mod write_modes;

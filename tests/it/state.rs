@@ -189,6 +189,16 @@ fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
     let project = project();
     let mut first = Running::start(&project);
     first.until("orders.slow", "started");
+    // Stopped in the middle of a change it would hold the whole state: not before it has noted what it had to.
+    let noted = || {
+        let shown = project
+            .odibi(&["runs", "show", "--output", "json"])
+            .exits(0);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        shown["nodes"][0]["outcome"] == "succeeded"
+    };
+    while !noted() {}
+    assert!(noted(), "and has let go of it: looking takes the same lock");
     first.signal(Signal::STOP);
     let first_id = id(&run_dirs(&project)[0]);
     let second = project.odibi(&["run"]).exits(3);
@@ -270,4 +280,267 @@ fn state_that_cannot_be_read_starts_no_run() {
             .text(".odibi/state.db")
             .starts_with("not a database")
     );
+}
+
+const CHAIN: &str = "project: shop
+connections:
+  here: {type: local, base_path: .}
+pipelines:
+  - pipeline: orders
+    nodes:
+      - name: load
+        read: {connection: here, format: csv, path: orders.csv}
+        write: {connection: here, format: parquet, path: out/load.parquet}
+      - name: text
+        inputs: {df: load}
+        write: {connection: here, format: csv, path: out/text.csv}
+      - name: late
+        read: {connection: here, format: csv, path: late.csv}
+      - name: report
+        inputs: {df: late, more: load}
+        write: {connection: here, format: csv, path: out/report.csv}
+";
+
+/// A run of which one node failed and another was skipped.
+fn failed() -> (Project, String) {
+    let project = Project::with(CHAIN).file("orders.csv", ORDERS);
+    let (code, result) = project.run_json(&[]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        (&result["nodes"]["failed"], &result["nodes"]["skipped"]),
+        (&1.into(), &1.into())
+    );
+    let run_id = result["run_id"].as_str().unwrap().to_owned();
+    (project, run_id)
+}
+
+/// Without ids, times and durations.
+fn bare(text: &str, ids: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for (number, id) in ids.iter().enumerate() {
+        text = text.replace(id, &format!("RUN{number}"));
+    }
+    let words = text.lines().map(|line| {
+        let words = line.split_whitespace().filter(|word| {
+            let digits = word.trim_matches(|c: char| !c.is_ascii_digit());
+            let is_time = word.contains(':') && digits == *word
+                || word.starts_with("20") && word.contains('-');
+            !is_time && !["ms", "s", "UTC"].contains(word) && word.parse::<f64>().is_err()
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    words.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn retry_does_what_was_left_and_reads_what_stands() {
+    let (project, first) = failed();
+    let project = project.file("late.csv", ORDERS);
+    let dry = project.odibi(&["retry", "--dry-run"]).exits(0);
+    assert_eq!(
+        bare(&dry.stdout, &[&first]),
+        "run RUN0 once more:\n\
+         read orders.load: what it wrote is read\n\
+         kept orders.text: succeeded\n\
+         run orders.late: failed\n\
+         run orders.report: skipped"
+    );
+    assert_eq!(run_dirs(&project).len(), 1, "nothing was run");
+    let written = std::fs::metadata(project.path("out/text.csv"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let retried = project
+        .odibi(&["retry", &first[..30], "--output", "json"])
+        .exits(0);
+    let retried: Value = serde_json::from_str(&retried.stdout).unwrap();
+    assert_eq!(retried["nodes"]["succeeded"], 2);
+    assert_eq!(retried["continues"], Value::from(first.as_str()));
+    let again = std::fs::metadata(project.path("out/text.csv"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(written, again);
+    assert_eq!(project.text("out/report.csv"), ORDERS);
+    // The logical time is that of the run that is repeated.
+    let times: Vec<Value> = run_dirs(&project)
+        .iter()
+        .map(|d| events(d)[0]["logical_time"].clone())
+        .collect();
+    assert_eq!(times[0], times[1]);
+    let resumed = project.odibi(&["run", "--resume"]).exits(0);
+    assert!(
+        resumed.stderr.starts_with("nothing to resume: run "),
+        "{}",
+        resumed.stderr
+    );
+    let _ = project.odibi(&["retry"]).exits(4);
+    let _ = project.odibi(&["retry", "--from", "no-such-node"]).exits(4);
+    // Of the retried run everything stands, also what only its forerunner ran.
+    let from = project
+        .odibi(&["retry", "--from", "orders.text", "--dry-run"])
+        .exits(0);
+    let second = retried["run_id"].as_str().unwrap();
+    assert_eq!(
+        bare(&from.stdout, &[second]),
+        "run RUN0 once more:\n\
+         read orders.load: what it wrote is read\n\
+         run orders.text: kept\n\
+         kept orders.late: succeeded\n\
+         kept orders.report: succeeded"
+    );
+}
+
+#[test]
+fn target_that_was_changed_since_is_made_again() {
+    let (project, first) = failed();
+    let project = project
+        .file("late.csv", ORDERS)
+        .file("out/load.parquet", "somebody else's");
+    let dry = project.odibi(&["retry", "--skipped", "--dry-run"]).exits(0);
+    assert_eq!(
+        bare(&dry.stdout, &[&first]),
+        "run RUN0 once more:\n\
+         run orders.load: orders.report needs its output, which nobody has kept\n\
+         kept orders.text: succeeded\n\
+         run orders.late: orders.report needs its output, which nobody has kept\n\
+         run orders.report: skipped"
+    );
+    let _ = project.odibi(&["retry", "--skipped"]).exits(0);
+    assert_eq!(project.text("out/report.csv"), ORDERS);
+}
+
+#[test]
+fn killed_run_is_resumed_without_what_it_had_done() {
+    let project = project();
+    let mut run = Running::start(&project);
+    run.until("orders.slow", "started");
+    run.kill();
+    let killed = id(&run_dirs(&project)[0]);
+    let project = project.file("many.csv", ORDERS);
+    let shown = project
+        .odibi(&["runs", "show", "--output", "json"])
+        .exits(0);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["outcome"], "crashed");
+    let resumed = project
+        .odibi(&["run", "--resume", "--output", "json"])
+        .exits(0);
+    let told = bare(&resumed.stderr, &[&killed]);
+    assert!(
+        told.contains("kept orders.load: succeeded\nrun orders.slow: it did not come to its end"),
+        "{told}"
+    );
+    let resumed: Value = serde_json::from_str(&resumed.stdout).unwrap();
+    assert_eq!(
+        (&resumed["nodes"]["succeeded"], &resumed["continues"]),
+        (&1.into(), &Value::from(killed))
+    );
+    assert_eq!(project.text("out/slow.csv"), ORDERS);
+    let outcomes: Vec<Value> = stories(&project)
+        .iter()
+        .map(|story| story["outcome"].clone())
+        .collect();
+    assert_eq!(outcomes, ["crashed", "succeeded"]);
+}
+
+#[test]
+fn runs_are_listed_and_shown() {
+    let none = Project::with(CHAIN);
+    let listed = none.odibi(&["runs", "list"]).exits(0);
+    assert_eq!(
+        (listed.stdout.as_str(), listed.stderr.as_str()),
+        ("", "no runs\n")
+    );
+    assert!(!none.path(".odibi").exists(), "looking makes nothing");
+    let missing = none.odibi(&["runs", "show", "last"]).exits(2);
+    assert!(
+        missing.stderr.contains("project `shop` has no run yet"),
+        "{}",
+        missing.stderr
+    );
+    let _ = none.odibi(&["retry"]).exits(2);
+    let (project, first) = failed();
+    let project = project.file("late.csv", ORDERS);
+    let _ = project.odibi(&["retry", "-q"]).exits(0);
+    let second = id(&run_dirs(&project)[1]);
+    let ids = [first.as_str(), second.as_str()];
+    let listed = project.odibi(&["runs", "list"]).exits(0);
+    assert_eq!(
+        bare(&listed.stdout, &ids),
+        "RUN1 succeeded orders (continues RUN0)\nRUN0 failed orders"
+    );
+    for filter in [&["--failed"][..], &["--limit", "1", "--failed"]] {
+        let listed = project
+            .odibi(&[&["runs", "list"], filter].concat())
+            .exits(0);
+        assert_eq!(bare(&listed.stdout, &ids), "RUN0 failed orders");
+    }
+    let listed = project
+        .odibi(&["runs", "list", "--pipeline", "other"])
+        .exits(0);
+    assert_eq!(listed.stdout, "");
+    let shown = project.odibi(&["runs", "show"]).exits(0);
+    let head: Vec<&str> = shown.stdout.lines().take(8).collect();
+    let head = bare(&head.join("\n"), &ids);
+    assert!(
+        head.starts_with("run RUN1: succeeded\nproject shop ("),
+        "{head}"
+    );
+    assert!(
+        head.contains("\ncontinues RUN0\nkept orders.load, orders.text\nevents "),
+        "{head}"
+    );
+    assert!(
+        shown.stdout.contains("\norders succeeded in "),
+        "{}",
+        shown.stdout
+    );
+    let shown = project
+        .odibi(&["runs", "show", &first, "--output", "json"])
+        .exits(0);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let nodes: Vec<(&str, &str)> = shown["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| (n["node"].as_str().unwrap(), n["outcome"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        nodes,
+        [
+            ("load", "succeeded"),
+            ("text", "succeeded"),
+            ("late", "failed"),
+            ("report", "skipped")
+        ]
+    );
+    assert_eq!(shown["nodes"][2]["failure"], "read/missing");
+    assert_eq!(shown["exit_code"], 1);
+    assert_eq!(shown["stories"][0]["outcome"], "failed");
+    let unknown = project.odibi(&["runs", "show", "ffff"]).exits(2);
+    assert!(
+        unknown.stderr.contains("error[state/no-run]"),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
+fn state_lies_where_the_project_says() {
+    let yaml = CHAIN.replace(
+        "pipelines:",
+        "system: {connection: here, path: kept/here}\npipelines:",
+    );
+    let project = Project::with(&yaml)
+        .file("orders.csv", ORDERS)
+        .file("late.csv", ORDERS);
+    let _ = project.odibi(&["run", "-q"]).exits(0);
+    assert!(project.path("kept/here/state.db").is_file());
+    assert!(!project.path(".odibi").exists());
+    let listed = project.odibi(&["runs", "list"]).exits(0);
+    assert_eq!(listed.stdout.lines().count(), 1);
+    let project = project.variable("ODIBI_STATE_DIR", "elsewhere");
+    let listed = project.odibi(&["runs", "list"]).exits(0);
+    assert_eq!(listed.stdout, "");
 }

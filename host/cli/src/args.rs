@@ -55,6 +55,10 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Run a project.
     Run(Run),
+    /// Repeat what an earlier run left to be done.
+    Retry(Retry),
+    /// Look at earlier runs.
+    Runs(Runs),
     /// Check a project without touching data: all faults at once.
     Validate(Validate),
     /// Try what a project reaches: each connection, and whether it is safe to write to.
@@ -350,6 +354,16 @@ pub(crate) enum OnErrorWord {
 pub(crate) struct Run {
     #[command(flatten)]
     pub selected: Selected,
+    /// Go on with the last run of the project: what succeeded is not run again.
+    #[arg(long, conflicts_with_all = ["pipeline", "node", "tag", "select", "exclude", "as_of"])]
+    pub resume: bool,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// How a run is run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -372,6 +386,79 @@ pub(crate) struct Run {
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+}
+
+/// The project whose runs are meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Named {
+    /// Project file, or a directory that holds one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Environment, as for `odibi run`: where state is kept may depend on it.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// Run to repeat: its id, the beginning of it, or `last`.
+    #[arg(default_value = "last")]
+    pub run: String,
+    #[command(flatten)]
+    pub named: Named,
+    /// Only nodes that failed or were stopped, and what depends on them.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only nodes that were skipped, and what depends on them.
+    #[arg(long, conflicts_with = "failed")]
+    pub skipped: bool,
+    /// Only this node, `node` or `pipeline.node`, and what depends on it.
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["failed", "skipped"])]
+    pub from: Option<String>,
+    /// Only show which nodes would be run.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RunsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, the newest first.
+    List(RunsList),
+    /// Show what became of a run.
+    Show(RunsShow),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsList {
+    #[command(flatten)]
+    pub named: Named,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// Only runs with this pipeline.
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Only runs that failed, crashed or were cancelled.
+    #[arg(long)]
+    pub failed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsShow {
+    /// Its id, the beginning of it, or `last`.
+    #[arg(default_value = "last")]
+    pub run: String,
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// `90s`, `10m`, `1h 30m`.

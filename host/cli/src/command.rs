@@ -10,6 +10,8 @@ pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod reference;
+pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod story;
 pub(crate) mod validate;

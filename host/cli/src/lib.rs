@@ -104,6 +104,8 @@ pub fn run(world: World) -> u8 {
     let printer = Printer::new(streams, &arguments.global, &|name| around.variable(name));
     match arguments.command {
         Command::Run(run) => command::run::run(&run, &around, &printer),
+        Command::Retry(retry) => command::retry::retry(&retry, &around, &printer),
+        Command::Runs(runs) => command::runs::runs(&runs, &around, &printer),
         Command::Validate(validate) => command::validate::validate(&validate, &around, &printer),
         Command::Doctor(config) => command::connections::doctor(&config, &around, &printer),
         Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),

@@ -9,7 +9,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::{Connection, Grants};
+use odibi_plan::plan::{Connection, ConnectionKind, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -33,8 +33,12 @@ pub(crate) struct Loaded {
     /// The project file.
     pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
+    /// What is remembered between runs lies there.
+    pub(crate) state_dir: PathBuf,
     /// The run's logical time.
     pub(crate) at: Timestamp,
+    /// Environment that was selected.
+    pub(crate) environment: Option<String>,
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// All of the project, used or not, but for those that are refused.
@@ -86,12 +90,15 @@ pub(crate) fn load_for(
     diagnostics.extend(more);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = config_digest(&sources);
+    let state_dir = state_dir(&project, &directory, around);
     Ok(Loaded {
         plan,
         sources,
         path,
+        state_dir,
         directory,
         at,
+        environment: source.selected,
         sandbox,
         diagnostics,
         connections: project
@@ -102,14 +109,50 @@ pub(crate) fn load_for(
     })
 }
 
-impl Loaded {
+/// What is known of a project without its plugins.
+pub(crate) struct Glance {
+    /// Its name.
+    pub(crate) project: String,
     /// What is remembered between runs lies there.
-    pub(crate) fn state_dir(&self, around: &Surroundings) -> PathBuf {
-        around
-            .variable("ODIBI_STATE_DIR")
-            .map_or_else(|| self.directory.join(".odibi"), PathBuf::from)
-    }
+    pub(crate) state_dir: PathBuf,
+}
 
+/// Looks at a project file, whatever its faults are.
+pub(crate) fn glance(
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Glance, u8> {
+    let source = Source::open(config, around, printer)?;
+    let (project, _) = source.load(&mut Sources::default());
+    let name = project.name.as_ref().map(|name| name.value.clone());
+    Ok(Glance {
+        project: name.unwrap_or_default(),
+        state_dir: state_dir(&project, &source.directory, around),
+    })
+}
+
+/// `ODIBI_STATE_DIR`, else what `system:` names, else `.odibi` beside the project file.
+fn state_dir(project: &Project, directory: &Path, around: &Surroundings) -> PathBuf {
+    if let Some(set) = around.variable("ODIBI_STATE_DIR") {
+        return around.current_dir.join(set);
+    }
+    let named = project.system.as_ref().and_then(|system| {
+        let found = project
+            .connection(&system.connection.value)?
+            .kind
+            .as_ref()?;
+        // Other kinds are refused before anything is run.
+        if let ConnectionKind::Local { base_path } = found {
+            Some(directory.join(base_path).join(&system.path))
+        } else {
+            None
+        }
+    });
+    named.unwrap_or_else(|| directory.join(".odibi"))
+}
+
+impl Loaded {
     /// True when no node may run.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics

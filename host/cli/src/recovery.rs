@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use odibi_engine::DataEngine;
 use odibi_plan::plan;
-use odibi_state::StateDb;
+use odibi_state::{NodeEnd, StateDb};
 use odibi_story::event::{Event, FORMAT_VERSION, RunEvent};
 use odibi_story::failure::Failure;
 
@@ -28,7 +28,7 @@ pub(crate) struct Finder<'a> {
 pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Failure> {
     for run in finder.db.crashed(finder.project)? {
         let path = log_path(finder.db, &run.id);
-        let outcome = match tell(finder, &path) {
+        let outcome = match tell(finder, &run.id, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
                 let warning = printer.styled("1;33", "warning:");
@@ -81,11 +81,23 @@ pub(crate) fn read_log(path: &Path) -> std::io::Result<(Vec<Event>, u64)> {
 }
 
 /// The outcome of a run that had ended after all.
-fn tell(finder: &Finder<'_>, path: &Path) -> std::io::Result<Option<odibi_story::Outcome>> {
+fn tell(
+    finder: &Finder<'_>,
+    run_id: &str,
+    path: &Path,
+) -> std::io::Result<Option<odibi_story::Outcome>> {
     let (mut events, whole_bytes) = read_log(path)?;
-    let ended = events.iter().find_map(|event| match event.kind {
-        RunEvent::RunFinished { outcome, .. } => Some(outcome),
-        _ => None,
+    // The thread that notes how nodes end may have been killed behind the log.
+    for end in events.iter().filter_map(node_end) {
+        let noted = finder.db.node_ended(run_id, &end);
+        noted.map_err(std::io::Error::other)?;
+    }
+    let ended = events.iter().find_map(|event| {
+        if let RunEvent::RunFinished { outcome, .. } = event.kind {
+            Some(outcome)
+        } else {
+            None
+        }
     });
     let file = File::options().append(true).open(path)?;
     file.set_len(whole_bytes)?;
@@ -105,6 +117,30 @@ fn tell(finder: &Finder<'_>, path: &Path) -> std::io::Result<Option<odibi_story:
     let mut say = |kind| log.say(&mut more, finder.now, kind);
     let _ = stories::write(&events, finder.story, finder.engine, &mut say);
     log.failed.map_or(Ok(ended), Err)
+}
+
+/// How a node ended, when an event says that.
+pub(crate) fn node_end(event: &Event) -> Option<NodeEnd<'_>> {
+    let RunEvent::NodeFinished {
+        node,
+        outcome,
+        attempts,
+        duration_ms,
+        facts,
+        failure,
+    } = &event.kind
+    else {
+        return None;
+    };
+    Some(NodeEnd {
+        node,
+        outcome: *outcome,
+        attempts: *attempts,
+        duration_ms: *duration_ms,
+        rows_written: facts.as_ref().and_then(|facts| facts.rows_written),
+        target: facts.as_ref().and_then(|facts| facts.target.as_ref()),
+        failure_code: failure.as_ref().map(|failure| failure.code.as_str()),
+    })
 }
 
 struct Log {

@@ -1,6 +1,6 @@
 //! A run's place among the others: the leases it holds, whose writes it goes on with, and what is noted of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -13,11 +13,13 @@ use odibi_state::{
     Batches, Lease, LeaseRequest, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunMark, RunSelection,
     StateDb,
 };
-use odibi_story::event::{Event, FileFact, NodeRef, Outcome, RunEvent};
+use odibi_story::event::{Event, FileFact, NodeRef, Outcome};
 use odibi_story::failure::Failure;
 
+use crate::args::Options;
 use crate::clock::SystemClock;
 use crate::printer::Printer;
+use crate::recovery::node_end;
 
 /// Pause between two tries to get a lease.
 const LEASE_PAUSE_MS: u64 = 50;
@@ -29,10 +31,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) config_path: String,
     pub(crate) selection: RunSelection,
     pub(crate) logical_time: Timestamp,
-    /// Waits so long for other runs of its pipelines.
-    pub(crate) wait: Duration,
-    /// Does not wait for them at all, and goes on without them.
-    pub(crate) take_over: bool,
+    /// Of all its pipelines.
+    pub(crate) leases: Vec<Lease>,
     /// The run that is repeated or resumed, on purpose.
     pub(crate) repeats: Option<Repeated>,
 }
@@ -71,17 +71,17 @@ struct Note {
 }
 
 impl Remembered {
-    /// Waits for the leases of all pipelines, and notes the run.
+    /// Notes the run.
     ///
     /// # Errors
-    /// `state/lease-held`; the state cannot be used.
+    /// The state cannot be used.
     pub(crate) fn begin(
         db: Arc<StateDb>,
         run: Beginning<'_>,
         clock: &SystemClock,
         printer: &Printer,
     ) -> Result<Self, Failure> {
-        let leases = leases(&db, &run, clock, printer)?;
+        let leases = run.leases;
         let project = &run.plan.project;
         let interrupted = db.interrupted(project, leases.iter().map(Lease::pipeline))?;
         let mut slots = BTreeMap::new();
@@ -174,26 +174,16 @@ impl Remembered {
 
     /// Notes how a node ended; soon, on another thread.
     pub(crate) fn note(&self, event: &Event) {
-        let RunEvent::NodeFinished {
-            node,
-            outcome,
-            attempts,
-            duration_ms,
-            facts,
-            failure,
-        } = &event.kind
-        else {
-            return;
-        };
+        let Some(end) = node_end(event) else { return };
         // A writer that has given up says so at the end.
         let _ = self.notes.send(Note {
-            node: node.clone(),
-            outcome: *outcome,
-            attempts: *attempts,
-            duration_ms: *duration_ms,
-            rows_written: facts.as_ref().and_then(|facts| facts.rows_written),
-            target: facts.as_ref().and_then(|facts| facts.target.clone()),
-            failure_code: failure.as_ref().map(|failure| failure.code.clone()),
+            node: end.node.clone(),
+            outcome: end.outcome,
+            attempts: end.attempts,
+            duration_ms: end.duration_ms,
+            rows_written: end.rows_written,
+            target: end.target.cloned(),
+            failure_code: end.failure_code.map(str::to_owned),
         });
     }
 
@@ -255,32 +245,31 @@ fn thread_failed(message: &str) -> Failure {
 }
 
 /// Those of all pipelines of the plan, in the order of their names: no two runs can wait for each other.
-fn leases(
+///
+/// # Errors
+/// `state/lease-held`; the state cannot be used.
+pub(crate) fn leases(
     db: &StateDb,
-    run: &Beginning<'_>,
+    run_id: &str,
+    plan: &Plan,
+    options: &Options,
     clock: &SystemClock,
     printer: &Printer,
 ) -> Result<Vec<Lease>, Failure> {
-    let mut pipelines: Vec<&str> = run
-        .plan
-        .nodes
-        .iter()
-        .map(|node| node.pipeline.as_str())
-        .collect();
-    pipelines.sort_unstable();
-    pipelines.dedup();
-    let wait_ms = u64::try_from(run.wait.as_millis()).unwrap_or(u64::MAX);
+    let pipelines = plan.nodes.iter().map(|node| node.pipeline.as_str());
+    let pipelines: BTreeSet<&str> = pipelines.collect();
+    let wait_ms = u64::try_from(options.wait.as_millis()).unwrap_or(u64::MAX);
     let until_ms = clock.monotonic_ms().saturating_add(wait_ms);
     let mut leases = Vec::new();
     for pipeline in pipelines {
         let mut told = false;
         let lease = loop {
             let request = LeaseRequest {
-                project: &run.plan.project,
+                project: &plan.project,
                 pipeline,
-                run_id: run.run_id,
+                run_id,
                 now: clock.now(),
-                take_over: run.take_over,
+                take_over: options.take_over,
             };
             let holder = match db.lease(&request)? {
                 Ok(lease) => break lease,

@@ -34,7 +34,8 @@ pub(crate) struct Source {
     text: String,
     /// The environment, with what `.env` adds to it.
     variables: BTreeMap<String, String>,
-    selected: Option<String>,
+    /// Environment that is selected.
+    pub(crate) selected: Option<String>,
     siblings: Vec<String>,
 }
 

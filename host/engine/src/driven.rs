@@ -1,22 +1,21 @@
 //! Between the executor and the drivers: which driver a format has, and both sides of it as the engine sees them.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use odibi_plan::plan::{PlannedNode, Read, ReadFormat, Write, WriteFormat, WriteMode};
-use odibi_run::port::{Operation, SessionContext};
+use odibi_plan::plan::{PlannedNode, Read, ReadFormat, Write, WriteFormat};
+use odibi_run::port::{Published, SessionContext};
 use odibi_story::failure::{Failure, code};
-use sha2::{Digest as _, Sha256};
 
+use crate::Publish;
 use crate::driver::{
     Batches, Driver, DriverBatch, DriverRows, DriverTable, DriverTarget, Lent, Place,
 };
-use crate::failure::{During, classify, internal};
+use crate::failure::{During, internal};
+use crate::read::Decode;
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
-use crate::read::{Decode, Table};
 use crate::store::{Purpose, Stores, normal, with_nearest};
 use crate::write::spool::Spool;
 
@@ -176,75 +175,29 @@ pub(crate) fn batch(
     node: &PlannedNode,
     slot: &str,
     context: &SessionContext,
-    tables: &[Arc<Table>],
-    operations: &[Arc<dyn Operation>],
+    id: String,
     rows: SpooledRows,
-) -> Result<DriverBatch, Failure> {
-    Ok(DriverBatch {
-        id: batch_id(node, slot, tables, operations)?,
+) -> DriverBatch {
+    DriverBatch {
+        id,
         slot: slot.to_owned(),
         run_id: context.run_id.clone(),
         pipeline: node.pipeline.clone(),
         node: node.name.clone(),
         rows: Arc::new(rows),
-    })
+    }
 }
 
-/// Hash of what a batch comes from: never of clock, host or attempt.
-fn batch_id(
-    node: &PlannedNode,
-    slot: &str,
-    tables: &[Arc<Table>],
-    operations: &[Arc<dyn Operation>],
-) -> Result<String, Failure> {
-    let mut hash = Sha256::new();
-    let mut add = |part: &str| {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    };
-    add(&node.pipeline);
-    add(&node.name);
-    if let Some(write) = &node.write {
-        add(&write.connection.name);
-        add(&write.path);
-        add(write.mode.word());
-        if write.mode == WriteMode::Append {
-            add(slot);
-        }
-    }
-    for table in tables {
-        add(&table.identity()?);
-    }
-    for (step, operation) in node.steps.iter().zip(operations) {
-        add(&operation.identity().digest);
-        add(&step.operation.to_string());
-        add(&step.params.value.to_string());
-    }
-    Ok(hex(&hash.finalize()))
-}
+/// A target that a driver writes, as the engine publishes it.
+#[derive(Debug)]
+pub(crate) struct Driven(pub(crate) Box<dyn DriverTarget>);
 
-/// Hash of a spool's bytes.
-pub(crate) fn spool_digest(spool: &Spool) -> Result<String, Failure> {
-    let mut hash = Sha256::new();
-    let opened = std::fs::File::open(spool.path());
-    let copied = opened.and_then(|mut file| {
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match io::Read::read(&mut file, &mut buffer)? {
-                0 => return Ok(()),
-                n => hash.update(&buffer[..n]),
-            }
-        }
-    });
-    copied.map_err(|e: io::Error| classify(&e, During::Scratch))?;
-    Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
+impl Publish for Driven {
+    fn publish(&mut self) -> Result<Published, Failure> {
+        self.0.publish()
     }
-    text
+
+    fn has_appeared(&self) -> bool {
+        false
+    }
 }

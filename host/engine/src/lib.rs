@@ -29,6 +29,7 @@ mod stage;
     reason = "the write modes and object stores that are to come use it all"
 )]
 mod store;
+mod target;
 #[cfg(test)]
 mod testing;
 mod write;
@@ -62,7 +63,7 @@ pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
 use self::driven::Drivers;
-use self::driver::{Driver, DriverTarget, Lent};
+use self::driver::{Driver, Lent};
 use self::exec::Layout;
 use self::exec::node_run::lock;
 use self::failure::{During, classify, internal, panic_text};
@@ -202,6 +203,25 @@ impl DataEngine {
         self
     }
 
+    /// What a file of a connection is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn fact_of(
+        &self,
+        connection: &Connection,
+        path: &str,
+    ) -> Result<Option<FileFact>, Failure> {
+        let path = normal(path, Purpose::Read)?;
+        let found = self.stores.open(connection, Purpose::Read)?.stat(&path)?;
+        Ok(found.map(|stat| FileFact {
+            connection: connection.name.clone(),
+            path: stat.path,
+            bytes: stat.bytes,
+            modified: stat.modified,
+        }))
+    }
+
     /// Runs every step by itself, also those that could run as one: for records of what a step was sent.
     #[must_use]
     pub fn without_chains(mut self) -> Self {
@@ -304,6 +324,7 @@ impl DataEngine {
             slot: attempt.slot.to_owned(),
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
+            batch_log: Arc::clone(&self.batch_log),
             node: node.clone(),
         })
     }
@@ -336,16 +357,15 @@ impl Engine for DataEngine {
         let Some(Ready {
             run_id,
             node,
-            file,
+            write,
             quarantine,
             spool,
-            driven,
             ..
         }) = taken
         else {
             return Err(internal("nothing is staged under this token"));
         };
-        let visible = move || make_visible(quarantine, file, driven);
+        let visible = move || make_visible(quarantine, write);
         let published = on_thread("odibi-publish", visible).await?;
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), spool);
@@ -364,43 +384,39 @@ impl Engine for DataEngine {
     }
 }
 
+/// A write that lies ready.
+pub(crate) trait Publish: std::fmt::Debug + Send {
+    /// Makes it visible.
+    fn publish(&mut self) -> Result<Published, Failure>;
+    /// Is it certainly visible?
+    fn has_appeared(&self) -> bool;
+}
+
 /// Rejected rows first: when the target appears, what is missing in it has a place already. They stay only with a target
 /// that has appeared, which it may have even when this fails.
 fn make_visible(
     mut quarantine: Vec<Box<dyn Upload>>,
-    mut file: Option<Box<dyn Upload>>,
-    mut driven: Option<Box<dyn DriverTarget>>,
+    mut write: Option<Box<dyn Publish>>,
 ) -> Result<Published, Failure> {
     let mut publish = || {
         for rejected in &mut quarantine {
             put(rejected.as_mut())?;
         }
-        if let Some(driven) = &mut driven {
-            return driven.publish();
-        }
-        let target = file.as_mut().map(|file| put(file.as_mut())).transpose()?;
-        Ok(Published {
-            target,
-            write: None,
-        })
+        let published = write.as_mut().map(|write| write.publish()).transpose()?;
+        Ok(published.unwrap_or_default())
     };
     let published = publish();
-    let appeared = file.as_ref().is_some_and(|file| file.is_put());
+    let appeared = write.as_ref().is_some_and(|write| write.has_appeared());
     if published.is_err() && !appeared {
         quarantine.into_iter().for_each(Upload::revoke);
     }
     published
 }
 
-/// Replaces what is at the target.
-fn put(file: &mut dyn Upload) -> Result<FileFact, Failure> {
-    let fact = file.sync()?;
+/// A file of rejected rows, whose name is its own.
+fn put(file: &mut dyn Upload) -> Result<(), Failure> {
     match file.put(&Expect::Anything)? {
-        Put::Done(stat) => Ok(FileFact {
-            bytes: stat.bytes,
-            modified: stat.modified,
-            ..fact
-        }),
+        Put::Done(_) => Ok(()),
         Put::Changed => Err(internal("a put that expects anything found a change")),
     }
 }

@@ -149,9 +149,9 @@ impl Table {
     }
 
     /// Words that change when its rows may have.
-    pub(crate) fn identity(&self) -> Result<String, Failure> {
-        Ok(match &self.source {
-            Source::Spool(spool) => driven::spool_digest(spool)?,
+    pub(crate) fn identity(&self) -> String {
+        match &self.source {
+            Source::Spool(spool) => spool.batch().to_owned(),
             Source::Driver(table) => table.version(),
             Source::Files(_, _) => {
                 let file = |f: &FileFact| {
@@ -160,7 +160,7 @@ impl Table {
                 };
                 self.files.iter().map(file).collect::<Vec<_>>().join("\n")
             }
-        })
+        }
     }
 
     /// What it is, for plans shown to people.

@@ -10,17 +10,15 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use odibi_plan::plan::{
-    InputSource, NodeId, OnBadRow, OnRowError, PlannedNode, TargetLayout, WriteMode,
-};
-use odibi_run::port::{Operation, Progress, SessionContext};
-use odibi_story::event::{FileFact, NodeFacts, OperationFact};
-use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
+use odibi_run::port::{BatchLog, Operation, Progress, SessionContext};
+use odibi_story::event::{NodeFacts, OperationFact};
+use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
+use crate::Publish;
 use crate::chain;
-use crate::driven::{self, Drivers, SpooledRows};
-use crate::driver::DriverTarget;
+use crate::driven::{self, Driven, Drivers, SpooledRows};
 use crate::exec::isolate::may_be_of_rows;
 use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
@@ -28,7 +26,10 @@ use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
-use crate::store::{Purpose, Stores, Upload, normal};
+use crate::store::{Stores, Upload};
+use crate::target::batch::batch_id;
+use crate::target::keys::KeyMaker;
+use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
 use crate::write::bad_rows::Unread;
 use crate::write::quarantine::Quarantine;
@@ -52,8 +53,9 @@ pub(crate) struct NodeAttempt {
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) layout: Layout,
     pub(crate) drivers: Drivers,
-    /// Whose write it is.
+    /// Whose writes these are.
     pub(crate) slot: String,
+    pub(crate) batch_log: Arc<dyn BatchLog>,
 }
 
 /// What lies ready.
@@ -62,11 +64,9 @@ pub(crate) struct Ready {
     pub(crate) run_id: String,
     pub(crate) node: NodeId,
     pub(crate) facts: NodeFacts,
-    pub(crate) file: Option<Box<dyn Upload>>,
+    pub(crate) write: Option<Box<dyn Publish>>,
     pub(crate) quarantine: Vec<Box<dyn Upload>>,
     pub(crate) spool: Option<Arc<Spool>>,
-    /// The target, where its format has a driver.
-    pub(crate) driven: Option<Box<dyn DriverTarget>>,
 }
 
 impl NodeAttempt {
@@ -96,28 +96,14 @@ impl NodeAttempt {
         // First, so that a target that cannot be written is known before any work.
         let write = self.node.write.as_ref();
         let driven = write.map(|write| self.drivers.target(write, &self.stores));
-        let mut driven = driven.transpose()?.flatten();
-        let staged = match &self.node.write {
-            _ if driven.is_some() => None,
-            Some(write)
-                if write.mode != WriteMode::Overwrite || write.layout != TargetLayout::File =>
-            {
-                let message = format!(
-                    "mode `{}` is not built yet for this target",
-                    write.mode.word()
-                );
-                return Err(
-                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
-                        .hint("use mode `overwrite` with a path that names one file"),
-                );
-            }
-            Some(write) => {
-                let path = normal(&write.path, Purpose::Write)?;
-                let store = self.stores.open(&write.connection, Purpose::Write)?;
-                Some(store.create(&path)?)
-            }
-            None => None,
-        };
+        let driven = driven.transpose()?.flatten();
+        let target = write.filter(|_| driven.is_none());
+        let target = target.map(|write| Target::open(write, &self.stores));
+        let target = target.transpose()?;
+        let rows = target
+            .as_ref()
+            .map(|target| target.begin(&self.scratch_dir));
+        let rows = rows.transpose()?;
         let tables = self.tables()?;
         let planned = self.plan(&tables)?;
         let flows: Vec<_> = planned
@@ -142,7 +128,9 @@ impl NodeAttempt {
         let unread = self.unread(&tables)?;
         let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
         let result = plain_schema(&plan.schema());
-        let mut sink = Sink::new(self, staged, driven.is_some(), &result)?;
+        let batch = self.batch(&tables);
+        let to = target.as_ref().zip(rows.as_ref());
+        let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
         let config = SessionConfig::new()
             .with_batch_size(self.layout.batch_rows)
             .with_target_partitions(self.layout.instances_max)
@@ -162,33 +150,40 @@ impl NodeAttempt {
         // The streams are gone, so every thread comes to its end; their costs are known then.
         run.join();
         drained?;
-        let Sunk {
-            tally,
-            file,
-            spool,
-            written,
-        } = sink.finish()?;
+        let Sunk { tally, spool } = sink.finish(&batch)?;
         let spool = spool.map(Arc::new);
-        let rows = tally.rows;
-        let mut facts = self.facts(&tables, &result, (&run, &steps), tally, written);
+        let rows_count = tally.rows;
+        let mut facts = self.facts(&tables, &result, (&run, &steps), tally);
         for (fact, flow) in facts.operations.iter_mut().zip(flows) {
             fact.flow = Some(flow);
         }
-        if let (Some(driven), Some(spool)) = (&mut driven, &spool) {
+        let mut write: Option<Box<dyn Publish>> = None;
+        if let Some((target, rows)) = target.zip(rows) {
+            write = Some(Box::new(target::Ready {
+                target,
+                rows,
+                schema: Arc::clone(&result),
+                rows_count,
+                batch,
+                run_id: self.context.run_id.clone(),
+                pipeline: self.node.pipeline.clone(),
+                node: self.node.name.clone(),
+                log: Arc::clone(&self.batch_log),
+                scratch: self.scratch_dir.clone(),
+                runtime: Arc::clone(&self.runtime),
+                memory_bytes_max: self.layout.memory_bytes_max,
+                batch_rows: self.layout.batch_rows,
+                cancel: self.context.cancel.clone(),
+                appeared: false,
+            }));
+        } else if let (Some(mut driven), Some(spool)) = (driven, &spool) {
             let rows = SpooledRows {
                 spool: Arc::clone(spool),
-                count: rows,
+                count: rows_count,
             };
             let (node, slot) = (&self.node, &self.slot);
-            driven.stage(driven::batch(
-                node,
-                slot,
-                &self.context,
-                &tables,
-                &self.operations,
-                rows,
-            )?)?;
-            facts.rows_written = Some(facts.rows_out);
+            driven.stage(driven::batch(node, slot, &self.context, batch, rows))?;
+            write = Some(Box::new(Driven(driven)));
         }
         let mut rejected = Vec::new();
         if let Some(quarantine) = run.take_quarantine() {
@@ -205,11 +200,16 @@ impl NodeAttempt {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
             facts,
-            file,
+            write,
             quarantine: rejected,
             spool: spool.filter(|_| self.node.has_dependents),
-            driven,
         })
+    }
+
+    /// The hash of what the result comes from.
+    fn batch(&self, tables: &[Arc<Table>]) -> String {
+        let origins: Vec<String> = tables.iter().map(|table| table.identity()).collect();
+        batch_id(&self.node, &origins, &self.operations, &self.slot)
     }
 
     fn tables(&self) -> Result<Vec<Arc<Table>>, Failure> {
@@ -357,7 +357,6 @@ impl NodeAttempt {
         result: &SchemaRef,
         (run, planned): (&NodeRun, &[PlannedStep]),
         tally: Tally,
-        written: Option<FileFact>,
     ) -> NodeFacts {
         let operations = self
             .node
@@ -391,7 +390,7 @@ impl NodeAttempt {
         NodeFacts {
             rows_in: run.rows_in(),
             rows_out: tally.rows,
-            rows_written: written.as_ref().map(|_| tally.rows),
+            rows_written: self.node.write.as_ref().map(|_| tally.rows),
             schema_in: columns(&tables[0].schema),
             schema_out: columns(result),
             nulls_out: tally.nulls,
@@ -400,7 +399,6 @@ impl NodeAttempt {
                 .iter()
                 .flat_map(|t| t.files.iter().cloned())
                 .collect(),
-            target: written,
             operations,
             ..NodeFacts::default()
         }
@@ -410,16 +408,13 @@ impl NodeAttempt {
 /// What a sink leaves behind.
 struct Sunk {
     tally: Tally,
-    file: Option<Box<dyn Upload>>,
     spool: Option<Spool>,
-    written: Option<FileFact>,
 }
 
 /// Where the result goes: counted, written, spooled.
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    staged: Option<Box<dyn Upload>>,
     writer: Option<Box<dyn WriteTable>>,
     spool: Option<SpoolWriter>,
 }
@@ -427,18 +422,25 @@ struct Sink {
 impl Sink {
     fn new(
         attempt: &NodeAttempt,
-        staged: Option<Box<dyn Upload>>,
+        target: Option<(&Target, &Rows)>,
         keeps_rows: bool,
+        batch: &str,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
-        let writer = match (&attempt.node.write, &staged) {
-            (Some(write), Some(staged)) => Some(crate::write::begin(
-                &write.format,
-                schema,
-                staged.writer()?,
-                staged.shown(),
-            )?),
-            _ => None,
+        let writer = match target {
+            Some((target, rows)) => {
+                let (write, shown) = (target.write(), target.shown());
+                if let Some(keys) = write.mode.keys() {
+                    // Only for what it refuses, before any row is made.
+                    KeyMaker::new(keys, schema, &shown)?;
+                }
+                let mut writer =
+                    crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
+                let (key, value) = target::footer_note(batch);
+                writer.note(key, &value);
+                Some(writer)
+            }
+            None => None,
         };
         let spool = if attempt.node.has_dependents || keeps_rows {
             Some(SpoolWriter::create(&attempt.scratch_dir, schema)?)
@@ -449,7 +451,6 @@ impl Sink {
         Ok(Self {
             schema: Arc::clone(schema),
             tally,
-            staged,
             writer,
             spool,
         })
@@ -475,17 +476,14 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(self) -> Result<Sunk, Failure> {
+    fn finish(self, batch: &str) -> Result<Sunk, Failure> {
         if let Some(writer) = self.writer {
             writer.finish()?;
         }
-        let spool = self.spool.map(SpoolWriter::finish).transpose()?;
-        let written = self.staged.as_ref().map(|s| s.sync()).transpose()?;
+        let spool = self.spool.map(|spool| spool.finish(batch)).transpose()?;
         Ok(Sunk {
             tally: self.tally,
-            file: self.staged,
             spool,
-            written,
         })
     }
 }

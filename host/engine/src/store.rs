@@ -70,6 +70,18 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// have left in the directory is removed.
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure>;
 
+    /// Begins a directory anew, out of sight. Only for who holds its lock. An object store has no directories.
+    fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
+        let message = format!(
+            "the store cannot replace a directory in one step: `{}`",
+            self.shown(dir)
+        );
+        Err(
+            Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+                .hint("use format `delta`, or write one file"),
+        )
+    }
+
     /// Makes sure that the root is there and may be read.
     fn check(&self) -> Result<(), Failure>;
 
@@ -135,6 +147,21 @@ pub(crate) trait Upload: fmt::Debug + Send {
 
     /// Takes the file back, put or not. For files of which no older version was there.
     fn revoke(self: Box<Self>);
+}
+
+/// A directory that is made anew. Dropping it removes what was not put.
+pub(crate) trait Generation: fmt::Debug {
+    /// Begins a file in it.
+    fn file(&mut self, path: &str) -> Result<File, Failure>;
+
+    /// Takes over a file of the old directory.
+    fn keep(&mut self, path: &str) -> Result<(), Failure>;
+
+    /// Makes all of it durable, and puts it in the place of the old directory in one atomic step.
+    fn put(&mut self) -> Result<(), Failure>;
+
+    /// Is it certainly visible?
+    fn is_put(&self) -> bool;
 }
 
 /// What is known of a file without reading it.

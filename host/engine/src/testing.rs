@@ -5,6 +5,7 @@ mod buckets;
 mod chains;
 mod failing;
 mod fakes;
+mod files;
 mod formats;
 mod publishing;
 mod rows;
@@ -29,8 +30,8 @@ use odibi_plan::plan::{
     WriteMode,
 };
 use odibi_run::port::{
-    Appetite, Attempt, Cancel, Engine as _, InputPlan, Operation, OperationPlan, Progress, Session,
-    SessionContext, Spread, Staged, Transforms,
+    Appetite, Attempt, BatchLog, Cancel, Engine as _, InputPlan, Operation, OperationPlan,
+    Progress, Published, Session, SessionContext, Spread, Staged, Transforms,
 };
 use odibi_story::event::{GuestNote, Ledger, NodeFacts, OperationIdentity};
 use odibi_story::failure::{Failure, FailureClass};
@@ -322,8 +323,14 @@ impl House {
         }))
     }
 
-    pub(crate) fn publish(&self, staged: &Staged) -> Result<(), Failure> {
-        self.block(self.engine.publish(staged.token)).map(|_| ())
+    pub(crate) fn publish(&self, staged: &Staged) -> Result<Published, Failure> {
+        self.block(self.engine.publish(staged.token))
+    }
+
+    /// Remembers batches there.
+    pub(crate) fn log(mut self, log: Arc<dyn BatchLog>) -> Self {
+        self.engine = self.engine.with_batch_log(log);
+        self
     }
 
     pub(crate) fn discard(&self, staged: &Staged) {
@@ -332,8 +339,18 @@ impl House {
 
     /// Stages and publishes.
     pub(crate) fn run(&self, node: &PlannedNode) -> Result<NodeFacts, Failure> {
-        let staged = self.stage(node)?;
-        self.publish(&staged)?;
+        self.run_in("run", node)
+    }
+
+    /// As the executor does it.
+    pub(crate) fn run_in(&self, run_id: &str, node: &PlannedNode) -> Result<NodeFacts, Failure> {
+        let mut staged = self.stage_in(run_id, node)?;
+        let published = self.publish(&staged)?;
+        if let Some(write) = &published.write {
+            staged.facts.rows_written = Some(write.rows_inserted + write.rows_updated);
+        }
+        staged.facts.target = published.target;
+        staged.facts.write = published.write;
         Ok(staged.facts)
     }
 
@@ -385,6 +402,10 @@ pub(crate) fn csv_out() -> WriteFormat {
 
 pub(crate) fn json_lines_out() -> WriteFormat {
     WriteFormat::Json(JsonWrite::default())
+}
+
+pub(crate) fn parquet_in() -> ReadFormat {
+    ReadFormat::Parquet
 }
 
 pub(crate) fn parquet_out() -> WriteFormat {

@@ -26,6 +26,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 pub(crate) trait WriteTable: Send {
     /// Appends a batch of the schema.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure>;
+    /// Leaves a note for those who know where to look, in formats that have a place for it.
+    fn note(&mut self, _key: &str, _value: &str) {}
     /// Writes what is left.
     fn finish(self: Box<Self>) -> Result<(), Failure>;
 }

@@ -26,6 +26,7 @@ mod references;
 mod schema;
 mod sql;
 mod story;
+mod system;
 mod transform;
 mod write;
 
@@ -44,6 +45,7 @@ pub use read::Read;
 pub use schema::schema;
 pub use sql::SqlSource;
 pub use story::Story;
+pub use system::System;
 pub use transform::Step;
 pub use write::Write;
 

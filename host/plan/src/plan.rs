@@ -6,6 +6,7 @@ mod connection;
 mod delta;
 mod format;
 mod grants;
+mod narrow;
 mod params;
 mod races;
 mod write;
@@ -26,6 +27,7 @@ pub use format::{
     ParquetWrite, ReadFormat, SchemaPolicy, TextCompression, TextRead, WriteFormat,
 };
 pub use grants::Grants;
+pub use narrow::{Fate, Narrowed};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;

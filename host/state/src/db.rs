@@ -265,7 +265,7 @@ fn network(kind: u64) -> Option<&'static str> {
         0x6969 => "NFS",
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
         0x0bd0_0bd0 => "Lustre",
-        0x0c36_400 => "Ceph",
+        0x00c3_6400 => "Ceph",
         0x4750_4653 => "GPFS",
         0x5346_414f => "AFS",
         _ => return None,

@@ -29,6 +29,12 @@ pub struct RunSelection {
     pub nodes: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// Words that select.
+    pub select: Vec<String>,
+    /// Words that exclude.
+    pub exclude: Vec<String>,
+    /// Environment.
+    pub environment: Option<String>,
 }
 
 /// A pipeline of a run.
@@ -129,6 +135,9 @@ impl StateDb {
                 ("pipeline", &selection.pipelines),
                 ("node", &selection.nodes),
                 ("tag", &selection.tags),
+                ("select", &selection.select),
+                ("exclude", &selection.exclude),
+                ("environment", &selection.environment.iter().cloned().collect()),
             ] {
                 for word in words {
                     t.execute(
@@ -304,7 +313,7 @@ fn insert_nodes(t: &Transaction<'_>, number: i64, run: &NewRun) -> Result<(), Fa
                 position,
                 node.node.pipeline,
                 node.node.name,
-                KEPT,
+                if node.is_success() { Some(KEPT) } else { node.outcome.as_deref() },
                 node.target_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
                 node.target_modified.map(|at| at.to_string()),
             ],

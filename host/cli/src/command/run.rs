@@ -17,14 +17,15 @@ use odibi_story::render;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::args::{OnErrorWord, Output, Run};
+use crate::args::{OnErrorWord, Options, Output, Run, Selected};
 use crate::clock::SystemClock;
+use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded};
 use crate::recovery::{self, Finder};
-use crate::remembered::{Beginning, Remembered};
+use crate::remembered::{Beginning, Remembered, leases};
 use crate::stories::{self, Written};
 use crate::{Surroundings, exit, whereabouts};
 
@@ -34,19 +35,40 @@ const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
 const BATCH_ROWS: usize = 32 * 1024;
 
 pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
+    if run.resume {
+        return retry::resume(&run.selected.config, &run.options, around, printer);
+    }
+    let order = Order {
+        selected: &run.selected,
+        options: &run.options,
+        repeat: None,
+    };
+    ordered(&order, around, printer)
+}
+
+/// What is to be run, and how.
+pub(crate) struct Order<'a> {
+    pub(crate) selected: &'a Selected,
+    pub(crate) options: &'a Options,
+    pub(crate) repeat: Option<&'a Repeat>,
+}
+
+/// Runs what is ordered, from the project file to the exit code.
+pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printer) -> u8 {
     let recorded = Recorded::default();
-    let capture = match recorded.capture(run, around) {
+    let capture = match recorded.capture(order.options, around) {
         Ok(capture) => capture,
         Err(failure) => {
             project::print_failure(&failure, printer);
             return exit::NOT_STARTED;
         }
     };
-    let mut loaded = match project::load_for(&run.selected, run.metered, capture, around, printer) {
+    let metered = order.options.metered;
+    let mut loaded = match project::load_for(order.selected, metered, capture, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Some(word) = run.on_error {
+    if let Some(word) = order.options.on_error {
         let on_error = on_error(word);
         let nodes = loaded.plan.nodes.iter_mut();
         nodes.for_each(|node| node.on_error = on_error);
@@ -59,19 +81,23 @@ pub(crate) fn run(run: &Run, around: &Surroundings, printer: &Printer) -> u8 {
         return exit::PROJECT_INVALID;
     }
     if loaded.plan.nodes.is_empty() {
-        printer.problem(&format!(
-            "{} the selection holds no node\n",
-            printer.styled("1;31", "error:")
-        ));
-        return exit::NOTHING_SELECTED;
+        return nothing_selected(printer);
     }
-    match execute(run, &loaded, &recorded, around, printer) {
+    match execute(order, &mut loaded, &recorded, around, printer) {
         Ok(code) => code,
         Err(failure) => {
             project::print_failure(&failure, printer);
             exit::NOT_STARTED
         }
     }
+}
+
+fn nothing_selected(printer: &Printer) -> u8 {
+    printer.problem(&format!(
+        "{} the selection holds no node\n",
+        printer.styled("1;31", "error:")
+    ));
+    exit::NOTHING_SELECTED
 }
 
 fn on_error(word: OnErrorWord) -> OnError {
@@ -83,45 +109,53 @@ fn on_error(word: OnErrorWord) -> OnError {
 }
 
 fn execute(
-    run: &Run,
-    loaded: &Loaded,
+    order: &Order<'_>,
+    loaded: &mut Loaded,
     recorded: &Recorded,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
-    let (code, ended) = execute_marked(run, loaded, recorded, around, printer)?;
+    let (code, mark) = execute_marked(order, loaded, recorded, around, printer)?;
     // Nothing comes after this: as long as the mark is there, the next run goes on with this one.
-    if let Err(failure) = ended.and_then(RunMark::remove) {
+    if let Err(failure) = mark.and_then(|mark| mark.map_or(Ok(()), RunMark::remove)) {
         let what = "the end of this run could not be noted: the next one takes it for interrupted";
         recovery::warn(what, &failure, printer);
     }
     Ok(code)
 }
 
+/// The mark of a run that has begun, when its end was noted.
+type Ended = Result<Option<RunMark>, Failure>;
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "one thing after the other, each once"
+)]
 fn execute_marked(
-    run: &Run,
-    loaded: &Loaded,
+    order: &Order<'_>,
+    loaded: &mut Loaded,
     recorded: &Recorded,
     around: &Surroundings,
     printer: &Printer,
-) -> Result<(u8, Result<RunMark, Failure>), Failure> {
+) -> Result<(u8, Ended), Failure> {
+    let options = order.options;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = run.workers.map_or(processors, usize::from);
+    let workers = options.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
-    let state_dir = loaded.state_dir(around);
+    let state_dir = loaded.state_dir.clone();
     let db = Arc::new(StateDb::open(&state_dir)?);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
     let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
-        memory_bytes_max: run.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
+        memory_bytes_max: options.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
-        instances_max: if run.metered { 1 } else { processors },
+        instances_max: if options.metered { 1 } else { processors },
         batch_rows: BATCH_ROWS,
     })?;
     // A recording holds what one step was sent.
-    let engine = if run.capture_failures.is_some() {
+    let engine = if options.capture_failures.is_some() {
         engine.without_chains()
     } else {
         engine
@@ -135,20 +169,40 @@ fn execute_marked(
         now: clock.now(),
     };
     recovery::recover(&finder, printer)?;
+    let leases = leases(&db, &run_id, &loaded.plan, options, &clock, printer)?;
+    let repeats = match order.repeat {
+        None => None,
+        Some(repeat) => Some(retry::narrow(
+            repeat,
+            &mut loaded.plan,
+            &db,
+            &engine,
+            printer,
+        )?),
+    };
+    if loaded.plan.nodes.is_empty() {
+        return Ok((nothing_selected(printer), Ok(None)));
+    }
+    if order.repeat.is_some_and(|repeat| repeat.dry) {
+        return Ok((exit::DONE, Ok(None)));
+    }
+    let loaded = &*loaded;
     let logical_time = loaded.at;
     let beginning = Beginning {
         run_id: &run_id,
         plan: &loaded.plan,
         config_path: loaded.path.display().to_string(),
         selection: RunSelection {
-            pipelines: run.selected.pipeline.clone(),
-            nodes: run.selected.node.clone(),
-            tags: run.selected.tag.clone(),
+            pipelines: order.selected.pipeline.clone(),
+            nodes: order.selected.node.clone(),
+            tags: order.selected.tag.clone(),
+            select: order.selected.select.clone(),
+            exclude: order.selected.exclude.clone(),
+            environment: loaded.environment.clone(),
         },
         logical_time,
-        wait: run.wait,
-        take_over: run.take_over,
-        repeats: None,
+        leases,
+        repeats,
     };
     let remembered = Remembered::begin(db, beginning, &clock, printer)?;
     let engine = engine
@@ -233,7 +287,8 @@ fn execute_marked(
         },
         printer,
     );
-    Ok((code, remembered.end(summary.outcome, code, clock.now())))
+    let ended = remembered.end(summary.outcome, code, clock.now());
+    Ok((code, ended.map(Some)))
 }
 
 /// Events go to the journal, and how nodes end to the state.
@@ -254,8 +309,12 @@ impl EventSink for Told<'_> {
 struct Recorded(Arc<Mutex<Vec<CaptureNotice>>>);
 
 impl Recorded {
-    fn capture(&self, run: &Run, around: &Surroundings) -> Result<Option<Capture>, Failure> {
-        let Some(dir) = &run.capture_failures else {
+    fn capture(
+        &self,
+        options: &Options,
+        around: &Surroundings,
+    ) -> Result<Option<Capture>, Failure> {
+        let Some(dir) = &options.capture_failures else {
             return Ok(None);
         };
         let notices = Arc::clone(&self.0);

@@ -27,7 +27,10 @@ const HEAD_BYTES: u64 = 8;
 /// Length of the footer, and the magic.
 const TAIL_BYTES: u64 = 10;
 const BUFFER_BYTES: usize = 256 * 1024;
+const PADDING_BYTES_MAX: usize = 56;
 const CONTINUATION: [u8; 4] = [0xff; 4];
+/// What ends a stream.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// Length of a buffer that is not compressed.
 const PREFIX_BYTES: usize = 8;
 /// Instead of that length, for a buffer that is stored as it is.
@@ -50,6 +53,10 @@ struct Messages {
     /// Bytes up to the end of the messages.
     left: u64,
     decoder: StreamDecoder,
+    /// What the decoder has not taken yet.
+    pending: Buffer,
+    /// The end mark was given to the decoder.
+    ended: bool,
     /// A file has a footer; a stream has to say that it is over.
     stream: bool,
     /// Bytes of all dictionaries, which are held to the end.
@@ -82,11 +89,22 @@ impl Messages {
         } else {
             (0, bytes)
         };
+        // Writers fill up with zeros before the first message, Rust's up to 64 bytes.
+        let padding = if file {
+            let bytes = blob.read_at(skipped, PADDING_BYTES_MAX)?;
+            let zeros = bytes.iter().take_while(|b| **b == 0).count() / 4 * 4;
+            left.min(zeros as u64)
+        } else {
+            0
+        };
+        let (skipped, left) = (skipped + padding, left - padding);
         let input = BlobReader::starting_at(Arc::clone(blob), skipped);
         Ok(Self {
             input: BufReader::with_capacity(BUFFER_BYTES, input),
             left,
             decoder: StreamDecoder::new(),
+            pending: Buffer::from([0_u8; 0]),
+            ended: false,
             stream: !file,
             dictionary_bytes: 0,
             shown: shown.to_owned(),
@@ -99,28 +117,44 @@ impl Messages {
             if let Some(schema) = self.decoder.schema() {
                 return Ok(schema);
             }
-            let Some(message) = self.message()? else {
+            if !self.feed()? {
                 return Err(bad_file(&self.shown, "it holds no Arrow schema"));
-            };
-            self.decode(message)?;
+            }
+            self.decode()?;
         }
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>, Failure> {
-        while let Some(message) = self.message()? {
-            if let Some(batch) = self.decode(message)? {
+        loop {
+            if !self.feed()? {
+                return Ok(None);
+            }
+            if let Some(batch) = self.decode()? {
                 return Ok(Some(batch));
             }
         }
-        Ok(None)
     }
 
-    fn decode(&mut self, message: Buffer) -> Result<Option<RecordBatch>, Failure> {
-        let (decoder, shown) = (&mut self.decoder, &self.shown);
+    /// Has bytes for the decoder. False at the end. A message without a body comes out of the decoder only with the
+    /// bytes behind it, so the end mark is among them.
+    fn feed(&mut self) -> Result<bool, Failure> {
+        if self.pending.is_empty() && !self.ended {
+            self.pending = match self.message()? {
+                Some(message) => message,
+                None => {
+                    self.ended = true;
+                    Buffer::from(END)
+                }
+            };
+        }
+        Ok(!self.pending.is_empty())
+    }
+
+    fn decode(&mut self) -> Result<Option<RecordBatch>, Failure> {
+        let (decoder, pending, shown) = (&mut self.decoder, &mut self.pending, &self.shown);
         guarded(shown, || {
-            let mut message = message;
             decoder
-                .decode(&mut message)
+                .decode(pending)
                 .map_err(|e| classify(&e, During::Read(shown)))
         })
     }

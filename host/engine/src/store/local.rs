@@ -1,5 +1,6 @@
 //! A directory of this machine as a [`Store`].
 
+mod generation;
 mod root;
 mod staged;
 
@@ -16,11 +17,13 @@ use odibi_story::failure::{Failure, FailureClass, code};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use self::generation::LocalGeneration;
 use self::root::Root;
 pub(super) use self::staged::is_hidden;
 use self::staged::{Dirs, Staged, fsync_dir, lock_name};
 use super::{
-    Blob, Child, ChildKind, Lock, Purpose, Stat, Store, Upload, join, split, with_nearest,
+    Blob, Child, ChildKind, Generation, Lock, Purpose, Stat, Store, Upload, join, split,
+    with_nearest,
 };
 use crate::driver::Reach;
 use crate::failure::{During, cancelled, classify};
@@ -189,6 +192,11 @@ impl Store for LocalStore {
 
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure> {
         Ok(Box::new(Staged::create(&self.dirs, path, sweep_key)?))
+    }
+
+    fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
+        let shown = self.shown(dir);
+        Ok(Box::new(LocalGeneration::create(&self.dirs, dir, &shown)?))
     }
 
     fn check(&self) -> Result<(), Failure> {

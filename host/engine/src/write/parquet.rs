@@ -10,6 +10,7 @@ use odibi_story::failure::Failure;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::WriteTable;
@@ -72,6 +73,11 @@ impl WriteTable for ParquetWriter {
             self.writer.flush().map_err(fault)?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, key: &str, value: &str) {
+        let note = KeyValue::new(key.to_owned(), value.to_owned());
+        self.writer.append_key_value_metadata(note);
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failure> {

@@ -18,9 +18,15 @@ use crate::failure::{During, classify};
 pub(crate) struct Spool {
     path: TempPath,
     schema: SchemaRef,
+    batch: String,
 }
 
 impl Spool {
+    /// Hash of what the rows come from.
+    pub(crate) fn batch(&self) -> &str {
+        &self.batch
+    }
+
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -64,8 +70,8 @@ impl SpoolWriter {
             .map_err(|e| classify(&e, During::Scratch))
     }
 
-    /// Ends the stream.
-    pub(crate) fn finish(self) -> Result<Spool, Failure> {
+    /// Ends the stream. `batch` is the hash of what the rows come from.
+    pub(crate) fn finish(self, batch: &str) -> Result<Spool, Failure> {
         self.writer
             .into_inner()
             .map_err(|e| classify(&e, During::Scratch))?
@@ -74,6 +80,7 @@ impl SpoolWriter {
         Ok(Spool {
             path: self.path,
             schema: self.schema,
+            batch: batch.to_owned(),
         })
     }
 }

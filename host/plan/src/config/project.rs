@@ -9,6 +9,7 @@ use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
 use super::story::{self, Story};
+use super::system::{self, System};
 use super::{Node, Text};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::guest_limits::GuestLimits;
@@ -42,6 +43,8 @@ pub struct Project {
     pub pipelines: Vec<Pipeline>,
     /// `story`; `None` when absent or switched off with `auto_generate: false`.
     pub story: Option<Story>,
+    /// `system`; where state is kept.
+    pub system: Option<System>,
     /// Names of the files, as given.
     pub files: Vec<String>,
 }
@@ -99,7 +102,7 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     }
     project.pipelines = pipeline::read_all(&mut reader);
     project.story = story::read(&mut reader);
-    reader.ignored(&["system"], "odibi keeps no system catalog");
+    project.system = system::read(&mut reader);
     reader.ignored(&["logging"], "the command line decides what is logged");
     reader.ignored(&["performance"], "there is nothing to tune");
     reader.not_yet(&["alerts", "lineage", "semantic"]);

@@ -7,10 +7,11 @@ use super::{OnRowError, Project, Text};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::graph::{self, Graph};
 use crate::limits::{CYCLE_SHOWN_MAX, LISTED_MAX};
-use crate::plan::TargetLayout;
+use crate::plan::{ConnectionKind, TargetLayout};
 
 pub(super) fn check(context: &Context, project: &Project) {
     connections(context, project);
+    system(context, project);
     let (graph, unknown) = Graph::new(project);
     context.report_all(unknown);
     cycles(context, project, &graph);
@@ -38,6 +39,26 @@ fn connections(context: &Context, project: &Project) {
             }
             made
         });
+    }
+}
+
+/// State is kept on local disks only.
+fn system(context: &Context, project: &Project) {
+    let Some(system) = &project.system else {
+        return;
+    };
+    let found = project.connection(&system.connection.value);
+    match found.and_then(|connection| connection.kind.as_ref()) {
+        None | Some(ConnectionKind::Local { .. }) => {}
+        Some(_) => context.report_with(|| {
+            let message = format!(
+                "state on connection {} is not supported yet, because it is not local",
+                quoted(system.connection.shown())
+            );
+            Diagnostic::error(&codes::NOT_YET, system.connection.span, message).hint(
+                "name a local connection, or remove `system`: state is then kept beside the project file",
+            )
+        }),
     }
 }
 

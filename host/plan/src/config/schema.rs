@@ -242,6 +242,8 @@ fn story() -> Value {
             "connection": to("text"),
             "path": to("text"),
             "max_sample_rows": { "type": ["integer", "string"], "minimum": 0, "maximum": SAMPLE_ROWS_MAX, "default": 10 },
+            "retention_days": { "type": ["integer", "string"], "minimum": 1, "maximum": 36_500 },
+            "retention_count": { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000 },
             "auto_generate": to("boolean"),
         }),
         &["connection"],

@@ -1,3 +1,5 @@
+//! Batches from staged to committed, across processes that are killed.
+
 use super::*;
 use crate::testing::{Other, batches, lease, open, record};
 

@@ -62,12 +62,19 @@ pub(super) fn from_sqlite(error: &Error, path: &Path) -> Failure {
 
 pub(super) fn from_io(error: &io::Error, path: &Path) -> Failure {
     use io::ErrorKind as K;
-    let failure = match error.kind() {
-        K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::AlreadyExists => {
-            denied(path)
-        }
-        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => full(path),
-        _ => failed(path),
+    let kind = error.kind();
+    let is = |kinds: &[K]| kinds.contains(&kind);
+    let failure = if is(&[
+        K::PermissionDenied,
+        K::ReadOnlyFilesystem,
+        K::NotADirectory,
+        K::AlreadyExists,
+    ]) {
+        denied(path)
+    } else if is(&[K::StorageFull, K::QuotaExceeded, K::FileTooLarge]) {
+        full(path)
+    } else {
+        failed(path)
     };
     failure.cause(error.to_string())
 }

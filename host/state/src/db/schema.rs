@@ -31,7 +31,7 @@ CREATE TABLE run (
 ) STRICT;
 CREATE TABLE run_selection (
     run  INTEGER NOT NULL REFERENCES run (number) ON DELETE CASCADE,
-    kind TEXT NOT NULL CHECK (kind IN ('pipeline', 'node', 'tag')),
+    kind TEXT NOT NULL CHECK (kind IN ('pipeline', 'node', 'tag', 'select', 'exclude', 'environment')),
     word TEXT NOT NULL,
     PRIMARY KEY (run, kind, word)
 ) STRICT, WITHOUT ROWID;

@@ -1,3 +1,5 @@
+//! Opening, damage, full disks, and many at once.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! One holder at a time, whatever becomes of it.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use odibi_run::port::{BatchLog as _, BatchState};

@@ -187,6 +187,9 @@ pub(super) fn select(
             pipelines: selected("pipeline")?,
             nodes: selected("node")?,
             tags: selected("tag")?,
+            select: selected("select")?,
+            exclude: selected("exclude")?,
+            environment: selected("environment")?.pop(),
         };
     }
     Ok(records.into_iter().map(|(_, record)| record).collect())

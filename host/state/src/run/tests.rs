@@ -1,3 +1,5 @@
+//! Runs that end, are killed, and are gone on with.
+
 use super::*;
 use crate::testing::{Other, at, begin, new_run, node, open};
 
@@ -25,6 +27,9 @@ fn run_is_read_back_as_it_was_noted() {
             pipelines: vec!["orders".to_owned()],
             nodes: vec!["clean".to_owned(), "load".to_owned()],
             tags: vec!["daily".to_owned()],
+            select: vec!["load+".to_owned()],
+            exclude: vec!["tag:slow".to_owned()],
+            environment: Some("prod".to_owned()),
         },
         ..new_run("0190-a", "0190-a")
     };

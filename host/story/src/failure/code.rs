@@ -116,6 +116,33 @@ drop the column or turn it into text in a step before."
 "A value cannot be expressed in this format, a date outside the years 0 to 9999 for example. Write Parquet, or repair the \
 value in a step before."
 
+    WRITE_NULL_KEY "write/null-key"
+"Rows to write have no value in a column that `keys` names, so it cannot be told which row of the target they are. Nothing was \
+written. Drop or fill them in a step before, or set `null_keys` to `equal` (null is a value like any other) or `distinct` \
+(such a row is always new)."
+
+    WRITE_DUPLICATE_KEY "write/duplicate-key"
+"Several rows have the same key where there may be one: in the rows to write, or in the target of an upsert. Which of them \
+should stay is not for odibi to guess. Nothing was written. Use the operation `deduplicate`, or set `duplicate_keys` to `first` \
+or `last`."
+
+    WRITE_BAD_KEY "write/bad-key"
+"A column that `keys` or `order_by` names does not exist in the result, or its type does not tell rows apart: floating point \
+numbers that print alike may differ, and lists and structs are no keys. Nothing was written."
+
+    WRITE_SCHEMA_MISMATCH "write/schema-mismatch"
+"The rows to write do not have the columns of the target: other names, other types, or in text files another order. Nothing was \
+written. Bring them in line in a step before, or overwrite the target once."
+
+    WRITE_UNREADABLE_TARGET "write/unreadable-target"
+"The mode needs what is in the target, and that cannot be read: it is damaged, half written by another program, or not in this \
+format. It is never taken for empty, so nothing was written and it is as it was. Repair or move it."
+
+    WRITE_UNSETTLED "write/unsettled"
+"A run was killed at the moment it wrote the target, and another program has changed the file since. Whether the rows are in it \
+cannot be told any more, and writing them might write them twice. Look at the file; overwrite it or put an older version in \
+its place, and run again."
+
     WRITE_DUPLICATE_COLUMN "write/duplicate-column"
 "Two columns of the result have the same name, so a reader could not tell them apart. Rename one of them in a step before."
 

@@ -234,6 +234,11 @@ pub(super) fn lock_name(name: &str) -> String {
     stem + LOCK_END
 }
 
+/// What names of new generations of a directory begin with; they end as all hidden files do.
+pub(super) fn generation_stem(name: &str) -> String {
+    format!("{}gen-", hidden_stem(name))
+}
+
 /// Makes the names in a directory durable, where the file system knows how.
 pub(super) fn fsync_dir(dir: &OwnedFd) -> Result<(), Errno> {
     match rustix::fs::fsync(dir) {
@@ -389,13 +394,25 @@ mod tests {
             }
             Box::new(staged) as Box<dyn Upload>
         };
+        #[derive(Debug)]
+        struct Target(Box<dyn Upload>);
+        impl crate::Publish for Target {
+            fn publish(&mut self) -> Result<odibi_run::port::Published, Failure> {
+                self.0.put(&Expect::Anything)?;
+                Ok(odibi_run::port::Published::default())
+            }
+            fn has_appeared(&self) -> bool {
+                self.0.is_put()
+            }
+        }
         let rejected = vec![open("q/1", true), open("q/2", true)];
-        crate::make_visible(rejected, Some(open("t", false)), None).unwrap_err();
+        let target = |file| Some(Box::new(Target(file)) as Box<dyn crate::Publish>);
+        crate::make_visible(rejected, target(open("t", false))).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
         assert_eq!(entries(&dir.path().join("q")), ["1", "2"]);
 
         let rejected = vec![open("r", true), open("s", false)];
-        crate::make_visible(rejected, Some(open("u", true)), None).unwrap_err();
+        crate::make_visible(rejected, target(open("u", true))).unwrap_err();
         assert_eq!(entries(dir.path()), ["q", "t"]);
     }
 

@@ -1,0 +1,250 @@
+//! `odibi retry` and `odibi run --resume`: an earlier run once more, but only what it left to be done.
+
+use std::path::PathBuf;
+
+use odibi_engine::DataEngine;
+use odibi_plan::Plan;
+use odibi_plan::plan::{Fate, NodeId, PlannedNode};
+use odibi_state::{NodeRecord, RunRecord, StateDb};
+use odibi_story::failure::Failure;
+use serde_json::{Value, json};
+
+use crate::args::{Config, Given, Options, Output, Retry, Selected};
+use crate::command::run::{self, Order};
+use crate::command::runs;
+use crate::printer::Printer;
+use crate::remembered::Repeated;
+use crate::{Surroundings, exit, project};
+
+/// What of a run is to be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// All that did not succeed.
+    Unsuccessful,
+    /// What failed, or was at work when the run was stopped or killed.
+    Failed,
+    /// What was skipped.
+    Skipped,
+    /// This node, `node` or `pipeline.node`, whatever became of it.
+    From(String),
+}
+
+/// A run that is repeated.
+pub(crate) struct Repeat {
+    pub(crate) run: RunRecord,
+    pub(crate) again: Again,
+    /// Only say what would be done.
+    pub(crate) dry: bool,
+}
+
+pub(crate) fn retry(retry: &Retry, around: &Surroundings, printer: &Printer) -> u8 {
+    let again = match (&retry.from, retry.failed, retry.skipped) {
+        (Some(node), _, _) => Again::From(node.clone()),
+        (None, true, _) => Again::Failed,
+        (None, false, true) => Again::Skipped,
+        (None, false, false) => Again::Unsuccessful,
+    };
+    let run = match find(&retry.run, &retry.named.config(), around, printer) {
+        Ok(run) => run,
+        Err(code) => return code,
+    };
+    repeat(
+        Repeat {
+            run,
+            again,
+            dry: retry.dry_run,
+        },
+        &retry.options,
+        around,
+        printer,
+    )
+}
+
+/// Goes on with the last run, if it left something to be done.
+pub(crate) fn resume(
+    config: &Config,
+    options: &Options,
+    around: &Surroundings,
+    printer: &Printer,
+) -> u8 {
+    let run = match find("last", config, around, printer) {
+        Ok(run) => run,
+        Err(code) => return code,
+    };
+    if !run.is_unfinished() {
+        printer.info(&format!("nothing to resume: run {} succeeded\n", run.id));
+        if printer.output == Output::Json {
+            printer.json(&json!({ "run_id": null, "outcome": null, "exit_code": exit::DONE, "resumed": run.id }));
+        }
+        return exit::DONE;
+    }
+    repeat(
+        Repeat {
+            run,
+            again: Again::Unsuccessful,
+            dry: false,
+        },
+        options,
+        around,
+        printer,
+    )
+}
+
+fn find(
+    name: &str,
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<RunRecord, u8> {
+    let (glance, db) = runs::open(config, around, printer)?;
+    runs::find(name, &glance, db.as_ref()).map_err(|failure| {
+        project::print_failure(&failure, printer);
+        exit::USAGE
+    })
+}
+
+fn repeat(repeat: Repeat, options: &Options, around: &Surroundings, printer: &Printer) -> u8 {
+    let selection = &repeat.run.selection;
+    let selected = Selected {
+        config: Config {
+            config: Some(PathBuf::from(&repeat.run.config_path)),
+            given: Given {
+                // Nothing is not the same as what the environment selects today.
+                env: Some(selection.environment.clone().unwrap_or_default()),
+                as_of: Some(repeat.run.logical_time),
+            },
+        },
+        pipeline: selection.pipelines.clone(),
+        node: selection.nodes.clone(),
+        tag: selection.tags.clone(),
+        select: selection.select.clone(),
+        exclude: selection.exclude.clone(),
+    };
+    let order = Order {
+        selected: &selected,
+        options,
+        repeat: Some(&repeat),
+    };
+    run::ordered(&order, around, printer)
+}
+
+/// The nodes of a plan that are run again, and how the next run remembers the others. The leases are held.
+pub(crate) fn narrow(
+    repeat: &Repeat,
+    plan: &mut Plan,
+    db: &StateDb,
+    engine: &DataEngine,
+    printer: &Printer,
+) -> Result<Repeated, Failure> {
+    let run = &repeat.run;
+    let known = db.nodes(&run.id)?;
+    let record = |node: &PlannedNode| {
+        let named = |r: &&NodeRecord| r.node.pipeline == node.pipeline && r.node.name == node.name;
+        known.iter().find(named)
+    };
+    if plan.config_digest != run.config_digest {
+        printer.info("the configuration has changed since that run: the new one counts\n");
+    }
+    let asked = |node: &PlannedNode| {
+        let outcome = record(node).and_then(|r| r.outcome.as_deref());
+        match &repeat.again {
+            Again::Unsuccessful => !record(node).is_some_and(NodeRecord::is_success),
+            Again::Failed => matches!(outcome, None | Some("failed" | "cancelled")),
+            Again::Skipped => outcome == Some("skipped"),
+            Again::From(name) => is_named(node, name),
+        }
+    };
+    let stands = |node: &PlannedNode| {
+        record(node).is_some_and(|r| r.is_success() && is_untouched(node, r, engine))
+    };
+    let narrowed = plan.narrowed(&asked, &stands);
+    say(
+        repeat,
+        plan,
+        &narrowed.fates,
+        &|node| record(node).and_then(|r| r.outcome.clone()),
+        printer,
+    );
+    let kept = plan
+        .nodes
+        .iter()
+        .zip(&narrowed.fates)
+        .filter(|(_, fate)| !fate.is_again());
+    let kept = kept.filter_map(|(node, _)| record(node).cloned()).collect();
+    *plan = narrowed.plan;
+    Ok(Repeated {
+        run_id: run.id.clone(),
+        slots: db.slots(&run.id)?,
+        kept,
+    })
+}
+
+/// True when the target of a node is the file that it wrote. What cannot be looked at is taken for changed.
+fn is_untouched(node: &PlannedNode, record: &NodeRecord, engine: &DataEngine) -> bool {
+    let Some(write) = &node.write else {
+        return true;
+    };
+    let found = engine
+        .fact_of(&write.connection, &write.path)
+        .ok()
+        .flatten();
+    found.is_some_and(|file| {
+        Some(file.bytes) == record.target_bytes && file.modified == record.target_modified
+    })
+}
+
+/// `node` or `pipeline.node`.
+fn is_named(node: &PlannedNode, name: &str) -> bool {
+    node.name == name
+        || name
+            .split_once('.')
+            .is_some_and(|(pipeline, name)| node.pipeline == pipeline && node.name == name)
+}
+
+fn say(
+    repeat: &Repeat,
+    plan: &Plan,
+    fates: &[Fate],
+    outcome: &dyn Fn(&PlannedNode) -> Option<String>,
+    printer: &Printer,
+) {
+    let name = |node: &PlannedNode| format!("{}.{}", node.pipeline, node.name);
+    let named = |id: NodeId| name(&plan.nodes[id.0]);
+    let told = |node: &PlannedNode, fate: Fate| match fate {
+        Fate::Asked => {
+            let was = outcome(node).unwrap_or_else(|| "it did not come to its end".to_owned());
+            ("run", was)
+        }
+        Fate::Follows(id) => ("run", format!("it depends on {}", named(id))),
+        Fate::Feeds(id) => (
+            "run",
+            format!("{} needs its output, which nobody has kept", named(id)),
+        ),
+        Fate::Read => ("read", "what it wrote is read".to_owned()),
+        Fate::Kept => (
+            "kept",
+            outcome(node).unwrap_or_else(|| "not asked for".to_owned()),
+        ),
+    };
+    let all = plan
+        .nodes
+        .iter()
+        .zip(fates)
+        .map(|(node, fate)| (name(node), told(node, *fate)));
+    if repeat.dry && printer.output == Output::Json {
+        let nodes: Vec<Value> = all
+            .map(|(node, (action, why))| json!({ "node": node, "action": action, "why": why }))
+            .collect();
+        printer.json(&json!({ "retries": repeat.run.id, "nodes": nodes }));
+        return;
+    }
+    let mut text = format!("run {} once more:\n", repeat.run.id);
+    for (node, (action, why)) in all {
+        text.push_str(&format!("  {action:4}  {node}: {why}\n"));
+    }
+    if repeat.dry {
+        printer.result(&text)
+    } else {
+        printer.info(&text)
+    }
+}

@@ -1,0 +1,259 @@
+//! `odibi runs`: which runs there were, and what became of each.
+
+use std::path::Path;
+
+use odibi_state::{NodeRecord, RunFilter, RunRecord, StateDb};
+use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_story::render;
+use odibi_story::story::{Fold, Story};
+use serde_json::{Value, json};
+
+use crate::args::{Config, Given, Named, Output, Runs, RunsCommand, RunsList, RunsShow};
+use crate::printer::Printer;
+use crate::project::{self, Glance};
+use crate::recovery::{log_path, read_log};
+use crate::{Surroundings, exit};
+
+pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 {
+    let config = match &runs.command {
+        RunsCommand::List(list) => list.named.config(),
+        RunsCommand::Show(show) => show.named.config(),
+    };
+    let (glance, db) = match open(&config, around, printer) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let done = match &runs.command {
+        RunsCommand::List(list) => self::list(list, &glance, db.as_ref(), printer),
+        RunsCommand::Show(show) => self::show(show, &glance, db.as_ref(), printer),
+    };
+    match done {
+        Ok(()) => exit::DONE,
+        Err(failure) => {
+            project::print_failure(&failure, printer);
+            if failure.code == code::STATE_NO_RUN.name {
+                exit::USAGE
+            } else {
+                exit::NOT_STARTED
+            }
+        }
+    }
+}
+
+impl Named {
+    /// As other commands are given it.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            config: self.config.clone(),
+            given: Given {
+                env: self.env.clone(),
+                as_of: None,
+            },
+        }
+    }
+}
+
+/// The project that a path names, and what is remembered of it, if anything is.
+pub(crate) fn open(
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<(Glance, Option<StateDb>), u8> {
+    let glance = project::glance(config, around, printer)?;
+    let opened = StateDb::open_existing(&glance.state_dir).and_then(|db| {
+        if let Some(db) = &db {
+            // Whoever looks shall not see a run at work that was killed.
+            db.crashed(&glance.project)?;
+        }
+        Ok(db)
+    });
+    match opened {
+        Ok(db) => Ok((glance, db)),
+        Err(failure) => {
+            project::print_failure(&failure, printer);
+            Err(exit::NOT_STARTED)
+        }
+    }
+}
+
+/// The run of a name; also when there is no state yet.
+pub(crate) fn find(
+    name: &str,
+    glance: &Glance,
+    db: Option<&StateDb>,
+) -> Result<RunRecord, Failure> {
+    match db {
+        Some(db) => db.run(&glance.project, name),
+        None => {
+            let message = format!("project `{}` has no run yet", glance.project);
+            Err(Failure::new(
+                FailureClass::Missing,
+                code::STATE_NO_RUN,
+                message,
+            ))
+        }
+    }
+}
+
+fn list(
+    list: &RunsList,
+    glance: &Glance,
+    db: Option<&StateDb>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let filter = RunFilter {
+        project: Some(&glance.project),
+        pipeline: list.pipeline.as_deref(),
+        failed: list.failed,
+        count_max: Some(list.limit),
+    };
+    let runs = db.map_or(Ok(Vec::new()), |db| db.runs(&filter))?;
+    if printer.output == Output::Json {
+        printer.json(&Value::Array(runs.iter().map(run_json).collect()));
+        return Ok(());
+    }
+    if runs.is_empty() {
+        printer.info("no runs\n");
+    }
+    for run in &runs {
+        printer.result(&format!("{}\n", line(run)));
+    }
+    Ok(())
+}
+
+/// `0190…  2026-11-26 16:00:00 UTC  failed     1.24 s  orders, prices`
+fn line(run: &RunRecord) -> String {
+    let took = run
+        .ended_at
+        .map_or_else(String::new, |end| render::duration(took_ms(run, end)));
+    let continues = run
+        .continues
+        .as_ref()
+        .map_or_else(String::new, |id| format!("  (continues {id})"));
+    format!(
+        "{}  {}  {:9}  {took:>9}  {}{continues}",
+        run.id,
+        run.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        outcome(run),
+        render::plain(&run.pipelines.join(", ")),
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn outcome(run: &RunRecord) -> &str {
+    run.outcome.as_deref().unwrap_or("running")
+}
+
+fn took_ms(run: &RunRecord, end: jiff::Timestamp) -> u64 {
+    let ms = end
+        .as_millisecond()
+        .saturating_sub(run.started_at.as_millisecond());
+    u64::try_from(ms).unwrap_or(0)
+}
+
+fn show(
+    show: &RunsShow,
+    glance: &Glance,
+    db: Option<&StateDb>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let run = find(&show.run, glance, db)?;
+    let Some(db) = db else { return Ok(()) };
+    let nodes = db.nodes(&run.id)?;
+    let log = log_path(db, &run.id);
+    let stories = stories(&log, printer);
+    if printer.output == Output::Json {
+        let mut shown = run_json(&run);
+        shown["nodes"] = nodes.iter().map(node_json).collect();
+        shown["events"] = log.display().to_string().into();
+        let story =
+            |s: &Story| serde_json::from_str(&render::json::render(s)).unwrap_or(Value::Null);
+        shown["stories"] = stories.iter().map(story).collect();
+        printer.json(&shown);
+        return Ok(());
+    }
+    let mut text = format!("run {}: {}\n", run.id, outcome(&run));
+    let mut fact =
+        |name: &str, value: &str| text.push_str(&format!("  {name:9} {}\n", render::plain(value)));
+    let instant = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    fact("project", &format!("{} ({})", run.project, run.config_path));
+    fact("started", &instant(run.started_at));
+    if let Some(at) = run.ended_at {
+        fact("ended", &instant(at));
+    }
+    if let Some(code) = run.exit_code {
+        fact("exit code", &code.to_string());
+    }
+    if let Some(before) = &run.continues {
+        fact("continues", before);
+    }
+    if run.outcome.is_none() {
+        fact("process", &run.pid.to_string());
+    }
+    let kept: Vec<String> = nodes
+        .iter()
+        .filter(|node| node.outcome.as_deref() == Some("kept"))
+        .map(|node| node.node.to_string())
+        .collect();
+    if !kept.is_empty() {
+        fact("kept", &kept.join(", "));
+    }
+    fact("events", &log.display().to_string());
+    printer.result(&text);
+    for story in &stories {
+        printer.result(&render::terminal::render(story, printer.colour_stdout));
+    }
+    Ok(())
+}
+
+/// As far as the events tell. Without them, what is noted of the nodes has to do.
+fn stories(log: &Path, printer: &Printer) -> Vec<Story> {
+    match read_log(log) {
+        Ok((events, _)) => {
+            let mut fold = Fold::default();
+            events.iter().for_each(|event| fold.push(event));
+            fold.pipelines()
+                .into_iter()
+                .filter_map(|pipeline| fold.story(pipeline))
+                .collect()
+        }
+        Err(error) => {
+            let warning = printer.styled("1;33", "warning:");
+            printer.problem(&format!(
+                "{warning} the event log cannot be read: {}: {error}\n",
+                log.display()
+            ));
+            Vec::new()
+        }
+    }
+}
+
+fn run_json(run: &RunRecord) -> Value {
+    json!({
+        "run_id": run.id,
+        "project": run.project,
+        "config": run.config_path,
+        "pipelines": run.pipelines,
+        "outcome": outcome(run),
+        "exit_code": run.exit_code,
+        "started_at": run.started_at.to_string(),
+        "ended_at": run.ended_at.map(|at| at.to_string()),
+        "logical_time": run.logical_time.to_string(),
+        "continues": run.continues,
+        "odibi_version": run.odibi_version,
+        "process": run.pid,
+    })
+}
+
+fn node_json(node: &NodeRecord) -> Value {
+    json!({
+        "pipeline": node.node.pipeline,
+        "node": node.node.name,
+        "outcome": node.outcome,
+        "attempts": node.attempts,
+        "duration_ms": node.duration_ms,
+        "rows_written": node.rows_written,
+        "failure": node.failure_code,
+    })
+}

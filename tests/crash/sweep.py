@@ -1,0 +1,184 @@
+"""Kills odibi at every Nth state-changing system call until N passes the end, restarts it with the same command, and
+judges the target: no row lost, none twice, none changed that should not be, nothing partial visible in between."""
+
+import argparse
+import csv
+import os
+import pathlib
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+
+CALLS = (
+    "openat,write,pwrite64,writev,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,"
+    "fsync,fdatasync,ftruncate,flock"
+)
+TARGETS = {
+    "parquet-file": ("parquet", "out.parquet"),
+    "parquet-directory": ("parquet", "out/"),
+    "csv": ("csv", "out.csv"),
+}
+MODES = {
+    "overwrite": "mode: overwrite",
+    "append": "mode: append",
+    "append_once": "mode: append_once",
+    "append_once-keyed": "mode: append_once, keys: [id]",
+    "upsert": "mode: upsert, keys: [id]",
+}
+BEFORE = [(1, "a"), (2, "b"), (3, "c")]
+BATCH = [(2, "B"), (3, "c"), (4, "d")]
+RUN_SECONDS_MAX = 120
+# Between a call and the next one of its thread.
+PAUSE_US = 2_000
+
+
+def expected(mode):
+    """The rows once the batch is in, as a sorted list."""
+    if mode == "overwrite":
+        return sorted(BATCH)
+    if mode in ("append", "append_once"):
+        return sorted(BEFORE + BATCH)
+    rows = dict(BEFORE)
+    for key, value in BATCH:
+        if mode == "upsert" or key not in rows:
+            rows[key] = value
+    return sorted(rows.items())
+
+
+def write_csv(path, rows):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "s"])
+        writer.writerows(rows)
+
+
+def read_target(root, target):
+    """What a reader sees that knows nothing of odibi."""
+    form, path = TARGETS[target]
+    path = root / path
+    if form == "csv":
+        with open(path, newline="") as file:
+            return sorted((int(row["id"]), row["s"]) for row in csv.DictReader(file))
+    import pyarrow.dataset
+
+    table = pyarrow.dataset.dataset(path, format="parquet").to_table()
+    return sorted(zip(table["id"].to_pylist(), table["s"].to_pylist()))
+
+
+def project(root, target, mode, source):
+    form, path = TARGETS[target]
+    (root / "odibi.yaml").write_text(
+        "project: crash\nconnections: {here: {type: local, base_path: .}}\npipelines:\n  - pipeline: p\n    nodes:\n"
+        f"      - name: n\n        read: {{connection: here, format: csv, path: {source}}}\n"
+        f"        write: {{connection: here, format: {form}, path: {path}, {MODES[mode]}}}\n"
+    )
+
+
+def run(odibi, root):
+    command = [odibi, "run", str(root / "odibi.yaml")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
+    return done.returncode, done.stdout + done.stderr
+
+
+def run_killed(odibi, root, at):
+    """Kills the run after its call number `at`, counted over all its threads. True when it came to its end before."""
+    read, write = os.pipe()
+    # strace's own injection counts for each thread and call; every call waits a little at its end, so that none follows
+    # before the kill.
+    trace = ["strace", "-f", "-qq", "-o", f"/dev/fd/{write}", "-e", f"trace={CALLS}"]
+    trace += ["-e", f"inject={CALLS}:delay_exit={PAUSE_US}", odibi, "run", str(root / "odibi.yaml")]
+    with open(root / "said", "w") as said:
+        process = subprocess.Popen(trace, cwd=root, pass_fds=[write], stdout=said, stderr=said, start_new_session=True)
+    os.close(write)
+    seen = 0
+    with os.fdopen(read, errors="replace") as lines:
+        for line in lines:
+            seen += "resumed>" not in line
+            if seen >= at:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    code = process.wait(timeout=RUN_SECONDS_MAX)
+    text = (root / "said").read_text()
+    (root / "said").unlink()
+    return code == 0, code, text
+
+
+def ended(root):
+    """Is the end of the killed run noted? It is the second one."""
+    with sqlite3.connect(root / ".odibi" / "state.db") as db:
+        codes = db.execute("SELECT exit_code FROM run ORDER BY number").fetchall()
+    return len(codes) == 2 and codes[1][0] == 0
+
+
+def sweep(odibi, target, mode, every, first):
+    """Numbers of points, and complaints."""
+    with tempfile.TemporaryDirectory() as base:
+        start = pathlib.Path(base) / "start"
+        start.mkdir()
+        write_csv(start / "before.csv", BEFORE)
+        write_csv(start / "batch.csv", BATCH)
+        project(start, target, "overwrite", "before.csv")
+        code, said = run(odibi, start)
+        if code != 0:
+            return 0, [f"{target} {mode}: the first run failed: {said}"]
+        project(start, target, mode, "batch.csv")
+        before, after = sorted(BEFORE), expected(mode)
+        complaints, points, at = [], 0, first
+        while True:
+            root = pathlib.Path(base) / "now"
+            shutil.copytree(start, root, symlinks=True)
+            passed, code, said = run_killed(odibi, root, at)
+            points += 1
+            name = f"{target} {mode} at {at}"
+            if not passed and code > 0:
+                complaints.append(f"{name}: it failed by itself: {said}")
+            seen = read_target(root, target)
+            if seen != before and seen != after:
+                complaints.append(f"{name}: in between the reader sees {seen}")
+            # A run that was killed after its end was noted is not interrupted: the next one would append again, as it should.
+            code, said = run(odibi, root) if not (passed or ended(root)) else (0, "")
+            if code != 0:
+                complaints.append(f"{name}: the next run failed: {said}")
+            elif read_target(root, target) != after:
+                complaints.append(f"{name}: {read_target(root, target)} instead of {after}")
+            left = [n for n in os.listdir(root) if n.startswith(".odibi-")]
+            if left:
+                complaints.append(f"{name}: the next run leaves {left}")
+            shutil.rmtree(root)
+            if passed:
+                return points, complaints
+            at += every
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("odibi")
+    parser.add_argument("--every", type=int, default=1, help="only every so many points one")
+    parser.add_argument("--seed", type=int, default=None, help="where a sample begins")
+    parser.add_argument("--only", default="", help="words that a case must hold")
+    asked = parser.parse_args()
+    seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
+    print(f"SEED={seed}", flush=True)
+    rng = random.Random(seed)
+    points, complaints = 0, []
+    for target in TARGETS:
+        for mode in MODES:
+            first = rng.randint(1, asked.every)
+            if not all(word in f"{target} {mode}".split() for word in asked.only.split()):
+                continue
+            done, found = sweep(os.path.abspath(asked.odibi), target, mode, asked.every, first)
+            points += done
+            complaints += found
+            print(f"{target} {mode}: {done} points, {len(found)} complaints", flush=True)
+    for complaint in complaints:
+        print(complaint)
+    print(f"{points} points, {len(complaints)} complaints")
+    sys.exit(1 if complaints else 0)
+
+
+if __name__ == "__main__":
+    main()

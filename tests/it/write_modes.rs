@@ -1,0 +1,63 @@
+//! Write modes with the real program: what is said, what is seen, and writers in processes of their own.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::Project;
+
+fn yaml(format: &str, path: &str, write: &str) -> String {
+    format!(
+        "project: p\nconnections: {{here: {{type: local, base_path: .}}}}\npipelines:\n  - pipeline: p\n    nodes:\n\
+         \x20     - name: n\n        read: {{connection: here, format: csv, path: in.csv}}\n\
+         \x20       write: {{connection: here, format: {format}, path: {path}, {write}}}\n"
+    )
+}
+
+/// Exit code and what is printed.
+fn run(project: &Project) -> (u8, String) {
+    let done = project.odibi(&["run"]);
+    (done.code, done.stdout + &done.stderr)
+}
+
+#[test]
+fn an_upsert_says_what_it_did_and_a_second_run_that_it_was_done() {
+    let project = Project::with(&yaml("parquet", "out.parquet", "mode: upsert, keys: [id]"))
+        .file("in.csv", "id,s\n1,x\n2,y\n");
+    let (code, text) = run(&project);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("upsert: 2 rows inserted"), "{text}");
+    let bytes = std::fs::read(project.path("out.parquet")).unwrap();
+    let (code, text) = run(&project);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("upsert: already applied"), "{text}");
+    let project = project.file("in.csv", "id,s\n2,z\n3,w\n");
+    let (code, text) = run(&project);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("upsert: 1 row inserted, 1 row updated"),
+        "{text}"
+    );
+    assert_ne!(std::fs::read(project.path("out.parquet")).unwrap(), bytes);
+    let path = project.path("out.parquet");
+    let read = support::run_python("read_table.py", &[path.as_path()]);
+    let read: Value = serde_json::from_str(&read).unwrap();
+    assert_eq!(read["rows"], json!([["1", "x"], ["2", "z"], ["3", "w"]]));
+}
+
+/// Every fortieth point of the crash sweep, from a place that is printed.
+#[test]
+fn a_sample_of_the_crash_sweep_finds_nothing() {
+    let script = support::root().join("tests/crash/run");
+    let done = Command::new(script)
+        .arg(support::binary())
+        .env("ODIBI_TEST_PYTHON", support::python())
+        .args(["--every", "40"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}

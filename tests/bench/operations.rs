@@ -10,6 +10,7 @@
     clippy::disallowed_methods,
     reason = "a benchmark is told by its environment what to try"
 )]
+#![allow(clippy::too_many_lines, reason = "a list of cases")]
 
 mod against;
 mod measure;

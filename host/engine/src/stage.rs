@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
 use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
@@ -131,25 +132,7 @@ impl NodeAttempt {
         let batch = self.batch(&tables);
         let to = target.as_ref().zip(rows.as_ref());
         let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
-        let config = SessionConfig::new()
-            .with_batch_size(self.layout.batch_rows)
-            .with_target_partitions(self.layout.instances_max)
-            .with_extension(Arc::clone(&run));
-        let context = Arc::new(
-            TaskContext::default()
-                .with_session_config(config)
-                .with_runtime(Arc::clone(&self.runtime)),
-        );
-        let drained = {
-            let _in_runtime = self.handle.enter();
-            plan.execute(0, context)
-                .map_err(|e| classify(&e, During::Run))
-                .and_then(|mut stream| self.drain(&mut stream, &mut sink))
-        };
-        drop(plan);
-        // The streams are gone, so every thread comes to its end; their costs are known then.
-        run.join();
-        drained?;
+        self.execute(plan, &run, &mut sink)?;
         let Sunk { tally, spool } = sink.finish(&batch)?;
         let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
@@ -204,6 +187,34 @@ impl NodeAttempt {
             quarantine: rejected,
             spool: spool.filter(|_| self.node.has_dependents),
         })
+    }
+
+    /// Lets the plan run to its end, and every thread of it.
+    fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: &Arc<NodeRun>,
+        sink: &mut Sink,
+    ) -> Result<(), Failure> {
+        let config = SessionConfig::new()
+            .with_batch_size(self.layout.batch_rows)
+            .with_target_partitions(self.layout.instances_max)
+            .with_extension(Arc::clone(run));
+        let context = Arc::new(
+            TaskContext::default()
+                .with_session_config(config)
+                .with_runtime(Arc::clone(&self.runtime)),
+        );
+        let drained = {
+            let _in_runtime = self.handle.enter();
+            plan.execute(0, context)
+                .map_err(|e| classify(&e, During::Run))
+                .and_then(|mut stream| self.drain(&mut stream, sink))
+        };
+        drop(plan);
+        // The streams are gone, so every thread comes to its end; their costs are known then.
+        run.join();
+        drained
     }
 
     /// The hash of what the result comes from.

@@ -242,7 +242,6 @@ fn execute_marked(
         place: Some(places(loaded)),
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
-        ..Settings::default()
     };
     let runtime = runtime(processors)
         .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;

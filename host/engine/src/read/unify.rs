@@ -277,12 +277,11 @@ mod tests {
         )
     }
 
+    /// Columns, and for each file where they are in it; or what is wrong.
+    type Expected<'a> = Result<(&'a [&'a str], &'a [&'a [Option<usize>]]), &'a str>;
+
     #[track_caller]
-    fn check(
-        files: &[(String, Described)],
-        policy: SchemaPolicy,
-        expected: Result<(&[&str], &[&[Option<usize>]]), &str>,
-    ) {
+    fn check(files: &[(String, Described)], policy: SchemaPolicy, expected: Expected<'_>) {
         let found = unify(files, &ColumnTypes::new(), policy);
         let found = found.map(Option::unwrap).map_err(|failure| failure.message);
         match expected {

@@ -90,10 +90,10 @@ impl Kind {
                 let strip = |line: &str| {
                     let value: serde_json::Value = serde_json::from_str(line).unwrap();
                     let cells = value.as_object().unwrap().values();
-                    let cell = |v: &serde_json::Value| match v {
-                        serde_json::Value::Null => String::new(),
-                        serde_json::Value::String(text) => text.clone(),
-                        other => other.to_string(),
+                    let cell = |v: &serde_json::Value| match (v.is_null(), v.as_str()) {
+                        (true, _) => String::new(),
+                        (_, Some(text)) => text.to_owned(),
+                        (_, None) => v.to_string(),
                     };
                     cells.map(cell).collect::<Vec<_>>().join(",")
                 };

@@ -480,6 +480,10 @@ fn avro_is_read() {
 
 /// Mutated files are read or refused, by a failure that names the file; nothing else happens.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long form of a test is asked for by the environment"
+)]
 fn damaged_files_of_every_format_are_refused_or_read() {
     let house = House::new();
     house.put("in.csv", "i,s\n1,x\n2,y\n,\n4,\"long, long text\"\n");

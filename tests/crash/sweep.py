@@ -79,7 +79,8 @@ def project(root, target, mode, source):
 
 
 def run(odibi, root):
-    command = [odibi, "run", str(root / "odibi.yaml")]
+    # The killed process may need a moment to be gone.
+    command = [odibi, "run", str(root / "odibi.yaml"), "--wait", "60s"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
     return done.returncode, done.stdout + done.stderr
 

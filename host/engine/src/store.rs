@@ -82,6 +82,11 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         )
     }
 
+    /// Removes what killed runs have left of directories made anew. Only for who holds the lock of the directory.
+    fn sweep_generations(&self, _dir: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Makes sure that the root is there and may be read.
     fn check(&self) -> Result<(), Failure>;
 

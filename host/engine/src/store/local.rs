@@ -199,6 +199,10 @@ impl Store for LocalStore {
         Ok(Box::new(LocalGeneration::create(&self.dirs, dir, &shown)?))
     }
 
+    fn sweep_generations(&self, dir: &str) -> Result<(), Failure> {
+        generation::sweep(self.root(), dir).map_err(|e| write_fault(e, &self.shown(dir)))
+    }
+
     fn check(&self) -> Result<(), Failure> {
         let listed = self.root().names("").map(|_| ());
         listed.map_err(|e| read_fault(e, &self.shown("")))

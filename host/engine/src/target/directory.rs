@@ -38,6 +38,8 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
     let shown = ready.target.shown();
     for _ in 0..TRIES_MAX {
         let _lock = store.lock(&dir, &stop)?;
+        // What is left is no reason not to write.
+        let _ = store.sweep_generations(&dir);
         let seen = Seen::new(store.as_ref(), &dir, &shown)?;
         let target = ready.target.id();
         let ask = |record: &BatchRecord| {

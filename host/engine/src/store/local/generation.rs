@@ -11,6 +11,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::root::Root;
 use super::staged::{Dirs, fsync_dir, generation_stem};
 use super::write_fault;
 use crate::failure::{During, classify};
@@ -42,11 +43,7 @@ impl LocalGeneration {
         let hidden = format!("{stem}{}.tmp", std::process::id());
         let failed = |e: Errno| write_fault(e, shown);
         let made = dirs.make_in(parent_path, |parent| {
-            for name in dirs.root.names(parent_path)? {
-                if name.starts_with(&stem) {
-                    remove_tree(parent, &name)?;
-                }
-            }
+            sweep(&dirs.root, path)?;
             rustix::fs::mkdirat(parent, &hidden, Mode::from_raw_mode(0o777))?;
             rustix::fs::openat(parent, &hidden, DIR_FLAGS, Mode::empty())
         });
@@ -148,6 +145,22 @@ impl Drop for LocalGeneration {
         // Put or not, what has the hidden name now is not wanted any more. What cannot be removed goes with the next one.
         let _ = remove_tree(&self.parent, &self.hidden);
     }
+}
+
+/// Removes what killed runs have left.
+pub(super) fn sweep(root: &Root, path: &str) -> Result<(), Errno> {
+    let (parent_path, name) = split(path);
+    let parent = match root.open_dir(parent_path) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let stem = generation_stem(name);
+    for name in root.names(parent_path)? {
+        if name.starts_with(&stem) {
+            remove_tree(&parent, &name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a directory and all below it. Links are removed and not followed.

@@ -1,5 +1,7 @@
 //! Components that are small and valid, or nearly so, and cost a compiler dearly.
 
+use std::time::{Duration, Instant};
+
 use libtest_mimic::Trial;
 use odibi_sandbox::CompileLimits;
 use wasm_encoder::{
@@ -76,7 +78,7 @@ fn bombs_end() {
         let took = loaded.compiled.unwrap();
         let size = bytes.len();
         drop(bytes);
-        let grown = resident_bytes().saturating_sub(before);
+        let grown = settled(before);
         println!(
             "{name:<18} {size:>10} {:>8.2} {:>9.1}  {}",
             took.as_secs_f64(),
@@ -92,6 +94,18 @@ fn bombs_end() {
             grown <= RESIDENT_BYTES_MAX,
             "{name}: the host grew by {grown} bytes"
         );
+    }
+}
+
+/// What is taken beyond `before`, once the thread that fed the child has ended: on a busy machine that takes a moment.
+fn settled(before: u64) -> u64 {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let grown = resident_bytes().saturating_sub(before);
+        if grown <= RESIDENT_BYTES_MAX || Instant::now() > end {
+            return grown;
+        }
+        std::thread::yield_now();
     }
 }
 

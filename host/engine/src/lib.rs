@@ -24,10 +24,6 @@ mod probe;
 mod read;
 mod reason;
 mod stage;
-#[allow(
-    dead_code,
-    reason = "the write modes and object stores that are to come use it all"
-)]
 mod store;
 mod target;
 #[cfg(test)]

@@ -147,10 +147,6 @@ impl Staged {
 }
 
 impl Upload for Staged {
-    fn path(&self) -> &str {
-        &self.path
-    }
-
     fn shown(&self) -> &str {
         &self.shown
     }

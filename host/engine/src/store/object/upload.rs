@@ -195,10 +195,6 @@ impl Scratch {
 }
 
 impl Upload for Scratch {
-    fn path(&self) -> &str {
-        &self.path
-    }
-
     fn shown(&self) -> &str {
         &self.shown
     }

@@ -32,7 +32,6 @@ mod write;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -235,16 +234,7 @@ impl DataEngine {
         path: &str,
         bytes: &[u8],
     ) -> Result<String, Failure> {
-        let path = normal(path, Purpose::Write)?;
-        let store = self.stores.open(connection, Purpose::Write)?;
-        let mut staged = store.create(&path)?;
-        let shown = staged.shown().to_owned();
-        staged
-            .writer()?
-            .write_all(bytes)
-            .map_err(|e| classify(&e, During::Write(&shown)))?;
-        staged.put(&Expect::Anything)?;
-        Ok(shown)
+        self.documents(connection)?.write(path, bytes)
     }
 
     /// The documents of a connection, stories above all.

@@ -131,7 +131,6 @@ pub(crate) trait Blob: fmt::Debug + Send + Sync {
 /// A file that is being written: first to this machine's disk, then visible in one step. Dropping it removes what was
 /// not put.
 pub(crate) trait Upload: fmt::Debug + Send {
-
     /// Its path, as messages show it.
     fn shown(&self) -> &str;
 

@@ -13,9 +13,8 @@ use arrow_ipc::{RecordBatch as BatchHeader, root_as_message};
 use arrow_schema::SchemaRef;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use super::columns::plain_schema;
-use super::unify::{Described, Seen};
-use super::{Chunk, FileDecode, Wanted, bad_file, check_names, guarded, unpack};
+use super::unify::Described;
+use super::{Chunk, FileDecode, Wanted, bad_file, guarded, unpack};
 use crate::failure::{During, classify};
 use crate::limits::{BLOCK_BYTES_MAX, MESSAGE_ROWS_MAX};
 use crate::store::Blob;
@@ -40,12 +39,7 @@ const STORED: i64 = -1;
 pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, Failure> {
     let mut messages = Messages::open(blob, shown)?;
     let schema = messages.schema()?;
-    let found = plain_schema(&schema);
-    check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
-    let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(
-        found.fields().iter().map(typed).collect(),
-    ))
+    Described::typed(&schema, shown)
 }
 
 struct Messages {

@@ -12,9 +12,8 @@ use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use super::columns::plain_schema;
-use super::unify::{Described, Seen};
-use super::{Chunk, FileDecode, Wanted, bad_file, check_names, guarded, unpack};
+use super::unify::Described;
+use super::{Chunk, FileDecode, Wanted, bad_file, guarded, unpack};
 use crate::failure::{During, classify};
 use crate::limits::{AVRO_HEADER_BYTES_MAX, BLOCK_BYTES_MAX, ZSTD_WINDOW_LOG_MAX};
 use crate::store::Blob;
@@ -30,12 +29,7 @@ const VARINT_BYTES_MAX: usize = 10;
 
 /// The columns of a file, from its header.
 pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, Failure> {
-    let found = plain_schema(&reader(blob, shown, 1)?.schema());
-    check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
-    let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(
-        found.fields().iter().map(typed).collect(),
-    ))
+    Described::typed(&reader(blob, shown, 1)?.schema(), shown)
 }
 
 fn reader(

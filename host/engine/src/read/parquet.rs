@@ -6,9 +6,8 @@ use odibi_story::failure::Failure;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::columns::plain_schema;
-use super::unify::{Described, Seen};
-use super::{Chunk, FileDecode, Wanted, check_names, guarded, unpack};
+use super::unify::Described;
+use super::{Chunk, FileDecode, Wanted, guarded, unpack};
 use crate::failure::{During, classify};
 use crate::store::Blob;
 use crate::store::blob::Chunks;
@@ -17,12 +16,7 @@ use crate::store::blob::Chunks;
 pub(crate) fn describe(blob: &Arc<dyn Blob>, shown: &str) -> Result<Described, Failure> {
     let builder = builder(blob, shown)?;
     check_sizes(&builder, shown)?;
-    let found = plain_schema(builder.schema());
-    check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
-    let typed = |f: &Arc<arrow_schema::Field>| (f.name().clone(), Seen::Typed(Arc::clone(f)));
-    Ok(Described::Columns(
-        found.fields().iter().map(typed).collect(),
-    ))
+    Described::typed(builder.schema(), shown)
 }
 
 fn builder(

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use odibi_plan::plan::{ColumnType, ColumnTypes, OnMissingColumns, OnNewColumns, SchemaPolicy};
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::check_names;
+use super::columns::plain_schema;
 use super::json::infer::Shape;
 use super::value::Kinds;
 
@@ -21,6 +23,16 @@ pub(crate) enum Described {
     /// It holds nothing, not even columns.
     Empty,
     Columns(Vec<(String, Seen)>),
+}
+
+impl Described {
+    /// Of a file that says the types of its columns.
+    pub(crate) fn typed(schema: &Schema, shown: &str) -> Result<Self, Failure> {
+        let found = plain_schema(schema);
+        check_names(found.fields().iter().map(|f| f.name().as_str()), shown)?;
+        let typed = |f: &FieldRef| (f.name().clone(), Seen::Typed(Arc::clone(f)));
+        Ok(Self::Columns(found.fields().iter().map(typed).collect()))
+    }
 }
 
 /// What is known of a column.

@@ -3,9 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "yaml/pieces.rs"]
+mod pieces;
+
 use odibi_plan::diagnostic::{render, render_json};
 use odibi_plan::{Operations, Selection, Sources};
 use proptest::prelude::*;
+
+use pieces::PIECES;
 
 const VALID: &str = include_str!("../../../tests/ui/valid_full.yaml");
 
@@ -41,70 +46,7 @@ fn survives(text: &str) {
 
 /// Pieces of YAML that mean something, so that random files get past the first character.
 fn soup() -> impl Strategy<Value = String> {
-    let pieces = prop::sample::select(vec![
-        "project",
-        "pipelines",
-        "nodes",
-        "connections",
-        "read",
-        "inputs",
-        "transform",
-        "steps",
-        "params",
-        "name",
-        "df",
-        "${A}",
-        "${",
-        "}",
-        "$${",
-        "<<",
-        "&a",
-        "*a",
-        "!!str",
-        "!x",
-        "\"",
-        "'",
-        "|",
-        ">",
-        "? ",
-        "---",
-        "...",
-        "%YAML 1.2",
-        ": ",
-        ":",
-        "- ",
-        "-",
-        "[",
-        "]",
-        "{",
-        ",",
-        "#",
-        "\n",
-        "\n  ",
-        "\n    ",
-        "\t",
-        "\r\n",
-        " ",
-        "é",
-        "日",
-        "👩‍🚀",
-        "\u{feff}",
-        "\u{202e}",
-        "\0",
-        "\u{1b}",
-        "0",
-        "-1",
-        "1e9",
-        ".inf",
-        "010",
-        "yes",
-        "~",
-        "..",
-        "/",
-        "\\",
-        "`",
-        "@",
-    ]);
+    let pieces = prop::sample::select(PIECES.to_vec());
     prop::collection::vec(pieces, 0..60).prop_map(|list| list.concat())
 }
 

@@ -9,15 +9,23 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
 
+#[path = "../../../../tests/fuzz/asked.rs"]
+mod asked;
+#[path = "../../../../tests/fuzz/heap.rs"]
 mod heap;
+#[path = "../yaml/pieces.rs"]
+mod pieces;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use asked::Asked;
 use odibi_plan::config::{FileFault, Outside, load_with};
 use odibi_plan::diagnostic::{render, render_json};
 use odibi_plan::{Operations, Selection, Sources};
+use pieces::PIECES;
 
+const SEED: u64 = 0x0d1b1;
 const INPUTS: u64 = 2_000;
 /// What one file may hold at any time, from its text to the rendered faults.
 const HEAP_BYTES_MAX: usize = 32 << 20;
@@ -31,81 +39,6 @@ const SEEDS: [&str; 8] = [
     include_str!("../../../../tests/ui/variables.yaml"),
     include_str!("../../../../tests/ui/merge_keys.yaml"),
     include_str!("../../../../tests/ui/deep_block.yaml"),
-];
-
-const PIECES: [&str; 72] = [
-    "project",
-    "pipelines",
-    "pipeline",
-    "nodes",
-    "connections",
-    "read",
-    "inputs",
-    "transform",
-    "steps",
-    "params",
-    "name",
-    "vars",
-    "imports",
-    "environments",
-    "recipes",
-    "recipe",
-    "recipe_vars",
-    "template",
-    "extends",
-    "pattern",
-    "retry",
-    "on_error",
-    "timeout",
-    "prod",
-    "df",
-    "${A}",
-    "${vars.a}",
-    "${recipe.a}",
-    "${date:-7d}",
-    "${A:-x}",
-    "${A:?x}",
-    "${",
-    "}",
-    "$${",
-    "<<",
-    "&a",
-    "*a",
-    "!!str",
-    "!x",
-    "\"",
-    "'",
-    "|",
-    ">",
-    "? ",
-    "---",
-    "...",
-    "%YAML 1.2",
-    ": ",
-    ":",
-    "- ",
-    "-",
-    "[",
-    "]",
-    "{",
-    ",",
-    "#",
-    "\n",
-    "\n  ",
-    "\n    ",
-    "\t",
-    "\r\n",
-    " ",
-    "é",
-    "日",
-    "\u{feff}",
-    "\u{202e}",
-    "\0",
-    "\u{1b}",
-    "010",
-    "1e9",
-    "~",
-    "../",
 ];
 
 /// SplitMix64.
@@ -205,53 +138,19 @@ fn exercise(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-struct Asked {
-    seed: u64,
-    inputs: u64,
-    only: Option<u64>,
-}
-
-impl Asked {
-    /// `None`: asked for another test, or for a list of tests.
-    fn read(mut args: impl Iterator<Item = String>) -> Option<Self> {
-        let mut asked = Self {
-            seed: 0x0d1b1,
-            inputs: INPUTS,
-            only: None,
-        };
-        let number = |text: Option<String>| {
-            let text = text.expect("a number after the option");
-            let digits = text.strip_prefix("0x");
-            digits
-                .map_or(text.parse(), |d| u64::from_str_radix(d, 16))
-                .expect("a number")
-        };
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--seed" => asked.seed = number(args.next()),
-                "--inputs" => asked.inputs = number(args.next()),
-                "--only" => asked.only = Some(number(args.next())),
-                "--list" => {
-                    println!("yaml_fuzz: test");
-                    return None;
-                }
-                "--skip" | "--test-threads" | "--format" => drop(args.next()),
-                filter if !filter.starts_with('-') && !"yaml_fuzz".contains(filter) => return None,
-                _ => {}
-            }
-        }
-        Some(asked)
-    }
-}
-
 fn main() -> ExitCode {
-    let Some(asked) = Asked::read(std::env::args().skip(1)) else {
+    let Some(asked) = Asked::read(
+        std::env::args().skip(1),
+        "yaml_fuzz",
+        "--inputs",
+        (SEED, INPUTS),
+    ) else {
         return ExitCode::SUCCESS;
     };
     println!("SEED={:#x}", asked.seed);
     let numbers = match asked.only {
         Some(only) => only..only + 1,
-        None => 0..asked.inputs,
+        None => 0..asked.count,
     };
     let (mut peak, mut complaints) = ((0, 0), 0);
     for number in numbers {
@@ -272,7 +171,7 @@ fn main() -> ExitCode {
     }
     println!(
         "{} files; the most that one held: {} KiB (file {})",
-        asked.inputs,
+        asked.count,
         peak.0 >> 10,
         peak.1
     );

@@ -14,7 +14,10 @@
     reason = "numbers here are wrong on purpose"
 )]
 
+#[path = "../../../../tests/fuzz/asked.rs"]
+mod asked;
 mod exercise;
+#[path = "../../../../tests/fuzz/heap.rs"]
 mod heap;
 mod schemas;
 
@@ -39,6 +42,7 @@ use odibi_sandbox::Limits;
 use odibi_sandbox::testing::Gate;
 use odibi_story::failure::Failure;
 
+use asked::Asked;
 use random::Random;
 use seeds::Seed;
 
@@ -51,7 +55,12 @@ const P99_MS: f64 = 5.0;
 const SHOWN_MAX: usize = 10;
 
 fn main() -> ExitCode {
-    let Some(asked) = Asked::read(std::env::args().skip(1)) else {
+    let Some(asked) = Asked::read(
+        std::env::args().skip(1),
+        "gate_fuzz",
+        "--streams",
+        (getrandom::u64().unwrap(), STREAMS),
+    ) else {
         return ExitCode::SUCCESS;
     };
     println!("SEED={:#x}", asked.seed);
@@ -83,45 +92,6 @@ pub(crate) fn at_work() -> MutexGuard<'static, String> {
     TYPE.lock().unwrap()
 }
 
-struct Asked {
-    seed: u64,
-    streams: u64,
-    only: Option<u64>,
-}
-
-impl Asked {
-    /// `None`: asked for another test, or for a list of tests.
-    fn read(mut args: impl Iterator<Item = String>) -> Option<Self> {
-        let mut asked = Self {
-            seed: getrandom::u64().unwrap(),
-            streams: STREAMS,
-            only: None,
-        };
-        let number = |text: Option<String>| {
-            let text = text.expect("a number after the option");
-            let digits = text.strip_prefix("0x");
-            digits
-                .map_or(text.parse(), |d| u64::from_str_radix(d, 16))
-                .expect("a number")
-        };
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--seed" => asked.seed = number(args.next()),
-                "--streams" => asked.streams = number(args.next()),
-                "--only" => asked.only = Some(number(args.next())),
-                "--list" => {
-                    println!("gate_fuzz: test");
-                    return None;
-                }
-                "--skip" | "--test-threads" | "--format" => drop(args.next()),
-                filter if !filter.starts_with('-') && !"gate_fuzz".contains(filter) => return None,
-                _ => {}
-            }
-        }
-        Some(asked)
-    }
-}
-
 fn fuzz(asked: &Asked) -> Report {
     let seeds = seeds::all();
     let sound: Vec<Vec<u8>> = schemas::sound();
@@ -139,7 +109,7 @@ fn fuzz(asked: &Asked) -> Report {
             ));
         }
     }
-    for index in 0..asked.streams {
+    for index in 0..asked.count {
         if asked.only.is_some_and(|only| only != index) {
             continue;
         }
@@ -256,7 +226,7 @@ impl Report {
             schema_peak: Worst::default(),
             schemas_taken: 0,
             schemas_refused: 0,
-            times_us: Vec::with_capacity(asked.streams as usize),
+            times_us: Vec::with_capacity(asked.count as usize),
             wrong: Vec::new(),
         }
     }

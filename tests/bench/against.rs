@@ -24,7 +24,8 @@ use odibi_run::port::{Cancel, Operation, OperationPlan, SessionContext, Transfor
 use odibi_sandbox::{Compiler, ComponentBytes, ComponentSource, Limits, Options, Sandbox};
 use serde_json::Value;
 
-use crate::measure::{Noise, SEED, Spread, cpu_nanos};
+use crate::cpu::cpu_nanos;
+use crate::measure::{Noise, SEED, Spread};
 
 const ROWS: usize = 5_000_000;
 const ROUNDS: usize = 5;

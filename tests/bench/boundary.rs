@@ -13,6 +13,7 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
+mod cpu;
 mod measure;
 mod shared;
 
@@ -25,7 +26,8 @@ use odibi_bench_kernels::{self as kernels, Groups};
 use odibi_run::port::Session;
 use odibi_sandbox::Sandbox;
 
-use measure::{Spread, cpu_nanos};
+use cpu::cpu_nanos;
+use measure::Spread;
 use shared::{Arguments, Kernel, batches, bytes, name, open, per};
 
 #[global_allocator]

@@ -1,6 +1,4 @@
-//! What every benchmark needs: numbers that are the same every time, CPU time, and the spread of the rounds.
-
-use rustix::time::{ClockId, clock_gettime};
+//! What every benchmark needs: numbers that are the same every time, and the spread of the rounds.
 
 pub(crate) const SEED: u64 = 42;
 
@@ -45,15 +43,4 @@ impl Spread {
         let Self { min, median, max } = self;
         format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
     }
-}
-
-/// CPU time of this thread.
-pub(crate) fn cpu_nanos(work: impl FnOnce()) -> f64 {
-    let now = || {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
-    };
-    let start = now();
-    work();
-    now() - start
 }

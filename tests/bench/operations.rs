@@ -13,6 +13,7 @@
 #![allow(clippy::too_many_lines, reason = "a list of cases")]
 
 mod against;
+mod cpu;
 mod measure;
 
 use serde_json::json;

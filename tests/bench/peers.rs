@@ -12,6 +12,7 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
+mod cpu;
 mod measure;
 mod shared;
 
@@ -22,7 +23,8 @@ use odibi_run::port::Session;
 use wasmtime::component::{Component, Linker, TypedFunc};
 use wasmtime::{Config, Engine, Store, StoreContextMut};
 
-use measure::{Spread, cpu_nanos};
+use cpu::cpu_nanos;
+use measure::Spread;
 use shared::{Arguments, Kernel, batches, component, name, open, per, sandbox};
 
 #[global_allocator]

@@ -10,6 +10,7 @@
 )]
 
 mod against;
+mod cpu;
 mod measure;
 
 use serde_json::json;

@@ -12,7 +12,6 @@
     reason = "a benchmark is told by its environment what to try"
 )]
 
-#[allow(dead_code, reason = "CPU time says nothing here")]
 mod measure;
 mod shared;
 

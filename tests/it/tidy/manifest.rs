@@ -1,7 +1,7 @@
 //! Which workspace crate may depend on which.
 
 /// Each crate and the crates of ours that its `[dependencies]` may name.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("odibi-plan", &[]),
     ("odibi-story", &["odibi-plan"]),
     ("odibi-run", &["odibi-plan", "odibi-story"]),
@@ -12,6 +12,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
         "odibi-delta",
         &["odibi-plan", "odibi-story", "odibi-run", "odibi-engine"],
     ),
+    ("odibi-vault", &["odibi-plan", "odibi-story", "odibi-run"]),
+    ("odibi-notify", &["odibi-plan", "odibi-story", "odibi-run"]),
     (
         "odibi",
         &[
@@ -22,6 +24,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "odibi-engine",
             "odibi-delta",
             "odibi-state",
+            "odibi-vault",
+            "odibi-notify",
             "odibi-bundle",
         ],
     ),
@@ -41,6 +45,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "odibi-engine",
             "odibi-delta",
             "odibi-state",
+            "odibi-vault",
+            "odibi-notify",
             "odibi",
             "odibi-sdk",
             "odibi-columns",
@@ -61,7 +67,7 @@ const HEAVY: [(&str, &[&str]); 5] = [
     ),
     (
         "object_store",
-        &["odibi-engine", "odibi-delta", "odibi-tests"],
+        &["odibi-engine", "odibi-delta", "odibi-vault", "odibi-tests"],
     ),
     ("deltalake", &["odibi-delta"]),
     ("clap", &["odibi"]),

@@ -1,0 +1,1 @@
+//! Secrets from vaults, fetched once for a run.

@@ -29,6 +29,7 @@ mod replay;
 mod rows;
 mod sql_check;
 mod state;
+mod stores;
 mod stories;
 mod tidy;
 mod tpch;

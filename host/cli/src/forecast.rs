@@ -1,5 +1,9 @@
 //! Asks the steps of a plan what they would make of their columns; what they refuse becomes a diagnostic.
 
+use std::sync::Arc;
+
+use odibi_delta::DeltaDriver;
+use odibi_engine::driver::Driver;
 use odibi_plan::diagnostic::{Refusal, refused, sort};
 use odibi_plan::plan::{ConnectionKind, PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
@@ -51,9 +55,10 @@ fn on_thread(loaded: &Loaded, connect: bool) -> std::io::Result<Vec<Forecast>> {
         .build()?;
     // Without being asked to, nothing is fetched from another machine.
     let is_near = |read: &Read| matches!(read.connection.kind, ConnectionKind::Local { .. });
+    let drivers: [Arc<dyn Driver>; 1] = [Arc::new(DeltaDriver)];
     let schema_of = |read: &Read| {
         if connect || is_near(read) {
-            odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX)
+            odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX, &drivers)
         } else {
             Ok(None)
         }

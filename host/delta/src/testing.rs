@@ -109,24 +109,27 @@ impl Bench {
         mode: &WriteMode,
         rows: RecordBatch,
     ) -> Result<WriteFact, Failure> {
-        self.write_how(batch, mode, DeltaWrite::default(), &[], vec![rows])
+        self.write_how(batch, mode, How::default(), &[], vec![rows])
     }
 
     fn write_how(
         &self,
         batch: &str,
         mode: &WriteMode,
-        how: DeltaWrite,
+        how: How,
         partition_by: &[&str],
         rows: Vec<RecordBatch>,
     ) -> Result<WriteFact, Failure> {
         let write = Write {
             connection: connection(),
-            format: WriteFormat::Delta(how),
+            format: WriteFormat::Delta(DeltaWrite {
+                overwrite_schema: how.overwrite,
+            }),
             path: "t".into(),
             layout: TargetLayout::File,
             partition_by: partition_by.iter().map(|name| named(name)).collect(),
             mode: mode.clone(),
+            schema_policy: Some(how.policy),
             span: NOWHERE,
         };
         let mut target = DeltaDriver.target(self.place(), &write, &self.lent())?;

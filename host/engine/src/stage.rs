@@ -1,6 +1,6 @@
 //! One attempt of one node, from its files to data that lies ready: runs on a thread of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,8 +28,10 @@ use crate::failure::{During, cancelled, classify, internal};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Stores, Upload};
+use crate::target::align::Alignment;
 use crate::target::batch::batch_id;
 use crate::target::keys::KeyMaker;
+use crate::target::parted::{Parted, Parter};
 use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
 use crate::write::bad_rows::Unread;
@@ -133,7 +135,13 @@ impl NodeAttempt {
         let to = target.as_ref().zip(rows.as_ref());
         let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
         self.execute(plan, &run, &mut sink)?;
-        let Sunk { tally, spool } = sink.finish(&batch)?;
+        let Sunk {
+            tally,
+            spool,
+            written,
+            parts,
+        } = sink.finish(&batch)?;
+        let rows = parts.map(Rows::Parts).or(rows);
         let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
         let mut facts = self.facts(&tables, &result, (&run, &steps), tally);
@@ -145,7 +153,7 @@ impl NodeAttempt {
             write = Some(Box::new(target::Ready {
                 target,
                 rows,
-                schema: Arc::clone(&result),
+                schema: written,
                 rows_count,
                 batch,
                 run_id: self.context.run_id.clone(),
@@ -420,14 +428,24 @@ impl NodeAttempt {
 struct Sunk {
     tally: Tally,
     spool: Option<Spool>,
+    /// Columns that were written.
+    written: SchemaRef,
+    parts: Option<Parted>,
 }
 
 /// Where the result goes: counted, written, spooled.
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    writer: Option<Box<dyn WriteTable>>,
+    alignment: Option<Alignment>,
+    writer: Option<Writer>,
     spool: Option<SpoolWriter>,
+}
+
+/// What takes the rows for the target.
+enum Writer {
+    Table(Box<dyn WriteTable>),
+    Parts(Box<Parter>),
 }
 
 impl Sink {
@@ -438,19 +456,19 @@ impl Sink {
         batch: &str,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
+        let alignment = match target {
+            Some((target, _)) => target.align(schema, &|| attempt.stopped())?,
+            None => None,
+        };
+        let written = alignment.as_ref().map_or(schema, |to| &to.schema);
         let writer = match target {
-            Some((target, rows)) => {
-                let (write, shown) = (target.write(), target.shown());
-                if let Some(keys) = write.mode.keys() {
-                    // Only for what it refuses, before any row is made.
-                    KeyMaker::new(keys, schema, &shown)?;
-                }
-                let mut writer =
-                    crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
-                let (key, value) = target::footer_note(batch);
-                writer.note(key, &value);
-                Some(writer)
-            }
+            Some((target, rows)) => Some(Writer::new(
+                target,
+                rows,
+                &attempt.scratch_dir,
+                batch,
+                written,
+            )?),
             None => None,
         };
         let spool = if attempt.node.has_dependents || keeps_rows {
@@ -462,6 +480,7 @@ impl Sink {
         Ok(Self {
             schema: Arc::clone(schema),
             tally,
+            alignment,
             writer,
             spool,
         })
@@ -479,7 +498,13 @@ impl Sink {
             .map_err(|e| classify(&e, During::Run))?;
         self.tally.add(&batch);
         if let Some(writer) = &mut self.writer {
-            writer.write(&batch)?;
+            let aligned = self.alignment.as_ref().map(|to| to.apply(&batch));
+            let aligned = aligned.transpose()?;
+            let rows = aligned.as_ref().unwrap_or(&batch);
+            match writer {
+                Writer::Table(writer) => writer.write(rows)?,
+                Writer::Parts(parter) => parter.write(rows)?,
+            }
         }
         if let Some(spool) = &mut self.spool {
             spool.write(&batch)?;
@@ -488,13 +513,46 @@ impl Sink {
     }
 
     fn finish(self, batch: &str) -> Result<Sunk, Failure> {
-        if let Some(writer) = self.writer {
-            writer.finish()?;
+        let mut parts = None;
+        match self.writer {
+            Some(Writer::Table(writer)) => writer.finish()?,
+            Some(Writer::Parts(parter)) => {
+                let (key, value) = target::footer_note(batch);
+                parts = Some(parter.finish((key, &value))?);
+            }
+            None => {}
         }
         let spool = self.spool.map(|spool| spool.finish(batch)).transpose()?;
+        let written = self.alignment.map(|to| to.schema);
         Ok(Sunk {
             tally: self.tally,
             spool,
+            written: written.unwrap_or(self.schema),
+            parts,
         })
+    }
+}
+
+impl Writer {
+    fn new(
+        target: &Target,
+        rows: &Rows,
+        scratch: &Path,
+        batch: &str,
+        schema: &SchemaRef,
+    ) -> Result<Self, Failure> {
+        let (write, shown) = (target.write(), target.shown());
+        if let Some(keys) = write.mode.keys() {
+            // Only for what it refuses, before any row is made.
+            KeyMaker::new(keys, schema, &shown)?;
+        }
+        if !write.partition_by.is_empty() {
+            let parter = Parter::new(write, schema, scratch, &shown)?;
+            return Ok(Self::Parts(Box::new(parter)));
+        }
+        let mut writer = crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
+        let (key, value) = target::footer_note(batch);
+        writer.note(key, &value);
+        Ok(Self::Table(writer))
     }
 }

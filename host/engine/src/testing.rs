@@ -501,6 +501,7 @@ impl Build for PlannedNode {
             layout: TargetLayout::File,
             partition_by: Vec::new(),
             mode,
+            schema_policy: None,
             span: NOWHERE,
         });
         self

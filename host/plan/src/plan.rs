@@ -9,6 +9,7 @@ mod grants;
 mod narrow;
 mod params;
 mod races;
+mod targets;
 mod write;
 
 use std::collections::BTreeMap;
@@ -262,6 +263,9 @@ pub struct Write {
     pub partition_by: Vec<ColumnName>,
     /// What happens to what is there.
     pub mode: WriteMode,
+    /// What becomes of columns that differ from those of the target; `None`: every difference is a failure, but in mode
+    /// overwrite of files, which replaces the columns as well (default).
+    pub schema_policy: Option<SchemaPolicy>,
     /// Where `path` stands.
     pub span: Span,
 }

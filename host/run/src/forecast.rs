@@ -165,10 +165,11 @@ impl Outlook<'_> {
             .write
             .as_ref()
             .is_some_and(|write| matches!(write.format, WriteFormat::Parquet(_)));
-        let whole = writer
-            .write
-            .as_ref()
-            .is_some_and(|w| normal_path(&w.path) == normal_path(&read.path));
+        let whole = writer.write.as_ref().is_some_and(|w| {
+            let same = normal_path(&w.path) == normal_path(&read.path);
+            // Directories come as columns of types that are told from their names; a target may have more columns.
+            same && w.partition_by.is_empty() && w.schema_policy.is_none()
+        });
         match self.done.get(writer.id.0).cloned().flatten() {
             Some(schema) if parquet && whole && read.format == ReadFormat::Parquet => Ok(schema),
             Some(_) | None => Err(format!("node `{}` writes the file", writer.name)),

@@ -8,6 +8,7 @@
 //! ```
 
 use super::attempts::{self, AttemptKeys};
+use super::format;
 use super::limits;
 use super::pipeline::unique;
 use super::quarantine::{self, OnRowError};
@@ -113,9 +114,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let steps = transform::read(&mut reader);
     let limits = limits::read(&mut reader);
     let attempts = attempts::read(&mut reader);
-    let write = reader
-        .optional("write")
-        .and_then(|entry| write::read(&reader, entry));
+    let write = write(&mut reader);
     let bad_rows = inputs.iter().find_map(|input| match &input.source {
         NodeInputSource::Read(read) => {
             (read.format.on_bad_row() == OnBadRow::Quarantine).then_some(input.span)
@@ -153,6 +152,22 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     })
 }
 
+/// `write`, with the `schema_policy` of the node where the write says nothing of columns.
+fn write(reader: &mut Reader<'_>) -> Option<Write> {
+    let policy = format::policy(reader);
+    let Some(entry) = reader.optional("write") else {
+        if policy.is_some() && reader.entry("write").is_none() && !reader.truncated() {
+            reader.ignored(&["schema_policy"], "the node writes nothing");
+        }
+        return None;
+    };
+    let mut write = write::read(reader, entry)?;
+    if !write.overwrites_schema {
+        write.schema_policy = write.schema_policy.or(policy);
+    }
+    Some(write)
+}
+
 /// What was not written out before, because it is faulty.
 fn pattern(reader: &mut Reader<'_>) {
     let transformer = reader.entry("transformer");
@@ -183,7 +198,6 @@ fn other_keys(reader: &mut Reader<'_>) {
         "post_sql",
         "pre_sql",
         "privacy",
-        "schema_policy",
         "sensitive",
         "streaming",
         "validation",

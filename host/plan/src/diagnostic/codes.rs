@@ -136,6 +136,10 @@ catalogue! {
         "Keys of a write contradict each other: `keys`, `null_keys`, `duplicate_keys` and `order_by` belong to the modes \
          `upsert` and `append_once`, and a directory is no single file. A setting without effect would hide a mistake, so it is \
          an error. The hint names what to write instead; docs/write-modes.md holds a table of the modes.";
+    UNSUPPORTED_WRITE = "config/unsupported-write",
+        "What `write:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
+         become visible at once, web servers take no files, and a mode that looks into its target needs a format whose rows can \
+         be told apart. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
     UNORDERED_READ = "config/unordered-read",
         "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \

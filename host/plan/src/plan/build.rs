@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Input, InputSource, NodeId, OnRowError, Plan, PlannedNode, PlannedPipeline, Quarantine, Read,
-    Step, Story, Write, params, races,
+    Step, Story, Write, params, races, targets,
 };
 use crate::config::{self, NodeInputSource, Project};
 use crate::diagnostic::{Collector, Diagnostic};
@@ -51,6 +51,7 @@ pub fn plan(
     } = builder;
     mark_dependents(&mut planned);
     races::check(&planned, &mut faults);
+    targets::check(&planned, &mut faults);
     let plan = Plan {
         project: project
             .name
@@ -205,6 +206,7 @@ fn write(project: &Project, write: &config::Write) -> Option<Write> {
         layout: write.layout,
         partition_by: write.partition_by.clone(),
         mode: write.mode.clone(),
+        schema_policy: write.schema_policy,
         span: write.path.span,
     })
 }

@@ -156,6 +156,10 @@ have new columns, `overwrite_schema` in mode overwrite gives it those of the res
 has a type that cannot be a key, such as a floating point number. Which row should stay is not for odibi to guess, so the \
 target is unchanged. Remove such rows before the write, or say with `null_keys` and `duplicate_keys` what they mean."
 
+    WRITE_TOO_MANY_PARTITIONS "write/too-many-partitions"
+"The columns of `partition_by` have more different values than a table should have directories, and more than a read takes files. \
+Nothing was written. Partition by a column with fewer values, a day in place of a time for example, or by none."
+
     WRITE_CONFLICT "write/conflict"
 "Other writers changed the target every time between reading it and writing it. The target holds what they wrote and \
 nothing of this batch. Run it again, or let fewer runs write the same target at once."

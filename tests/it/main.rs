@@ -33,4 +33,5 @@ mod stores;
 mod stories;
 mod tidy;
 mod tpch;
+mod types;
 mod write_modes;

@@ -25,6 +25,7 @@ use odibi_story::failure::Failure;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::DeltaDriver;
+use crate::columns::How;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();

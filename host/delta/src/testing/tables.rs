@@ -1,5 +1,7 @@
 //! Every mode on a table of its own: what is in it afterwards, and what a second run does.
 
+use odibi_plan::plan::SchemaPolicy;
+
 use super::*;
 
 #[test]

@@ -104,7 +104,8 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 fact.version_after = Some(after.version.clone());
                 return Ok((file_fact(ready, Some(after)), fact));
             }
-            Ok(Put::Changed) => {}
+            // It is certain that nothing was put: a text could not tell.
+            Ok(Put::Changed) => ready.log.aborted(&target, &ready.batch)?,
             // Whether it is there, the target is asked.
             Err(failure) if failure.class == FailureClass::Transient && !overwrites => {
                 asked_again = Some(made.counts);

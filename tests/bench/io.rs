@@ -34,11 +34,11 @@ const MEMORY_MIB: &str = "512";
 
 const CONDITION: &str = "l_quantity > 10 AND l_shipmode <> 'AIR'";
 const DERIVED: [(&str, &str); 3] = [
+    ("charge", "l_extendedprice * (1 - l_discount) * (1 + l_tax)"),
     (
-        "charge",
-        "l_extendedprice * (1 - l_discount) * (1 + l_tax)",
+        "days",
+        "CAST(l_receiptdate AS INT) - CAST(l_shipdate AS INT)",
     ),
-    ("days", "CAST(l_receiptdate AS INT) - CAST(l_shipdate AS INT)"),
     ("loud", "upper(l_comment)"),
 ];
 
@@ -178,9 +178,7 @@ fn cache() -> PathBuf {
 }
 
 fn datafusion(source: &str, target: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     runtime.block_on(async {
         let context = SessionContext::new_with_config(SessionConfig::new());
         let options = Default::default();

@@ -48,7 +48,12 @@ fn batch(lines: &[LineItem<'_>]) -> RecordBatch {
         Arc::new(lines.iter().map(of).collect::<Int64Array>())
     };
     let money = |of: fn(&LineItem<'_>) -> TPCHDecimal| -> ArrayRef {
-        Arc::new(lines.iter().map(|l| of(l).as_f64()).collect::<Float64Array>())
+        Arc::new(
+            lines
+                .iter()
+                .map(|l| of(l).as_f64())
+                .collect::<Float64Array>(),
+        )
     };
     let day = |of: fn(&LineItem<'_>) -> TPCHDate| -> ArrayRef {
         Arc::new(
@@ -69,14 +74,29 @@ fn batch(lines: &[LineItem<'_>]) -> RecordBatch {
         ("l_extendedprice", money(|l| l.l_extendedprice)),
         ("l_discount", money(|l| l.l_discount)),
         ("l_tax", money(|l| l.l_tax)),
-        ("l_returnflag", text(lines.iter().map(|l| l.l_returnflag).collect())),
-        ("l_linestatus", text(lines.iter().map(|l| l.l_linestatus).collect())),
+        (
+            "l_returnflag",
+            text(lines.iter().map(|l| l.l_returnflag).collect()),
+        ),
+        (
+            "l_linestatus",
+            text(lines.iter().map(|l| l.l_linestatus).collect()),
+        ),
         ("l_shipdate", day(|l| l.l_shipdate)),
         ("l_commitdate", day(|l| l.l_commitdate)),
         ("l_receiptdate", day(|l| l.l_receiptdate)),
-        ("l_shipinstruct", text(lines.iter().map(|l| l.l_shipinstruct).collect())),
-        ("l_shipmode", text(lines.iter().map(|l| l.l_shipmode).collect())),
-        ("l_comment", text(lines.iter().map(|l| l.l_comment).collect())),
+        (
+            "l_shipinstruct",
+            text(lines.iter().map(|l| l.l_shipinstruct).collect()),
+        ),
+        (
+            "l_shipmode",
+            text(lines.iter().map(|l| l.l_shipmode).collect()),
+        ),
+        (
+            "l_comment",
+            text(lines.iter().map(|l| l.l_comment).collect()),
+        ),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
 }

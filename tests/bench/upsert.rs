@@ -70,10 +70,16 @@ fn main() {
     assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
     println!("{} afterwards, everywhere", sums[0].trim());
     println!("{}", head("side"));
-    println!("{}", row("deltalake, the merge", &costs[2], &costs[2], None));
+    println!(
+        "{}",
+        row("deltalake, the merge", &costs[2], &costs[2], None)
+    );
     for (name, ours) in [("odibi, Parquet", &costs[0]), ("odibi, Delta", &costs[1])] {
         println!("{}", row(name, ours, ours, None));
-        println!("{}", row("  against deltalake", ours, &costs[2], Some(RATIO_MAX)));
+        println!(
+            "{}",
+            row("  against deltalake", ours, &costs[2], Some(RATIO_MAX))
+        );
     }
 }
 

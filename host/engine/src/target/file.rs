@@ -107,7 +107,11 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             // It is certain that nothing was put: a text could not tell.
             Ok(Put::Changed) => ready.log.aborted(&target, &ready.batch)?,
             // Whether it is there, the target is asked.
-            Err(failure) if failure.class == FailureClass::Transient && !overwrites => {
+            Err(failure)
+                if failure.class == FailureClass::Transient
+                    && !overwrites
+                    && asked_again.is_none() =>
+            {
                 asked_again = Some(made.counts);
             }
             Err(failure) => return Err(failure),

@@ -203,11 +203,11 @@ fn packed_and_marked_texts_are_merged() {
                 effect(&run("4", "c.csv", upsert(), None)),
                 WriteEffect::Unchanged
             );
-            house.put("d.csv", "id,s,n\n5,v,NA\n");
+            house.put("d.csv", "id,s,n\n5,v,q\n");
             run("5", "d.csv", WriteMode::Append, Some(SchemaPolicy::UNION));
             let text = house.copy(read, &path).unwrap().1;
             assert_eq!(
-                text, "id,s,n\n1,x,\n2,y,\n3,,\n4,w,\n5,v,NA\n",
+                text, "id,s,n\n1,x,\n2,y,\n3,,\n4,w,\n5,v,q\n",
                 "{compression:?}"
             );
             let bytes = std::fs::read(house.path(&path)).unwrap();

@@ -74,7 +74,7 @@ def found(directory, name, form):
     if form == "delta":
         from deltalake import DeltaTable
 
-        return DeltaTable(path).to_pyarrow_table()
+        return DeltaTable(path).to_pyarrow_table() if (path / "_delta_log").exists() else None
     if form == "csv":
         convert = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
         parse = pyarrow.csv.ParseOptions(newlines_in_values=True)

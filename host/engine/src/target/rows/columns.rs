@@ -221,7 +221,7 @@ pub(crate) fn file_schema(source: &Source, shown: &str) -> Result<SchemaRef, Fai
 pub(crate) fn stored(schema: &Schema, shown: &str) -> Result<Schema, Failure> {
     let failed = |e| classify(&e, During::Write(shown));
     let written = ArrowSchemaConverter::new()
-        .convert(schema)
+        .convert(&crate::write::parquet::stored(schema))
         .map_err(failed)?;
     parquet_to_arrow_schema(&written, None).map_err(failed)
 }

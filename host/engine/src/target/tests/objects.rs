@@ -106,9 +106,10 @@ fn directories_grow_by_objects_and_are_never_replaced() {
             assert_eq!(effect(&facts), WriteEffect::AlreadyApplied, "{kind:?}");
             assert_eq!(run("3", &append), WriteEffect::Published);
             assert_eq!(run("3", &append), WriteEffect::AlreadyApplied);
-            let (read, end) = match kind {
-                Kind::CsvDir => (csv_in(), "csv"),
-                _ => (parquet_in(), "parquet"),
+            let (read, end) = if kind == Kind::CsvDir {
+                (csv_in(), "csv")
+            } else {
+                (parquet_in(), "parquet")
             };
             let found = rows(&house, &connection, read, &format!("{kind:?}/*.{end}"));
             assert_eq!(found, ["1,x", "1,x", "2,y", "2,y"]);
@@ -189,10 +190,15 @@ fn a_write_whose_answer_is_lost_counts_once() {
         assert_eq!(effect(&facts), WriteEffect::Published, "{kind:?}");
         let again = house.run_in("2", &at(&steady, node)).unwrap();
         assert_eq!(effect(&again), WriteEffect::AlreadyApplied, "{kind:?}");
-        let (read, path) = match kind {
-            Kind::Csv => (csv_in(), "t"),
-            Kind::ParquetDir => (parquet_in(), "t/*.parquet"),
-            _ => (parquet_in(), "t"),
+        let read = if kind == Kind::Csv {
+            csv_in()
+        } else {
+            parquet_in()
+        };
+        let path = if kind == Kind::ParquetDir {
+            "t/*.parquet"
+        } else {
+            "t"
         };
         let mut found = rows(&house, &steady, read, path);
         found.sort();

@@ -264,7 +264,8 @@ impl Upload for Scratch {
                     if !transient || tries > PUTS_MAX || !self.is_as_before(expect) {
                         break error;
                     }
-                    block(tokio::time::sleep(PAUSE * tries))?;
+                    let pause = PAUSE * tries;
+                    block(async move { tokio::time::sleep(pause).await })?;
                 }
             }
         };

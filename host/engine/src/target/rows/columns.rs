@@ -72,7 +72,7 @@ impl ColumnRows {
             schema: with_directory(&schema, parted),
             file_schema: schema,
             keys: batch.key_maker(shown)?,
-            sources: sources.to_vec().into_iter(),
+            sources: Vec::from(sources).into_iter(),
             pieces: Vec::new().into_iter(),
             open: None,
             batch_rows: batch.batch_rows,

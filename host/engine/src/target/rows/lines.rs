@@ -160,7 +160,7 @@ impl LineRows {
         let parted = sources.iter().any(|source| source.partition.is_some());
         Self {
             dialect: dialect.clone(),
-            sources: sources.to_vec().into_iter(),
+            sources: Vec::from(sources).into_iter(),
             pieces: Vec::new().into_iter(),
             open: None,
             partition: None,
@@ -188,7 +188,7 @@ impl LineRows {
         let mut rows = Self::existing(dialect, &[], keys, names, batch_rows, shown);
         rows.existing = false;
         rows.schema = schema(pieces.iter().any(|piece| piece.partition.is_some()));
-        rows.pieces = pieces.to_vec().into_iter();
+        rows.pieces = Vec::from(pieces).into_iter();
         rows
     }
 

@@ -113,7 +113,8 @@ fn every_mode_makes_tables_that_others_read() {
                 // A retry of the same rows changes nothing; an `append` or `overwrite` is another run's.
                 if number > 1 {
                     let again = project.odibi(&["run"]).exits(0);
-                    assert!(again.stderr.contains("already applied"), "{}", again.stderr);
+                    let said = again.stdout + &again.stderr;
+                    assert!(said.contains("already applied"), "{said}");
                     assert_eq!(bench.read(form, store, &at).2, version, "{write}");
                 }
             }

@@ -55,13 +55,14 @@ pub(crate) fn write(
             match engine.documents(&settings.connection) {
                 Ok(documents) => {
                     let place = Place::new(&documents, &settings.path);
-                    paths = place.put(&mut story, &mut failed);
+                    let index = place.compared(&mut story, &mut failed);
+                    paths = place.put(&story, &mut failed);
                     if let Some(docs) = &settings.docs {
                         paths.extend(place.put_docs(&story, docs, &mut failed));
                     }
-                    if !paths.is_empty() {
+                    if let Some(index) = index.filter(|_| !paths.is_empty()) {
                         let rule = retention(settings);
-                        place.keep(&story, rule, now, &mut failed);
+                        place.keep(index, &story, rule, now, &mut failed);
                     }
                 }
                 Err(failure) => failed(failure),
@@ -102,36 +103,42 @@ impl<'a> Place<'a> {
         Self { documents, dir }
     }
 
-    /// Compares the story with earlier ones and writes it.
-    fn put(&self, story: &mut Story, failed: &mut dyn FnMut(Failure)) -> Vec<String> {
-        match self.shelf(&story.pipeline, UNKNOWN_MAX) {
-            Ok(index) => {
-                let before = index.runs.iter().map(|shelved| &shelved.run);
-                let before = before
-                    .filter(|run| run.run_id != story.run_id && run.started_at <= story.started_at);
-                let mut history: Vec<PastRun> = before.cloned().collect();
-                history.drain(..history.len().saturating_sub(HISTORY_RUNS_MAX));
-                story.history = history;
-                if let Some(last) = index.last_success(&story.run_id) {
-                    match self.read(&story.pipeline, &last.file) {
-                        Ok(last) => story.comparison = Some(compare(&last, story)),
-                        Err(failure) => failed(failure),
-                    }
-                }
+    /// Compares the story with earlier ones, and returns which there are.
+    fn compared(&self, story: &mut Story, failed: &mut dyn FnMut(Failure)) -> Option<Index> {
+        let index = match self.shelf(&story.pipeline, UNKNOWN_MAX) {
+            Ok(index) => index,
+            Err(failure) => {
+                failed(failure);
+                return None;
             }
-            Err(failure) => failed(failure),
+        };
+        let before = index.runs.iter().map(|shelved| &shelved.run);
+        let before =
+            before.filter(|run| run.run_id != story.run_id && run.started_at <= story.started_at);
+        let mut history: Vec<PastRun> = before.cloned().collect();
+        history.drain(..history.len().saturating_sub(HISTORY_RUNS_MAX));
+        story.history = history;
+        if let Some(last) = index.last_success(&story.run_id) {
+            match self.read(&story.pipeline, &last.file) {
+                Ok(last) => story.comparison = Some(compare(&last, story)),
+                Err(failure) => failed(failure),
+            }
         }
+        Some(index)
+    }
+
+    /// Writes the story, one rendering after the other.
+    fn put(&self, story: &Story, failed: &mut dyn FnMut(Failure)) -> Vec<String> {
         let base = format!("{}/{}", self.dir, render::path(story));
+        let renderings: [(&str, fn(&Story) -> String); 3] = [
+            ("json", render::json::render),
+            ("md", render::markdown::render),
+            ("html", render::html::render),
+        ];
         let mut paths = Vec::new();
-        for (extension, text) in [
-            ("json", render::json::render(story)),
-            ("md", render::markdown::render(story)),
-            ("html", render::html::render(story)),
-        ] {
-            match self
-                .documents
-                .write(&format!("{base}.{extension}"), text.as_bytes())
-            {
+        for (extension, render) in renderings {
+            let path = format!("{base}.{extension}");
+            match self.documents.write(&path, render(story).as_bytes()) {
                 Ok(path) => paths.push(path),
                 Err(failure) => failed(failure),
             }
@@ -165,20 +172,16 @@ impl<'a> Place<'a> {
     /// Writes the index anew and removes what is no longer kept.
     fn keep(
         &self,
+        mut index: Index,
         story: &Story,
         rule: Retention,
         now: Timestamp,
         failed: &mut dyn FnMut(Failure),
     ) {
-        let kept = self
-            .shelf(&story.pipeline, UNKNOWN_MAX)
-            .and_then(|mut index| {
-                let base = render::path(story);
-                let file = base.split_once('/').map_or(base.as_str(), |(_, file)| file);
-                index.add(file, PastRun::of(story));
-                self.prune(&mut index, rule, now, false)
-            });
-        match kept {
+        let base = render::path(story);
+        let file = base.split_once('/').map_or(base.as_str(), |(_, file)| file);
+        index.add(file, PastRun::of(story));
+        match self.prune(&mut index, rule, now, false) {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => failed(refused(refusal)),
             Err(failure) => failed(failure),

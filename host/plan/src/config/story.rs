@@ -9,7 +9,7 @@ use super::Text;
 use super::path::{self, Purpose};
 use super::reader::Reader;
 use crate::limits::SAMPLE_ROWS_MAX;
-pub use crate::plan::StoryDocs;
+use crate::plan::StoryDocs;
 
 /// Directory below the connection when `path` is not given.
 const PATH_DEFAULT: &str = "stories";

@@ -22,6 +22,9 @@ const UNKNOWN_MAX: usize = 1_000;
 /// The clock of the store may show so much more or less.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 
+/// Makes a text of a story.
+type Rendering = fn(&Story) -> String;
+
 /// The story of a pipeline, and where it was written.
 pub(crate) struct Written {
     pub(crate) pipeline: String,
@@ -130,7 +133,7 @@ impl<'a> Place<'a> {
     /// Writes the story, one rendering after the other.
     fn put(&self, story: &Story, failed: &mut dyn FnMut(Failure)) -> Vec<String> {
         let base = format!("{}/{}", self.dir, render::path(story));
-        let renderings: [(&str, fn(&Story) -> String); 3] = [
+        let renderings: [(&str, Rendering); 3] = [
             ("json", render::json::render),
             ("md", render::markdown::render),
             ("html", render::html::render),

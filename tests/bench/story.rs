@@ -11,11 +11,13 @@ mod cpu;
 #[path = "../fuzz/heap.rs"]
 mod heap;
 mod measure;
+mod noise;
 
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
-use measure::{Noise, SEED, Spread};
+use measure::Spread;
+use noise::{Noise, SEED};
 use odibi_story::event::{
     Column, ColumnFlow, ColumnProfile, Event, FileFact, InputFact, InputOrigin, InputOutline,
     Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact, OperationIdentity, Outcome,
@@ -279,7 +281,7 @@ fn outline(at: usize, noise: &mut Noise) -> NodeOutline {
             from: InputOrigin::Node(reference(*from)),
         })
         .collect();
-    if at % 5 == 0 {
+    if at.is_multiple_of(5) {
         inputs.push(InputOutline {
             name: "read".to_owned(),
             from: InputOrigin::Dataset(dataset.clone()),
@@ -288,7 +290,11 @@ fn outline(at: usize, noise: &mut Noise) -> NodeOutline {
     NodeOutline {
         description: Some(format!("Makes table {at} of those before it.")),
         depends_on: before.iter().map(|at| reference(*at)).collect(),
-        reads: (at % 5 == 0).then_some(dataset).into_iter().collect(),
+        reads: at
+            .is_multiple_of(5)
+            .then_some(dataset)
+            .into_iter()
+            .collect(),
         writes: Some(format!("lake:out/{at}.parquet")),
         operations: (0..STEPS).map(|step| format!("operation_{step}")).collect(),
         tags: vec!["daily".to_owned()],
@@ -309,10 +315,13 @@ fn columns() -> Vec<String> {
 }
 
 fn sample(noise: &mut Noise) -> Sample {
-    let mut row = || (0..COLUMNS).map(|_| Some(format!("value {}", noise.below(1 << 30))));
+    let mut row = || -> Vec<Option<String>> {
+        let mut cell = || Some(format!("value {}", noise.below(1 << 30)));
+        (0..COLUMNS).map(|_| cell()).collect()
+    };
     Sample {
         columns: columns(),
-        rows: (0..SAMPLE_ROWS).map(|_| row().collect()).collect(),
+        rows: (0..SAMPLE_ROWS).map(|_| row()).collect(),
         columns_left_out: 0,
     }
 }
@@ -396,7 +405,7 @@ fn file(path: &str) -> FileFact {
 /// Every second column passes.
 fn operation(step: usize) -> OperationFact {
     let flow = |(at, column): (usize, String)| ColumnFlow {
-        passed: (at % 2 == 0).then(|| PassedColumn {
+        passed: at.is_multiple_of(2).then(|| PassedColumn {
             port: 0,
             column: column.clone(),
         }),

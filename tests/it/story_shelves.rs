@@ -137,6 +137,7 @@ fn many_stories_are_pruned_on_every_store_in_bounded_memory() {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "the figures of the long form")]
 fn prune(servers: &Servers, connection: &str, stories: usize) {
     let keep = stories / 10;
     let project = project(servers, connection, keep);
@@ -172,8 +173,8 @@ fn prune(servers: &Servers, connection: &str, stories: usize) {
     assert_eq!(pruned.0["code"], 0, "{:#}", pruned.0);
     bounded(&pruned);
     let left = runs_of_index(&there, &dir);
-    let mut expect: Vec<String> = filled.always;
-    expect.extend(filled.newest(keep - 2));
+    let mut expect = filled.newest(keep - 2);
+    expect.extend(filled.always);
     expect.extend([run_id(&first), run_id(&after)]);
     expect.sort();
     assert_eq!(left, expect, "{connection}");

@@ -156,7 +156,9 @@ fn beginning(db: &StateDb, run: &RunRecord, events: &[Event]) -> std::io::Result
     }
     let nodes = db.nodes(&run.id).map_err(std::io::Error::other)?;
     for pipeline in &run.pipelines {
-        let known = |node: &&NodeRecord| node.node.pipeline == *pipeline && node.outcome.is_none();
+        let known = |node: &&NodeRecord| {
+            node.node.pipeline == *pipeline && node.outcome.as_deref() != Some("kept")
+        };
         let nodes = nodes.iter().filter(known);
         told.push(RunEvent::PipelineStarted {
             pipeline: pipeline.clone(),

@@ -220,7 +220,7 @@ fn stories_tell_what_was_read_and_what_proves_the_write() {
     let proof = facts["write"]["evidence"].as_str().unwrap();
     assert!(proof.starts_with("footer odibi.batches "), "{proof}");
     let copied = &story(&result)["nodes"][1]["facts"];
-    assert_eq!(copied["inputs"][0]["name"], "raw");
+    assert_eq!(copied["inputs"][0]["name"], "df");
 }
 
 #[test]

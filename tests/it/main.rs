@@ -31,6 +31,7 @@ mod sql_check;
 mod state;
 mod stores;
 mod stories;
+mod story_shelves;
 mod tidy;
 mod tpch;
 mod types;

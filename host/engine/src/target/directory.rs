@@ -79,6 +79,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let mut fact = ready.fact(effect, Counts::default());
                 fact.version_before = seen.version();
                 fact.version_after = seen.version();
+                fact.evidence = Some(seen.proof(ready));
                 return Ok((file_fact(ready, 0), fact));
             }
         };
@@ -103,7 +104,9 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             fact.files_removed = done.files_removed;
         }
         fact.version_before = seen.version();
-        fact.version_after = Seen::new(&ready.target)?.version();
+        let now = Seen::new(&ready.target)?;
+        fact.version_after = now.version();
+        fact.evidence = now.holds(&ready.batch).then(|| now.proof(ready));
         return Ok((file_fact(ready, done.bytes), fact));
     }
     Err(conflict(&shown))
@@ -220,5 +223,6 @@ fn file_fact(ready: &Ready, bytes: u64) -> FileFact {
         path: format!("{}/", ready.target.path),
         bytes,
         modified: None,
+        version: None,
     }
 }

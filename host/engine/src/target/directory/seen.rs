@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::super::rows::{mismatch, unreadable};
 use super::super::source::{Partition, Source};
-use super::super::{Target, short};
-use super::{FORMAT_VERSION, LOG_DIR};
+use super::super::{Ready, Target, short};
+use super::{FORMAT_VERSION, LOG_DIR, part_name};
 use crate::failure::{During, classify};
 use crate::partition::decode;
 use crate::store::blob::BlobReader;
@@ -92,6 +92,16 @@ impl Seen {
         let mut named = std::collections::HashSet::new();
         seen.batches.retain(|batch| named.insert(batch.clone()));
         Ok(seen)
+    }
+
+    /// What shows that a batch is there that it holds.
+    pub(super) fn proof(&self, ready: &Ready) -> String {
+        let part = part_name(ready);
+        let is_it = |path: &&String| path.rsplit('/').next() == Some(part.as_str());
+        match self.data.iter().find(is_it) {
+            Some(path) => format!("file {path}"),
+            None => format!("log {LOG_DIR} {}", short(&ready.batch)),
+        }
     }
 
     pub(super) fn holds(&self, batch: &str) -> bool {

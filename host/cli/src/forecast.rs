@@ -1,6 +1,6 @@
 //! Asks the steps of a plan what they would make of their columns; what they refuse becomes a diagnostic.
 
-use odibi_plan::diagnostic::{Refusal, refused, sort};
+use odibi_plan::diagnostic::{Refusal, refused, sort, unknown_sensitive};
 use odibi_plan::plan::{ConnectionKind, PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
@@ -34,6 +34,13 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
     for (node, forecast) in loaded.plan.nodes.iter().zip(&forecasts) {
         if let Some(failure) = &forecast.failure {
             let made = diagnostic(&loaded.sources, node, failure);
+            loaded.diagnostics.push(made);
+        }
+        for column in &forecast.missing {
+            let columns = (forecast.steps.iter().rev().flatten().flatten())
+                .chain(forecast.output.iter().flatten());
+            let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+            let made = unknown_sensitive(node, column, names);
             loaded.diagnostics.push(made);
         }
         for note in forecast.notes.iter().filter(|_| printer.verbose > 0) {

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 mod flow;
+mod privacy;
 
 pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+pub use privacy::{PrivacyFact, SensitiveInput};
 
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -295,6 +297,9 @@ pub struct NodeFacts {
     /// Why, and where they went, for each input that has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<UnreadFact>,
+    /// Columns whose values must not be seen, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Box<PrivacyFact>>,
 }
 
 /// Rows of an input that could not be understood.
@@ -502,6 +507,9 @@ pub struct OperationFact {
     /// What it does with columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<StepFlow>,
+    /// True when a sensitive column entered the sandbox: whatever the operation makes is sensitive too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sensitive: bool,
 }
 
 /// Which code.

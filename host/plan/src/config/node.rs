@@ -10,6 +10,7 @@
 use super::attempts::{self, AttemptKeys};
 use super::limits;
 use super::pipeline::unique;
+use super::privacy::{self, Privacy};
 use super::quarantine::{self, OnRowError};
 use super::read::{self, Read};
 use super::reader::{Context, Reader};
@@ -51,6 +52,8 @@ pub struct Node {
     pub write: Option<Write>,
     /// `on_row_error`, with `quarantine`
     pub on_row_error: OnRowError,
+    /// `sensitive`, `columns` and `privacy`
+    pub privacy: Privacy,
 }
 
 /// A named table a node starts from.
@@ -123,6 +126,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         NodeInputSource::Node(_) => None,
     });
     let on_row_error = quarantine::read(&mut reader, bad_rows);
+    let privacy = privacy::read(&mut reader);
     other_keys(&mut reader);
     reader.finish_with(&[
         ("source", "read"),
@@ -150,6 +154,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         attempts,
         write,
         on_row_error,
+        privacy,
     })
 }
 
@@ -176,15 +181,12 @@ fn other_keys(reader: &mut Reader<'_>) {
         "stories do not show it yet",
     );
     reader.not_yet(&[
-        "columns",
         "contracts",
         "incremental",
         "materialized",
         "post_sql",
         "pre_sql",
-        "privacy",
         "schema_policy",
-        "sensitive",
         "streaming",
         "validation",
     ]);

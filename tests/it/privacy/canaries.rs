@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 /// Rows of the table. The thirteenth is the unlucky one.
-pub const ROWS: usize = 24;
+pub(super) const ROWS: usize = 24;
 /// Kinds of columns, in the order of the table.
-pub const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 9] = [
     "text", "number", "amount", "born", "blob", "word", "tags", "person", "attrs",
 ];
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// The value of a column in a row, as text: 20 characters, or 15 digits, or a date of a rare year.
-pub fn canary(kind: &str, row: usize) -> String {
+pub(super) fn canary(kind: &str, row: usize) -> String {
     let digest = Sha256::digest(format!("{kind} {row}"));
     match kind {
         "number" | "amount" => {
@@ -34,7 +34,7 @@ pub fn canary(kind: &str, row: usize) -> String {
 }
 
 /// Finds canaries.
-pub struct Scanner {
+pub(super) struct Scanner {
     /// The kind of a canary, by any eight bytes of one of its dresses.
     windows: HashMap<[u8; 8], &'static str>,
     /// Whether any window begins with these two bytes: most places are left at once.
@@ -42,10 +42,10 @@ pub struct Scanner {
 }
 
 /// Where a canary was found: the artefact, what kind it is of.
-pub type Hits = BTreeMap<String, BTreeSet<&'static str>>;
+pub(super) type Hits = BTreeMap<String, BTreeSet<&'static str>>;
 
 impl Scanner {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut scanner = Self {
             windows: HashMap::new(),
             first: vec![false; 1 << 16],
@@ -81,7 +81,7 @@ impl Scanner {
     }
 
     /// Kinds of which something is in there.
-    pub fn found(&self, haystack: &[u8]) -> BTreeSet<&'static str> {
+    pub(super) fn found(&self, haystack: &[u8]) -> BTreeSet<&'static str> {
         let mut found = BTreeSet::new();
         self.search(haystack, &mut found);
         // Numbers may come with separators and exponents.
@@ -167,7 +167,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Every file below a directory, but those whose path begins so.
-pub fn files(root: &Path, but: &[&str]) -> Vec<PathBuf> {
+pub(super) fn files(root: &Path, but: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root.to_path_buf()];
     while let Some(dir) = open.pop() {

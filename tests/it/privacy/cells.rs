@@ -12,8 +12,8 @@ use super::canaries::{Hits, KINDS, Scanner, canary, files};
 use super::data::{self, FLAT};
 
 /// What happens in a run.
-pub struct Outcome {
-    pub name: &'static str,
+pub(super) struct Outcome {
+    pub(super) name: &'static str,
     /// Steps; `@kind` is the column of that kind.
     steps: &'static str,
     /// Further keys of the node.
@@ -42,7 +42,7 @@ const PLAIN: Outcome = Outcome {
 
 macro_rules! outcomes {
     ($($name:literal { $($field:ident: $value:expr),* $(,)? })*) => {
-        pub const OUTCOMES: &[Outcome] = &[$(Outcome { name: $name, $($field: $value,)* ..PLAIN }),*];
+        pub(super) const OUTCOMES: &[Outcome] = &[$(Outcome { name: $name, $($field: $value,)* ..PLAIN }),*];
     };
 }
 
@@ -92,7 +92,7 @@ outcomes! {
 
 /// How the columns are marked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mark {
+pub(super) enum Mark {
     /// Not at all: the control.
     None,
     /// `sensitive: true` on the node.
@@ -113,7 +113,7 @@ pub enum Mark {
     File,
 }
 
-pub const MARKS: &[Mark] = &[
+pub(super) const MARKS: &[Mark] = &[
     Mark::All,
     Mark::Listed,
     Mark::Personal,
@@ -125,12 +125,12 @@ pub const MARKS: &[Mark] = &[
 ];
 
 /// Where the rows go. CSV holds the flat kinds only.
-pub const SINKS: &[&str] = &["parquet", "csv", "jsonl", "delta"];
+pub(super) const SINKS: &[&str] = &["parquet", "csv", "jsonl", "delta"];
 
-pub struct Cell {
-    pub outcome: &'static Outcome,
-    pub mark: Mark,
-    pub sink: &'static str,
+pub(super) struct Cell {
+    pub(super) outcome: &'static Outcome,
+    pub(super) mark: Mark,
+    pub(super) sink: &'static str,
 }
 
 impl fmt::Display for Cell {
@@ -247,7 +247,7 @@ impl Cell {
     }
 
     /// Runs it.
-    pub fn play(&self) -> Played {
+    pub(super) fn play(&self) -> Played {
         let project = Project::with(&self.yaml())
             .file("in/all.arrow", data::arrow())
             .file("in/flat.csv", data::csv())
@@ -295,7 +295,7 @@ impl Cell {
 }
 
 /// What a run has left.
-pub struct Played {
+pub(super) struct Played {
     project: Project,
     said: Vec<(String, Vec<u8>)>,
 }
@@ -373,7 +373,7 @@ impl Played {
     }
 
     /// Where anything sensitive was found.
-    pub fn hits(&self, scanner: &Scanner) -> Hits {
+    pub(super) fn hits(&self, scanner: &Scanner) -> Hits {
         let root = self.project.path("");
         let mut hits = Hits::new();
         for path in files(&root, OUTSIDE) {
@@ -415,7 +415,7 @@ impl Played {
     }
 
     /// Names of the places where something was found: of events the path of the field, else the kind of the artefact.
-    pub fn channels(&self, scanner: &Scanner) -> BTreeSet<String> {
+    pub(super) fn channels(&self, scanner: &Scanner) -> BTreeSet<String> {
         let mut channels = BTreeSet::new();
         for name in self.hits(scanner).into_keys() {
             let kind = match name.rsplit_once('.') {

@@ -14,10 +14,10 @@ use arrow_schema::{DataType, Field};
 use super::canaries::{KINDS, ROWS, canary};
 
 /// Kinds that a text file can hold.
-pub const FLAT: [&str; 5] = ["text", "number", "amount", "born", "word"];
+pub(super) const FLAT: [&str; 5] = ["text", "number", "amount", "born", "word"];
 
 /// As an Arrow file.
-pub fn arrow() -> Vec<u8> {
+pub(super) fn arrow() -> Vec<u8> {
     let batch = table();
     let mut bytes = Vec::new();
     let mut writer = arrow_ipc::writer::FileWriter::try_new(&mut bytes, &batch.schema()).unwrap();
@@ -28,7 +28,7 @@ pub fn arrow() -> Vec<u8> {
 }
 
 /// As CSV, with the flat kinds.
-pub fn csv() -> String {
+pub(super) fn csv() -> String {
     let mut text = format!("id,grp,{}\n", FLAT.join(","));
     for row in 0..ROWS {
         text.push_str(&line(row));
@@ -37,7 +37,7 @@ pub fn csv() -> String {
 }
 
 /// As CSV with rows that cannot be understood: too many fields, and a text where a date is declared.
-pub fn broken_csv() -> String {
+pub(super) fn broken_csv() -> String {
     let mut text = csv();
     text.push_str(line(1).trim_end());
     text.push_str(",more,fields\n");

@@ -61,6 +61,9 @@ const WORDS: [&str; 47] = [
 
 /// Names of columns that a node's params may repeat.
 pub(super) fn columns(facts: &NodeFacts, privacy: Option<&PrivacyFact>) -> BTreeSet<String> {
+    let Some(privacy) = privacy else {
+        return BTreeSet::new();
+    };
     let mut known: BTreeSet<String> = (facts.schema_in.iter().chain(&facts.schema_out))
         .map(|column| column.name.clone())
         .collect();
@@ -68,7 +71,7 @@ pub(super) fn columns(facts: &NodeFacts, privacy: Option<&PrivacyFact>) -> BTree
         known.extend(flow.ports.iter().flat_map(|port| port.needed.clone()));
         known.extend(flow.columns.iter().map(|column| column.column.clone()));
     }
-    for name in privacy.iter().flat_map(|privacy| &privacy.value_names) {
+    for name in &privacy.value_names {
         known.remove(name);
     }
     known

@@ -6,6 +6,7 @@ use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
 use odibi_story::failure::{Failure, FailureClass};
 use odibi_story::render::plain;
+use odibi_story::withhold::REDACTED;
 
 use crate::printer::Printer;
 use crate::project::Loaded;
@@ -21,7 +22,7 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
     if loaded.has_errors() {
         return Vec::new();
     }
-    let forecasts = match on_thread(loaded, connect) {
+    let mut forecasts = match on_thread(loaded, connect) {
         Ok(forecasts) => forecasts,
         Err(error) => {
             let warning = printer.styled("1;33", "warning:");
@@ -49,7 +50,21 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
         }
     }
     sort(&mut loaded.diagnostics);
+    forecasts.iter_mut().for_each(hide);
     forecasts
+}
+
+/// Columns that are named after values of sensitive columns are not told by name.
+fn hide(forecast: &mut Forecast) {
+    let Some(shades) = &forecast.shades else {
+        return;
+    };
+    let columns = forecast.steps.iter_mut().flatten();
+    for column in columns.chain(&mut forecast.output).flatten() {
+        if shades.of(&column.name).named_by_value {
+            REDACTED.clone_into(&mut column.name);
+        }
+    }
 }
 
 fn on_thread(loaded: &Loaded, connect: bool) -> std::io::Result<Vec<Forecast>> {

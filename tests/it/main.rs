@@ -25,6 +25,7 @@ mod hostile;
 mod inspect;
 mod limits;
 mod metered;
+mod privacy;
 mod replay;
 mod rows;
 mod sql_check;

@@ -386,6 +386,9 @@ pub(crate) struct Options {
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+    /// Record this sensitive column as well. Without, no step that is given one is recorded. May be repeated.
+    #[arg(long, value_name = "COLUMN", requires = "capture_failures")]
+    pub capture_column: Vec<String>,
 }
 
 /// The project whose runs are meant.

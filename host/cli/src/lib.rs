@@ -6,6 +6,7 @@ mod command;
 mod dotenv;
 pub mod exit;
 mod forecast;
+mod hush;
 mod journal;
 mod printer;
 mod progress;
@@ -25,6 +26,8 @@ use clap::Parser as _;
 
 use crate::args::{Arguments, Command, ConfigCommand};
 use crate::printer::Printer;
+
+pub use hush::own_panics;
 
 /// Everything an invocation takes from the process around it.
 pub struct World {

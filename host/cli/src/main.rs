@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    odibi::own_panics();
     let world = odibi::World {
         args: std::env::args_os().collect(),
         current_dir: std::env::current_dir().unwrap_or_else(|_| ".".into()),

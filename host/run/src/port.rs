@@ -300,6 +300,8 @@ pub struct SessionContext {
     pub cancel: Cancel,
     /// What the guest's memory is charged to.
     pub memory: MemoryBudget,
+    /// For each step of the node, the sensitive columns that enter its sandbox.
+    pub sensitive: Arc<Vec<Vec<String>>>,
 }
 
 /// Wants more, or has enough.

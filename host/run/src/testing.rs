@@ -141,6 +141,7 @@ fn bare_node(id: NodeId, pipeline: &str, name: &str, depends_on: Vec<NodeId>) ->
         attempts: Attempts::once(),
         on_error: OnError::FailLater,
         has_dependents: false,
+        privacy: odibi_plan::plan::Privacy::default(),
     }
 }
 

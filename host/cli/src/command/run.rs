@@ -11,6 +11,7 @@ use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
 use odibi_state::{RunMark, RunSelection, StateDb};
+use odibi_story::Withhold;
 use odibi_story::event::{Event, NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
@@ -27,7 +28,7 @@ use crate::project::{self, Loaded};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
 use crate::stories::{self, Written};
-use crate::{Surroundings, exit, whereabouts};
+use crate::{Surroundings, exit, hush, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -226,6 +227,15 @@ fn execute_marked(
             &error,
         )
     })?;
+    let mut fingerprint_key = [0; 32];
+    getrandom::fill(&mut fingerprint_key).map_err(|error| {
+        let message = "the system has no random numbers".to_owned();
+        not_started(message, &std::io::Error::other(error.to_string()))
+    })?;
+    if loaded.plan.is_private() {
+        hush::hush();
+        journal.withhold(Withhold::new(fingerprint_key));
+    }
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),
@@ -249,6 +259,7 @@ fn execute_marked(
             .as_ref()
             .filter(|story| story.record_user)
             .and_then(|_| whereabouts::user()),
+        fingerprint_key,
     };
     let runtime = runtime(processors)
         .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
@@ -326,7 +337,8 @@ impl Recorded {
         };
         let notices = Arc::clone(&self.0);
         let tell = move |notice| lock(&notices).push(notice);
-        Capture::new(around.current_dir.join(dir), Arc::new(tell)).map(Some)
+        let capture = Capture::new(around.current_dir.join(dir), Arc::new(tell))?;
+        Ok(Some(capture.with_columns(options.capture_column.clone())))
     }
 
     fn say(&self, clock: &SystemClock, journal: &mut Journal) {

@@ -33,10 +33,13 @@ pub fn schema() -> Value {
             "story": story(),
             "pipeline": pipeline(),
             "node": node(),
-            "read": open(json!({ "connection": to("text"), "format": to("text") }), &[]),
+            "read": open(json!({ "connection": to("text"), "format": to("text"), "sensitive": to("sensitive") }), &[]),
             "write": open(json!({ "connection": to("text"), "format": to("text"), "path": to("text") }), &[]),
             "step": step(),
             "recipe": recipe(),
+            "sensitive": { "anyOf": [to("boolean"), to("texts")] },
+            "column": column(),
+            "privacy": privacy(),
         },
     })
 }
@@ -163,6 +166,9 @@ fn node() -> Value {
         "on_row_error": to("text"),
         "quarantine": { "type": "object" },
         "schema_policy": { "type": "object" },
+        "sensitive": described("sensitive", "columns whose values no report shows"),
+        "columns": named(&to("column")),
+        "privacy": to("privacy"),
     });
     attempts(&mut properties);
     limited(&mut properties);
@@ -175,14 +181,11 @@ fn node() -> Value {
     ];
     ignored(&mut properties, &without);
     let to_come = [
-        "columns",
         "contracts",
         "incremental",
         "materialized",
         "post_sql",
         "pre_sql",
-        "privacy",
-        "sensitive",
         "streaming",
         "validation",
     ];
@@ -210,6 +213,27 @@ fn step() -> Value {
             },
         ],
     })
+}
+
+fn column() -> Value {
+    let mut properties = json!({
+        "pii": described("boolean", "personal: as `sensitive`, and changed by `privacy`"),
+    });
+    ignored(&mut properties, &["description", "tags"]);
+    json!({ "anyOf": [{ "type": "null" }, closed(properties, &[])] })
+}
+
+fn privacy() -> Value {
+    let mut made = closed(
+        json!({
+            "method": { "enum": ["hash", "mask", "redact"], "description": "what becomes of values of personal columns" },
+            "salt": described("text", "what `hash` puts behind each value; keep it secret"),
+            "declassify": described("texts", "columns of the result that may be seen"),
+        }),
+        &[],
+    );
+    made["anyOf"] = json!([{ "required": ["method"] }, { "required": ["declassify"] }]);
+    made
 }
 
 fn recipe() -> Value {

@@ -168,6 +168,10 @@ catalogue! {
     UNKNOWN_SELECTION = "config/unknown-selection",
         "The command line selects a pipeline, node or tag that the project does not have, so nothing would run for it. \
          A node that occurs in several pipelines can be selected as `pipeline.node`.";
+    UNKNOWN_SENSITIVE = "config/unknown-sensitive",
+        "`sensitive`, `columns` or `declassify` names a column that the node does not have: not in its inputs, and not \
+         behind any of its steps. A slip in the name would leave the column that was meant unprotected. Correct the name; \
+         a field of a struct is named with the column before it, as in `person.email`.";
     TOO_MANY = "config/too-many",
         "So many faults were found that the rest is left out. Mend those shown and check again.";
     NO_SUCH_GRANT = "config/no-such-grant",

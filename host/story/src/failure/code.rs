@@ -508,6 +508,16 @@ file, or what `ODIBI_STATE_DIR` names. Make it writable, or name another."
 "Sorting or repartitioning needs more memory than the run may use, and spilling to disk did not suffice. Run fewer nodes \
 side by side with `--workers`, or give the run more memory with `--memory`."
 
+    PRIVACY_UNKNOWN_COLUMN "privacy/unknown-column"
+"`sensitive`, `columns` or `declassify` of the node names a column that neither its inputs have nor any of its steps makes. \
+A slip in the name would leave the column that was meant unprotected, so the node fails before it writes anything. Correct \
+the name. A field of a struct is named with the column before it: `person.email`."
+
+    PRIVACY_NO_COLUMNS "privacy/no-columns"
+"`privacy: {method: …}` changes the values of personal columns, and the result of the node has none: no column is marked \
+`pii: true` in the node or comes unchanged from one that is marked so before. Writing the rows as they are would be the \
+opposite of what was asked for. Mark the columns, or remove `method`."
+
     RESOURCES_DISK "resources/disk"
 "The scratch directory is full or cannot be used. It holds what does not fit into memory and the outputs of nodes that \
 other nodes read. Make room, or name a state directory on another disk in `ODIBI_STATE_DIR`."

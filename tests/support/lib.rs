@@ -99,6 +99,7 @@ impl Project {
             stderr_is_terminal: false,
             handle_signals: false,
             program: None,
+            redaction: odibi::Redaction::default(),
         };
         let code = odibi::run(world);
         Invocation {

@@ -8,6 +8,7 @@ use odibi_run::port::EventSink;
 use odibi_story::event::{Event, RunEvent};
 
 use crate::progress::Display;
+use crate::redaction::Redaction;
 
 /// Writes every event to the log, keeps it for the stories, and shows it.
 pub(crate) struct Journal {
@@ -16,11 +17,16 @@ pub(crate) struct Journal {
     write_error: Option<std::io::Error>,
     events: Vec<Event>,
     display: Display,
+    redaction: Redaction,
 }
 
 impl Journal {
     /// Creates the directory of the run and the log in it.
-    pub(crate) fn create(run_dir: &Path, display: Display) -> std::io::Result<Self> {
+    pub(crate) fn create(
+        run_dir: &Path,
+        display: Display,
+        redaction: Redaction,
+    ) -> std::io::Result<Self> {
         std::fs::create_dir_all(run_dir)?;
         let path = run_dir.join("events.jsonl");
         let file = File::options().create_new(true).append(true).open(&path)?;
@@ -30,6 +36,7 @@ impl Journal {
             write_error: None,
             events: Vec::new(),
             display,
+            redaction,
         })
     }
 
@@ -74,8 +81,16 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// The event as it is written and shown: without secrets.
+    pub(crate) fn open(&self, event: &Event) -> Event {
+        self.redaction.event(event).into_owned()
+    }
+}
+
 impl EventSink for Journal {
     fn emit(&mut self, event: &Event) {
+        let event = &self.open(event);
         // What a person has seen is in the log, whatever happens next.
         if !matches!(event.kind, RunEvent::NodeProgress { .. }) {
             self.log(event);

@@ -11,7 +11,9 @@ mod printer;
 mod progress;
 mod project;
 mod recovery;
+mod redaction;
 mod remembered;
+mod secrets;
 mod source;
 mod stories;
 mod whereabouts;
@@ -23,8 +25,9 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 
-use crate::args::{Arguments, Command, ConfigCommand};
+use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
 use crate::printer::Printer;
+pub use crate::redaction::Redaction;
 
 /// Everything an invocation takes from the process around it.
 pub struct World {
@@ -47,6 +50,8 @@ pub struct World {
     /// The program that this process runs, which compiles plugins in a process of its own. `None`: this process is
     /// somebody else's, and compiles by itself.
     pub program: Option<PathBuf>,
+    /// What is not shown. Who reports panics asks it too.
+    pub redaction: Redaction,
 }
 
 /// The streams of a [`World`].
@@ -84,6 +89,7 @@ pub fn run(world: World) -> u8 {
         stderr_is_terminal,
         handle_signals,
         program,
+        redaction,
     } = world;
     let mut streams = Streams {
         stdout,
@@ -101,7 +107,9 @@ pub fn run(world: World) -> u8 {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &mut streams),
     };
-    let printer = Printer::new(streams, &arguments.global, &|name| around.variable(name));
+    let printer = Printer::new(streams, &arguments.global, redaction, &|name| {
+        around.variable(name)
+    });
     match arguments.command {
         Command::Run(run) => command::run::run(&run, &around, &printer),
         Command::Retry(retry) => command::retry::retry(&retry, &around, &printer),
@@ -116,6 +124,9 @@ pub fn run(world: World) -> u8 {
         Command::Config {
             command: ConfigCommand::Show(show),
         } => command::config::show(&show, &around, &printer),
+        Command::Secrets {
+            command: SecretsCommand::Check(check),
+        } => command::secrets::check(&check, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
         Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
         Command::List { what, config } => {

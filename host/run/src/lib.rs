@@ -5,6 +5,7 @@ pub mod executor;
 pub mod forecast;
 pub mod memory;
 pub mod port;
+pub mod secrets;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};

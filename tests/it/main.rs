@@ -27,6 +27,7 @@ mod limits;
 mod metered;
 mod replay;
 mod rows;
+mod secrets;
 mod sql_check;
 mod state;
 mod stories;

@@ -194,6 +194,11 @@ class Handler(BaseHTTPRequestHandler):
             value = "a: b # c\n- {d: ${HOME}} !!str 'e' \"f\" ${keyvault:acme/other}"
         if name == "lake-key":
             value = "bGFrZS1rZXktb2YtdGhlLXZhdWx0LTAxMjM0NTY3ODk="
+        canary = re.fullmatch(r"canary-([0-9]+)", name)
+        if canary:
+            # Half of them are hard to find once they are encoded.
+            n = int(canary[1])
+            value = f"CNRY{n * 7919:06d}{n * 104729:09d}xQ" if n % 2 else f"CnRy/{n * 7919:06d}+Zé {n * 104729:09d}&y"
         if name == "versioned":
             value = f"version-{version}"
         name_id = f"https://{host}/secrets/{name}/{version}"

@@ -1,6 +1,9 @@
 //! AWS Secrets Manager: one signed request for each secret. Credentials come from where S3 connections have them:
 //! `AWS_…` variables, a web identity, the container, the machine.
 
+use std::sync::Arc;
+
+use base64::Engine as _;
 use object_store::aws::{
     AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredential, AwsCredentialProvider,
 };
@@ -9,7 +12,6 @@ use odibi_plan::Secret;
 use odibi_story::failure::{Failure, FailureClass};
 use reqwest::{Client, Method};
 use serde_json::json;
-use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -199,7 +201,6 @@ fn read(answer: &Answer) -> Result<Secret, Failure> {
             return Ok(Secret::new(text));
         }
         let binary = json["SecretBinary"].as_str().unwrap_or_default();
-        use base64::Engine as _;
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(binary)
             .ok();

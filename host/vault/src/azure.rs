@@ -213,7 +213,7 @@ fn failed(error: &azure_core::Error, chain: &Chain, host: &str) -> Failure {
             format!("the key vault cannot be reached: {host}"),
         )
         .cause(said(&crate::answer::chain(error))),
-        _ => Failure::new(
+        ErrorKind::DataConversion | ErrorKind::Other => Failure::new(
             FailureClass::Denied,
             "secret/refused",
             format!(

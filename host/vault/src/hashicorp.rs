@@ -60,7 +60,7 @@ impl Vault {
                 if found.status == 200 {
                     return second_version(&found);
                 }
-                if !matches!(found.status, 403 | 404 | 405) {
+                if !matches!(found.status, 403..=405) {
                     return Err(failed(&found));
                 }
                 let older = session.read(&format!("{mount}/{path}")).await?;
@@ -224,7 +224,7 @@ impl Session {
         let json = answer.json();
         let data = &json["data"];
         Ok(match data["type"].as_str() {
-            Some("kv") | Some("generic") => match data["options"]["version"].as_str() {
+            Some("kv" | "generic") => match data["options"]["version"].as_str() {
                 Some("2") => Some(2),
                 _ => Some(1),
             },
@@ -235,9 +235,9 @@ impl Session {
 
 fn second_version(answer: &Answer) -> Result<Secret, Failure> {
     let json = answer.json();
-    match &json["data"]["data"] {
-        Value::Object(entries) => Ok(Secret::new(Value::Object(entries.clone()).to_string())),
-        _ => Err(unusable(
+    match json["data"]["data"].as_object() {
+        Some(_) => Ok(Secret::new(json["data"]["data"].to_string())),
+        None => Err(unusable(
             "secret/disabled",
             "the newest version of the secret is deleted",
         )),
@@ -246,9 +246,9 @@ fn second_version(answer: &Answer) -> Result<Secret, Failure> {
 
 fn first_version(answer: &Answer) -> Result<Secret, Failure> {
     let json = answer.json();
-    match &json["data"] {
-        Value::Object(entries) => Ok(Secret::new(Value::Object(entries.clone()).to_string())),
-        _ => Err(refused(answer.status, "the answer holds no data")),
+    match json["data"].as_object() {
+        Some(_) => Ok(Secret::new(json["data"].to_string())),
+        None => Err(refused(answer.status, "the answer holds no data")),
     }
 }
 

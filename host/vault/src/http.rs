@@ -69,14 +69,18 @@ fn unreachable(error: &reqwest::Error) -> Failure {
     .cause(error_text)
 }
 
-/// Seconds, or a date.
+/// Seconds, or a date by the clock of who says it.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let text = header("retry-after")?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = httpdate::parse_http_date(text).ok()?;
-    at.duration_since(std::time::SystemTime::now()).ok()
+    let now = httpdate::parse_http_date(header("date")?).ok()?;
+    httpdate::parse_http_date(text)
+        .ok()?
+        .duration_since(now)
+        .ok()
 }
 
 async fn read(mut response: Response) -> Result<Answer, Failure> {

@@ -1,5 +1,7 @@
 //! The forms in which a secret may come along: as it is, escaped, encoded, and the parts that it is made of.
 
+use serde_json::Value;
+
 use super::CHARS_MIN;
 
 /// Parts of a secret are looked for when they are no shorter.
@@ -55,7 +57,7 @@ fn parts(value: &str) -> Vec<String> {
     if let Some((_, rest)) = value.split_once("://") {
         of_url(rest, &mut parts);
     }
-    if let Ok(json) = serde_json::from_str::<serde_json::Value>(value) {
+    if let Ok(json) = serde_json::from_str::<Value>(value) {
         of_json(&json, &mut parts);
     }
     parts
@@ -88,29 +90,24 @@ fn of_url(rest: &str, parts: &mut Vec<String>) {
     }
 }
 
-fn of_json(json: &serde_json::Value, parts: &mut Vec<String>) {
+fn of_json(json: &Value, parts: &mut Vec<String>) {
     match json {
-        serde_json::Value::Object(entries) => {
+        Value::Object(entries) => {
             for (name, value) in entries {
-                match value {
-                    serde_json::Value::String(text)
-                        if TELLING.contains(&name.to_ascii_lowercase().as_str()) =>
-                    {
-                        parts.push(text.clone());
-                        parts.extend(
-                            text.lines()
-                                .filter(|l| {
-                                    l.len() >= 2 * PART_CHARS_MIN && !l.starts_with("-----")
-                                })
-                                .map(str::to_owned),
-                        );
-                    }
-                    other => of_json(other, parts),
+                let telling = TELLING.contains(&name.to_ascii_lowercase().as_str());
+                if let Some(text) = value.as_str().filter(|_| telling) {
+                    parts.push(text.to_owned());
+                    let lines = text
+                        .lines()
+                        .filter(|l| l.len() >= 2 * PART_CHARS_MIN && !l.starts_with("-----"));
+                    parts.extend(lines.map(str::to_owned));
+                } else {
+                    of_json(value, parts);
                 }
             }
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| of_json(item, parts)),
-        _ => {}
+        Value::Array(items) => items.iter().for_each(|item| of_json(item, parts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -28,6 +28,7 @@ mod metered;
 mod privacy;
 mod replay;
 mod rows;
+mod secrets;
 mod sql_check;
 mod state;
 mod stores;

@@ -21,6 +21,7 @@ use serde_json::Value;
 pub struct Project {
     dir: tempfile::TempDir,
     variables: BTreeMap<String, String>,
+    blind: bool,
 }
 
 /// What an invocation left behind.
@@ -41,6 +42,7 @@ impl Project {
         Self {
             dir: tempfile::tempdir().unwrap(),
             variables: BTreeMap::new(),
+            blind: false,
         }
     }
 
@@ -63,6 +65,13 @@ impl Project {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Secrets are not taken out of what is printed and written: for tests that look for them.
+    #[must_use]
+    pub fn blind(mut self) -> Self {
+        self.blind = true;
         self
     }
 
@@ -99,6 +108,11 @@ impl Project {
             stderr_is_terminal: false,
             handle_signals: false,
             program: None,
+            redaction: if self.blind {
+                odibi::Redaction::blind()
+            } else {
+                odibi::Redaction::default()
+            },
         };
         let code = odibi::run(world);
         Invocation {

@@ -86,6 +86,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look at the secrets that a project names.
+    Secrets {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
     /// Explain an error code.
     Explain {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
@@ -149,6 +155,13 @@ pub(crate) enum Template {
 pub(crate) enum ConfigCommand {
     /// Print the project with imports and environment merged in, credentials masked, and where each value was written.
     Show(Show),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Ask the vaults for every secret of the project. Prints names, never values.
+    #[command(alias = "validate")]
+    Check(Config),
 }
 
 #[derive(Debug, Args)]

@@ -13,5 +13,6 @@ pub(crate) mod reference;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod secrets;
 pub(crate) mod story;
 pub(crate) mod validate;

@@ -9,6 +9,7 @@ use odibi_story::Withhold;
 use odibi_story::event::{Event, RunEvent};
 
 use crate::progress::Display;
+use crate::redaction::Redaction;
 
 /// Writes every event to the log, keeps it for the stories, and shows it.
 pub(crate) struct Journal {
@@ -18,11 +19,16 @@ pub(crate) struct Journal {
     events: Vec<Event>,
     display: Display,
     withhold: Option<Withhold>,
+    redaction: Redaction,
 }
 
 impl Journal {
     /// Creates the directory of the run and the log in it.
-    pub(crate) fn create(run_dir: &Path, display: Display) -> std::io::Result<Self> {
+    pub(crate) fn create(
+        run_dir: &Path,
+        display: Display,
+        redaction: Redaction,
+    ) -> std::io::Result<Self> {
         std::fs::create_dir_all(run_dir)?;
         let path = run_dir.join("events.jsonl");
         let file = File::options().create_new(true).append(true).open(&path)?;
@@ -33,6 +39,7 @@ impl Journal {
             events: Vec::new(),
             display,
             withhold: None,
+            redaction,
         })
     }
 
@@ -85,8 +92,16 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// The event as it is written and shown: without secrets.
+    pub(crate) fn open(&self, event: &Event) -> Event {
+        self.redaction.event(event).into_owned()
+    }
+}
+
 impl EventSink for Journal {
     fn emit(&mut self, event: &Event) {
+        let event = &self.open(event);
         // What a person has seen is in the log, whatever happens next.
         if !matches!(event.kind, RunEvent::NodeProgress { .. }) {
             self.log(event);

@@ -12,7 +12,9 @@ mod printer;
 mod progress;
 mod project;
 mod recovery;
+mod redaction;
 mod remembered;
+mod secrets;
 mod source;
 mod stories;
 mod whereabouts;
@@ -24,8 +26,9 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 
-use crate::args::{Arguments, Command, ConfigCommand};
+use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
 use crate::printer::Printer;
+pub use crate::redaction::Redaction;
 
 pub use hush::own_panics;
 
@@ -50,6 +53,8 @@ pub struct World {
     /// The program that this process runs, which compiles plugins in a process of its own. `None`: this process is
     /// somebody else's, and compiles by itself.
     pub program: Option<PathBuf>,
+    /// What is not shown. Who reports panics asks it too.
+    pub redaction: Redaction,
 }
 
 /// The streams of a [`World`].
@@ -87,6 +92,7 @@ pub fn run(world: World) -> u8 {
         stderr_is_terminal,
         handle_signals,
         program,
+        redaction,
     } = world;
     let mut streams = Streams {
         stdout,
@@ -104,7 +110,9 @@ pub fn run(world: World) -> u8 {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &mut streams),
     };
-    let printer = Printer::new(streams, &arguments.global, &|name| around.variable(name));
+    let printer = Printer::new(streams, &arguments.global, redaction, &|name| {
+        around.variable(name)
+    });
     match arguments.command {
         Command::Run(run) => command::run::run(&run, &around, &printer),
         Command::Retry(retry) => command::retry::retry(&retry, &around, &printer),
@@ -119,6 +127,9 @@ pub fn run(world: World) -> u8 {
         Command::Config {
             command: ConfigCommand::Show(show),
         } => command::config::show(&show, &around, &printer),
+        Command::Secrets {
+            command: SecretsCommand::Check(check),
+        } => command::secrets::check(&check, &around, &printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
         Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
         Command::List { what, config } => {

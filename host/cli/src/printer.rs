@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::args::{Colour, Global, Output};
+use crate::redaction::Redaction;
 
 /// Writes for one invocation. Cloned freely.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(crate) struct Printer {
     pub colour_stderr: bool,
     /// Draw moving bars on stderr.
     pub bars: bool,
+    /// Stands before both streams.
+    redaction: Redaction,
 }
 
 type Stream = Arc<Mutex<Box<dyn Write + Send>>>;
@@ -30,6 +33,7 @@ impl Printer {
     pub(crate) fn new(
         world: crate::Streams,
         global: &Global,
+        redaction: Redaction,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Self {
         let set = |name| variable(name).is_some_and(|v| !v.is_empty());
@@ -47,6 +51,7 @@ impl Printer {
                 && !set("CI")
                 && !global.quiet
                 && variable("TERM").as_deref() != Some("dumb"),
+            redaction,
             quiet: global.quiet,
             verbose: global.verbose,
             output: global.output,
@@ -55,25 +60,32 @@ impl Printer {
         }
     }
 
+    /// What is taken out of everything that is printed. Whoever writes elsewhere asks it too.
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
     /// A result. A closed pipe is not an error of ours.
     pub(crate) fn result(&self, text: &str) {
-        write(&self.stdout, text);
+        write(&self.stdout, &self.redaction.text(text));
     }
 
     /// A JSON document as the result.
     pub(crate) fn json(&self, value: &serde_json::Value) {
-        self.result(&format!("{value:#}\n"));
+        let mut value = value.clone();
+        self.redaction.json(&mut value);
+        write(&self.stdout, &format!("{value:#}\n"));
     }
 
     /// An error or warning. Shown even when quiet.
     pub(crate) fn problem(&self, text: &str) {
-        write(&self.stderr, text);
+        write(&self.stderr, &self.redaction.text(text));
     }
 
     /// Something a person may want to know.
     pub(crate) fn info(&self, text: &str) {
         if !self.quiet {
-            write(&self.stderr, text);
+            write(&self.stderr, &self.redaction.text(text));
         }
     }
 

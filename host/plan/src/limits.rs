@@ -25,6 +25,8 @@ pub const SUBSTITUTED_BYTES_MAX: usize = 1 << 20;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Length of a path below a connection.
 pub const PATH_BYTES_MAX: usize = 1024;
+/// References to vaults in one project.
+pub const SECRETS_MAX: usize = 1000;
 /// Length of the SQL of one step, wherever it stands.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
 /// Attempts of a node, the first included.

@@ -6,6 +6,7 @@ pub mod forecast;
 pub mod memory;
 pub mod port;
 pub mod shade;
+pub mod secrets;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};

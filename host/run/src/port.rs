@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::plan::{Grants, OperationRef, PlannedNode};
+use odibi_plan::{Secret, SecretRef};
 use odibi_story::event::{
     ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity, WriteFact,
 };
@@ -41,6 +42,16 @@ pub trait Clock: Send + Sync {
     fn monotonic_ms(&self) -> u64;
     /// Waits.
     async fn sleep_ms(&self, ms: u64);
+}
+
+/// Vaults, as a run sees them.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The value that a reference names. Asked again, it says the same for as long as the run lasts.
+    ///
+    /// # Errors
+    /// `Denied`, `Missing`, `Transient`; never with a value in it.
+    async fn fetch(&self, reference: &SecretRef) -> Result<Secret, Failure>;
 }
 
 /// Where events go. Called from one task, in order.

@@ -24,7 +24,7 @@ use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
-use crate::project::{self, Loaded};
+use crate::project::{self, Loaded, Purpose};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
 use crate::stories::{self, Written};
@@ -64,8 +64,11 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
             return exit::NOT_STARTED;
         }
     };
-    let metered = order.options.metered;
-    let mut loaded = match project::load_for(order.selected, metered, capture, around, printer) {
+    let purpose = Purpose::Run {
+        metered: order.options.metered,
+        capture: capture.map(|capture| hush(capture, printer)),
+    };
+    let mut loaded = match project::load_for(order.selected, purpose, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -90,6 +93,15 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
             project::print_failure(&failure, printer);
             exit::NOT_STARTED
         }
+    }
+}
+
+/// A capture that keeps no secrets.
+fn hush(capture: Capture, printer: &Printer) -> Capture {
+    let redaction = printer.redaction().clone();
+    Capture {
+        hush: Some(Arc::new(move |value: &mut Value| redaction.json(value))),
+        ..capture
     }
 }
 
@@ -217,6 +229,7 @@ fn execute_marked(
             &loaded.plan,
             excerpts(loaded, printer.colour_stderr),
         ),
+        printer.redaction().clone(),
     )
     .map_err(|error| {
         not_started(
@@ -317,8 +330,9 @@ struct Told<'a> {
 
 impl EventSink for Told<'_> {
     fn emit(&mut self, event: &Event) {
-        self.journal.emit(event);
-        self.remembered.note(event);
+        let event = self.journal.open(event);
+        self.journal.emit(&event);
+        self.remembered.note(&event);
     }
 }
 

@@ -11,9 +11,10 @@ use super::reader::{Context, Reader};
 use super::story::{self, Story};
 use super::system::{self, System};
 use super::{Node, Text};
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::guest_limits::GuestLimits;
 use crate::plan::PluginSource;
+use crate::secret::{Secret, SecretRef};
 use crate::yaml::Tree;
 
 /// A project as its file says it. Parts that were refused are left out; diagnostics tell of them.
@@ -47,6 +48,12 @@ pub struct Project {
     pub system: Option<System>,
     /// Names of the files, as given.
     pub files: Vec<String>,
+    /// References to vaults, each with its place; the same one may stand at several.
+    pub secret_refs: Vec<(SecretRef, Span)>,
+    /// Values that nothing may show: credentials, what vaults said, variables with telling names.
+    pub secrets: Vec<Secret>,
+    /// Places of values whose vault was not asked yet.
+    pub unresolved: Vec<Span>,
 }
 
 impl Project {
@@ -56,6 +63,15 @@ impl Project {
         self.pipelines
             .iter()
             .flat_map(|pipeline| pipeline.nodes.iter().map(move |node| (pipeline, node)))
+    }
+
+    /// Takes out errors about values that are not what they will be once their vault was asked.
+    pub fn forgive(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let open = |d: &Diagnostic| {
+            d.code != &codes::MISPLACED_SECRET
+                && d.span().is_some_and(|span| self.unresolved.contains(&span))
+        };
+        diagnostics.retain(|d| !open(d));
     }
 
     /// The connection of a name.

@@ -21,13 +21,15 @@ use crate::args::{OnErrorWord, Options, Output, Run, Selected};
 use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
+use crate::log::Guests;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
+use crate::signals::Signals;
 use crate::stories::{self, Written};
-use crate::{Surroundings, exit, whereabouts};
+use crate::{Surroundings, chosen, exit, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -59,7 +61,7 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
     let capture = match recorded.capture(order.options, around) {
         Ok(capture) => capture,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             return exit::NOT_STARTED;
         }
     };
@@ -86,17 +88,14 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
     match execute(order, &mut loaded, &recorded, around, printer) {
         Ok(code) => code,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             exit::NOT_STARTED
         }
     }
 }
 
 fn nothing_selected(printer: &Printer) -> u8 {
-    printer.problem(&format!(
-        "{} the selection holds no node\n",
-        printer.styled("1;31", "error:")
-    ));
+    printer.error("the selection holds no node");
     exit::NOTHING_SELECTED
 }
 
@@ -143,6 +142,7 @@ fn execute_marked(
     let workers = options.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
+    printer.log.of_run(&run_id);
     let state_dir = loaded.state_dir.clone();
     let db = Arc::new(StateDb::open(&state_dir)?);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
@@ -171,7 +171,12 @@ fn execute_marked(
     recovery::recover(&finder, printer)?;
     let leases = leases(&db, &run_id, &loaded.plan, options, &clock, printer)?;
     let repeats = match order.repeat {
-        None => None,
+        None => {
+            chosen::narrow(loaded, &db, &engine)?
+                .iter()
+                .for_each(|told| printer.info(&told.to_string()));
+            None
+        }
         Some(repeat) => Some(retry::narrow(
             repeat,
             &mut loaded.plan,
@@ -192,21 +197,23 @@ fn execute_marked(
         run_id: &run_id,
         plan: &loaded.plan,
         config_path: loaded.path.display().to_string(),
-        selection: RunSelection {
-            pipelines: order.selected.pipeline.clone(),
-            nodes: order.selected.node.clone(),
-            tags: order.selected.tag.clone(),
-            select: order.selected.select.clone(),
-            exclude: order.selected.exclude.clone(),
-            environment: loaded.environment.clone(),
-        },
+        selection: selection(order.selected, loaded),
         logical_time,
         leases,
         repeats,
     };
-    let remembered = Remembered::begin(db, beginning, &clock, printer)?;
+    let runtime = runtime(processors)
+        .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
+    let cancel = Cancel::default();
+    // From here on a signal ends the run, and not the process: what has begun is brought to an end.
+    let signals = Signals::watch(&runtime, around, &cancel, printer)
+        .map_err(|error| not_started("cannot listen to signals".to_owned(), &error))?;
+    let digests = chosen::digests(&loaded.plan, &loaded.directory);
+    let remembered = Remembered::begin(Arc::clone(&db), beginning, &clock, printer)?;
+    db.note_digests(&run_id, &digests)?;
     let engine = engine
         .with_batch_log(Arc::new(remembered.batches()))
+        .with_guest_log(Arc::new(Guests(printer.log.clone())))
         .with_driver(Arc::new(DeltaDriver));
     let engine = Arc::new(engine);
     let mut journal = Journal::create(
@@ -214,7 +221,7 @@ fn execute_marked(
         Display::new(
             printer,
             &loaded.plan,
-            excerpts(loaded, printer.colour_stderr),
+            excerpts(loaded, printer.colour_stderr()),
         ),
     )
     .map_err(|error| {
@@ -243,10 +250,6 @@ fn execute_marked(
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
     };
-    let runtime = runtime(processors)
-        .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
-    let cancel = Cancel::default();
-    let signal = Signals::watch(&runtime, around, &cancel);
     let summary = runtime.block_on(odibi_run::run(
         &loaded.plan,
         &ports,
@@ -258,7 +261,7 @@ fn execute_marked(
         },
     ));
     recorded.say(&clock, &mut journal);
-    let code = match signal.received() {
+    let code = match signals.received() {
         Some(code) if !summary.outcome.is_success() => code,
         Some(_) | None if summary.outcome.is_success() => exit::DONE,
         Some(_) | None => exit::NODE_FAILED,
@@ -270,10 +273,7 @@ fn execute_marked(
     });
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
-        printer.problem(&format!(
-            "{} the event log is incomplete: {error}\n",
-            printer.styled("1;33", "warning:")
-        ));
+        printer.warning(&format!("the event log is incomplete: {error}"));
     }
     report(
         &Report {
@@ -288,6 +288,28 @@ fn execute_marked(
     );
     let ended = remembered.end(summary.outcome, code, clock.now());
     Ok((code, ended.map(Some)))
+}
+
+/// What was selected, in words that mean the same when the run is repeated.
+fn selection(selected: &Selected, loaded: &Loaded) -> RunSelection {
+    let environment = loaded.environment.clone();
+    if loaded.asks_state {
+        let nodes = loaded.plan.nodes.iter();
+        let names = nodes.map(|node| format!("{}.{}", node.pipeline, node.name));
+        return RunSelection {
+            select: names.collect(),
+            environment,
+            ..RunSelection::default()
+        };
+    }
+    RunSelection {
+        pipelines: selected.pipeline.clone(),
+        nodes: selected.node.clone(),
+        tags: selected.tag.clone(),
+        select: selected.select.clone(),
+        exclude: selected.exclude.clone(),
+        environment,
+    }
 }
 
 /// Events go to the journal, and how nodes end to the state.
@@ -487,7 +509,7 @@ fn report(report: &Report<'_>, printer: &Printer) {
         .any(|w| w.story.has_internal_failure())
     {
         printer.problem(&format!(
-            "this is a bug in odibi; please report it with run id {} and the event log {}\n",
+            "this is a bug in odibi; please report it with run id {} and the event log {}",
             report.run_id,
             report.journal.path().display()
         ));
@@ -514,41 +536,4 @@ fn report_json(report: &Report<'_>) -> Value {
             "story": serde_json::from_str::<Value>(&render::json::render(&w.story)).unwrap_or(Value::Null),
         })).collect::<Vec<_>>(),
     })
-}
-
-/// SIGINT and SIGTERM: the first asks the run to stop, the second ends the process.
-struct Signals {
-    received: Arc<std::sync::atomic::AtomicU8>,
-}
-
-impl Signals {
-    fn watch(runtime: &Runtime, around: &Surroundings, cancel: &Cancel) -> Self {
-        let received = Arc::new(std::sync::atomic::AtomicU8::new(0));
-        if around.handle_signals {
-            let (first, cancel) = (received.clone(), cancel.clone());
-            runtime.spawn(async move {
-                let Ok(mut terminate) =
-                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                else {
-                    return;
-                };
-                loop {
-                    let code = tokio::select! {
-                        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
-                        _ = terminate.recv() => exit::TERMINATED,
-                    };
-                    if first.swap(code, std::sync::atomic::Ordering::AcqRel) != 0 {
-                        // The second signal means: at once.
-                        std::process::exit(i32::from(code));
-                    }
-                    cancel.cancel();
-                }
-            });
-        }
-        Self { received }
-    }
-
-    fn received(&self) -> Option<u8> {
-        Some(self.received.load(std::sync::atomic::Ordering::Acquire)).filter(|code| *code != 0)
-    }
 }

@@ -30,7 +30,7 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
     match done {
         Ok(()) => exit::DONE,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             if failure.code == code::STATE_NO_RUN.name {
                 exit::USAGE
             } else {
@@ -70,7 +70,7 @@ pub(crate) fn open(
     match opened {
         Ok(db) => Ok((glance, db)),
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             Err(exit::NOT_STARTED)
         }
     }
@@ -113,7 +113,7 @@ fn list(
         return Ok(());
     }
     if runs.is_empty() {
-        printer.info("no runs\n");
+        printer.info("no runs");
     }
     for run in &runs {
         printer.result(&format!("{}\n", line(run)));
@@ -219,9 +219,8 @@ fn stories(log: &Path, printer: &Printer) -> Vec<Story> {
                 .collect()
         }
         Err(error) => {
-            let warning = printer.styled("1;33", "warning:");
-            printer.problem(&format!(
-                "{warning} the event log cannot be read: {}: {error}\n",
+            printer.warning(&format!(
+                "the event log cannot be read: {}: {error}",
                 log.display()
             ));
             Vec::new()

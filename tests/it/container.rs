@@ -123,6 +123,7 @@ fn program_runs_in_an_empty_root_file_system() {
     let output = Command::new(support::root().join("tests/container/run"))
         .arg(support::binary())
         .arg(dir.path())
+        .arg(support::cache_dir())
         .output()
         .unwrap();
     let (stdout, stderr) = (

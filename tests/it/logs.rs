@@ -206,7 +206,7 @@ fn guests_are_named_and_cannot_write_lines_of_their_own() {
     let said = of(&lines, "guest");
     assert!(!said.is_empty(), "{lines:#?}");
     for line in &said {
-        assert_eq!(line["plugin"], "evil");
+        assert_eq!(line["plugin"], "odibi-hostile");
         assert_eq!(line["operation"], "evil/tricks");
         assert_eq!(
             (&line["pipeline"], &line["node"]),
@@ -402,7 +402,7 @@ fn no_text_of_a_project_steers_a_terminal() {
     let yaml = YAML
         .replace("orders.csv", "\"no\\e[31m\\u202e.csv\"")
         .replace("evil.wasm", "\"evil\\e[2J.wasm\"");
-    let project = Project::with(&yaml);
+    let project = Project::with(&yaml).variable("NO_COLOR", "1");
     for args in [
         ["run", "--color=never"],
         ["validate", "--color=never"],

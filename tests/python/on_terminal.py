@@ -1,4 +1,4 @@
-"""Runs a program on a terminal of 100 columns and prints what the screen shows at the end, as a person would see it.
+"""Runs a program on a terminal of 200 columns and prints what the screen shows at the end, as a person would see it.
 
     on_terminal.py PROGRAM ARGUMENT…
 
@@ -14,7 +14,7 @@ import struct
 import sys
 import termios
 
-ROWS, COLUMNS = 60, 100
+ROWS, COLUMNS = 60, 200
 CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\[|\x1b|[\x00-\x09\x0b-\x1f\x7f-\x9f]|\n")
 
 

@@ -106,7 +106,8 @@ pub fn run(world: World) -> u8 {
         Ok(arguments) => arguments,
         Err(error) => {
             let given = log::Given::guessed(&args, &variable);
-            return usage(&error, streams, given);
+            let plain = around.variable("NO_COLOR").is_some_and(|v| !v.is_empty());
+            return usage(&error, streams, given, plain);
         }
     };
     // What that process says is for the one that called it, which expects a text.
@@ -158,9 +159,9 @@ fn dispatch(command: Command, around: &Surroundings, printer: &Printer) -> u8 {
 }
 
 /// Help and version are results; a mistake is a problem.
-fn usage(error: &clap::Error, mut streams: Streams, given: log::Given) -> u8 {
+fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bool) -> u8 {
     if !error.use_stderr() {
-        let text = if streams.stdout_is_terminal {
+        let text = if streams.stdout_is_terminal && !plain {
             error.render().ansi().to_string()
         } else {
             error.render().to_string()
@@ -168,8 +169,8 @@ fn usage(error: &clap::Error, mut streams: Streams, given: log::Given) -> u8 {
         let _ = streams.stdout.write_all(text.as_bytes());
         return exit::DONE;
     }
-    let coloured = streams.stderr_is_terminal;
-    let log = log::Log::new(streams.stderr, coloured, given);
+    let coloured = streams.stderr_is_terminal && !plain;
+    let log = log::Log::new(streams.stderr, streams.stderr_is_terminal, given);
     let text = error.render();
     if log.is_structured() {
         let text = text.to_string();

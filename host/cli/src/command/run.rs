@@ -170,6 +170,8 @@ fn execute_marked(
     };
     recovery::recover(&finder, printer)?;
     let leases = leases(&db, &run_id, &loaded.plan, options, &clock, printer)?;
+    // Of the whole plan: what is read back is no other node for that.
+    let digests = chosen::digests(&loaded.plan, &loaded.directory);
     let repeats = match order.repeat {
         None => {
             chosen::narrow(loaded, &db, &engine)?
@@ -208,7 +210,6 @@ fn execute_marked(
     // From here on a signal ends the run, and not the process: what has begun is brought to an end.
     let signals = Signals::watch(&runtime, around, &cancel, printer)
         .map_err(|error| not_started("cannot listen to signals".to_owned(), &error))?;
-    let digests = chosen::digests(&loaded.plan, &loaded.directory);
     let remembered = Remembered::begin(Arc::clone(&db), beginning, &clock, printer)?;
     db.note_digests(&run_id, &digests)?;
     let engine = engine

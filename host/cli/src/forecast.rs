@@ -29,10 +29,7 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
     let mut forecasts = match on_thread(loaded, connect) {
         Ok(forecasts) => forecasts,
         Err(error) => {
-            let warning = printer.styled("1;33", "warning:");
-            printer.problem(&format!(
-                "{warning} no step was asked for its columns: {error}\n"
-            ));
+            printer.warning(&format!("no step was asked for its columns: {error}"));
             return Vec::new();
         }
     };
@@ -48,9 +45,9 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
             let made = unknown_sensitive(node, column, names);
             loaded.diagnostics.push(made);
         }
-        for note in forecast.notes.iter().filter(|_| printer.verbose > 0) {
+        for note in &forecast.notes {
             let place = format!("{}.{}", node.pipeline, node.name);
-            printer.problem(&format!("note: {place}: {}\n", plain(note)));
+            printer.debug(&format!("note: {place}: {}", plain(note)));
         }
     }
     sort(&mut loaded.diagnostics);

@@ -8,7 +8,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     let redaction = odibi::Redaction::default();
     std::panic::set_hook(Box::new(redaction.panics()));
-    odibi::own_panics();
     let world = odibi::World {
         args: std::env::args_os().collect(),
         current_dir: std::env::current_dir().unwrap_or_else(|_| ".".into()),

@@ -12,7 +12,7 @@ use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarte
 use odibi_story::failure::Failure;
 
 use crate::printer::Printer;
-use crate::{project, stories};
+use crate::stories;
 
 /// Who finds, and with what.
 pub(crate) struct Finder<'a> {
@@ -31,10 +31,9 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
         let outcome = match tell(finder, &run, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
-                let warning = printer.styled("1;33", "warning:");
                 let path = path.display();
-                printer.problem(&format!(
-                    "{warning} the event log of run {} could not be brought to its end: {path}: {error}\n",
+                printer.warning(&format!(
+                    "the event log of run {} could not be brought to its end: {path}: {error}",
                     run.id
                 ));
                 None
@@ -42,7 +41,7 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
         };
         finder.db.told(&run.id, outcome)?;
         if outcome.is_none() {
-            printer.info(&format!("run {} was killed before its end\n", run.id));
+            printer.info(&format!("run {} was killed before its end", run.id));
         }
     }
     Ok(())
@@ -217,6 +216,6 @@ impl Log {
 
 /// What keeps a run from starting, or its end from being noted.
 pub(crate) fn warn(what: &str, failure: &Failure, printer: &Printer) {
-    printer.problem(&format!("{} {what}\n", printer.styled("1;33", "warning:")));
-    project::print_failure(failure, printer);
+    printer.warning(what);
+    printer.failure(failure);
 }

@@ -17,6 +17,7 @@ pub mod driver;
 mod exec;
 mod facts;
 mod failure;
+mod guest_log;
 pub mod limits;
 mod partition;
 mod pool;
@@ -55,6 +56,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::documents::Documents;
+pub use self::guest_log::{GuestLog, GuestSaid};
 pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
@@ -122,6 +124,8 @@ pub struct DataEngine {
     /// What was written to targets before.
     batch_log: Arc<dyn BatchLog>,
     drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
+    /// Hears what guests say.
+    guest_log: Option<Arc<dyn GuestLog>>,
 }
 
 impl DataEngine {
@@ -178,6 +182,7 @@ impl DataEngine {
             shades: Mutex::default(),
             batch_log: Arc::new(MemoryBatchLog::default()),
             drivers: BTreeMap::new(),
+            guest_log: None,
         })
     }
 
@@ -192,6 +197,13 @@ impl DataEngine {
     #[must_use]
     pub fn with_driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.drivers.insert(driver.format(), driver);
+        self
+    }
+
+    /// Tells what guests say.
+    #[must_use]
+    pub fn with_guest_log(mut self, log: Arc<dyn GuestLog>) -> Self {
+        self.guest_log = Some(log);
         self
     }
 
@@ -322,6 +334,7 @@ impl DataEngine {
                 .filter(|((run, _), _)| run == attempt.run_id)
                 .map(|((_, node), shades)| (*node, shades.clone()))
                 .collect(),
+            guest_log: self.guest_log.clone(),
             node: node.clone(),
         })
     }

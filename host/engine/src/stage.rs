@@ -28,6 +28,7 @@ use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
+use crate::guest_log::{self, GuestLog};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Stores, Upload};
@@ -64,6 +65,8 @@ pub(crate) struct NodeAttempt {
     pub(crate) batch_log: Arc<dyn BatchLog>,
     /// What of the results of this run's nodes so far is sensitive.
     pub(crate) shades: HashMap<NodeId, Shades>,
+    /// Hears what guests say.
+    pub(crate) guest_log: Option<Arc<dyn GuestLog>>,
 }
 
 /// What lies ready.
@@ -144,7 +147,14 @@ impl NodeAttempt {
         let result = plain_schema(&plan.schema());
         let to = target.as_ref().zip(rows.as_ref());
         let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
-        self.execute(plan, &run, &mut sink)?;
+        let drained = self.execute(plan, &run, &mut sink);
+        // Of a chain that failed, the steps say the same once more.
+        if let Some(log) = &self.guest_log
+            && (drained.is_ok() || chained.is_empty())
+        {
+            guest_log::tell(log.as_ref(), &run);
+        }
+        drained?;
         let Sunk {
             tally,
             spool,

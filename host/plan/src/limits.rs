@@ -35,6 +35,10 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const DURATION_MS_MAX: u64 = 30 * 86_400_000;
 /// Sample rows of each node in a story, as in ODIBI.
 pub const SAMPLE_ROWS_MAX: usize = 100;
+/// Entries of `logging.metadata`, which stand in every line.
+pub const LOG_METADATA_MAX: usize = 32;
+/// Length of one of them.
+pub const LOG_METADATA_CHARS_MAX: usize = 256;
 /// JSON Pointers of the params of one step: their texts together.
 pub const POINTER_BYTES_MAX: usize = 1 << 20;
 

@@ -4,6 +4,7 @@ mod attempts;
 mod build;
 mod connection;
 mod delta;
+mod fingerprint;
 mod format;
 mod grants;
 mod narrow;

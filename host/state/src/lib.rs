@@ -14,6 +14,6 @@ pub use batch::Batches;
 pub use db::StateDb;
 pub use lease::{Holder, Lease, LeaseRequest};
 pub use run::{
-    Interrupted, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
+    Interrupted, Made, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
     RunSelection,
 };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attempts::{self, AttemptKeys};
 use super::connection::{self, Connection};
 use super::limits;
+use super::logging::{self, Logging};
 use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
@@ -46,6 +47,8 @@ pub struct Project {
     pub story: Option<Story>,
     /// `system`; where state is kept.
     pub system: Option<System>,
+    /// `logging`
+    pub logging: Logging,
     /// Names of the files, as given.
     pub files: Vec<String>,
     /// References to vaults, each with its place; the same one may stand at several.
@@ -119,7 +122,7 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.pipelines = pipeline::read_all(&mut reader);
     project.story = story::read(&mut reader);
     project.system = system::read(&mut reader);
-    reader.ignored(&["logging"], "the command line decides what is logged");
+    project.logging = logging::read(&mut reader);
     reader.ignored(&["performance"], "there is nothing to tune");
     reader.not_yet(&["alerts", "lineage", "semantic"]);
     reader.finish_with(&[

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ON_ERRORS;
+use super::{LOG_LEVELS, ON_ERRORS};
 use crate::guest_limits::{GuestLimit, Unit};
 use crate::limits::{ATTEMPTS_MAX, SAMPLE_ROWS_MAX};
 
@@ -31,6 +31,7 @@ pub fn schema() -> Value {
             "connection": open(json!({ "type": to("text") }), &["type"]),
             "plugin": plugin(),
             "story": story(),
+            "logging": logging(),
             "pipeline": pipeline(),
             "node": node(),
             "read": open(json!({ "connection": to("text"), "format": to("text"), "sensitive": to("sensitive") }), &[]),
@@ -122,7 +123,7 @@ fn project() -> Value {
         "system": { "type": "object", "description": "where state is kept" },
         "alerts": { "type": "array" },
         "lineage": { "type": "object" },
-        "logging": { "type": "object" },
+        "logging": to("logging"),
     });
     attempts(&mut properties);
     limited(&mut properties);
@@ -295,6 +296,19 @@ fn story() -> Value {
     )
 }
 
+fn logging() -> Value {
+    let words = LOG_LEVELS.iter().map(|(word, _)| *word);
+    let words: Vec<String> = words.map(str::to_uppercase).collect();
+    closed(
+        json!({
+            "level": { "anyOf": [{ "enum": words }, { "type": "string" }], "default": "INFO" },
+            "structured": described("boolean", "JSON lines on stderr and nothing else"),
+            "metadata": { "type": "object", "additionalProperties": to("text"), "description": "stands in every structured line" },
+        }),
+        &[],
+    )
+}
+
 fn retry() -> Value {
     closed(
         json!({
@@ -428,6 +442,7 @@ mod tests {
             "on_error: stop",
             "story: {path: x}",
             "limits: {memry: 1MiB}",
+            "logging: {lvl: INFO}",
             "plugins: {a: {grants: [clock]}}",
             "vars: [1]",
             "recipes: {a: {templat: {}}}",

@@ -171,8 +171,8 @@ catalogue! {
          range that the message names. `limits` may stand at the top of the project, beside the `path` of a plugin, and on a \
          node; the nearest wins, key by key. `odibi list limits` shows every limit with its default and its range.";
     UNKNOWN_SELECTION = "config/unknown-selection",
-        "The command line selects a pipeline, node or tag that the project does not have, so nothing would run for it. \
-         A node that occurs in several pipelines can be selected as `pipeline.node`.";
+        "The command line selects a pipeline, node or tag that the project does not have, or with a word of another kind, so nothing \
+         would run for it. A node that occurs in several pipelines can be selected as `pipeline.node`.";
     UNKNOWN_SENSITIVE = "config/unknown-sensitive",
         "`sensitive`, `columns` or `declassify` names a column that the node does not have: not in its inputs, and not \
          behind any of its steps. A slip in the name would leave the column that was meant unprotected. Correct the name; \

@@ -88,6 +88,14 @@ CREATE TABLE watermark (
     run_id  TEXT NOT NULL,
     PRIMARY KEY (project, key)
 ) STRICT, WITHOUT ROWID;
+", "
+CREATE TABLE run_node_digest (
+    run      INTEGER NOT NULL REFERENCES run (number) ON DELETE CASCADE,
+    pipeline TEXT NOT NULL,
+    node     TEXT NOT NULL,
+    digest   TEXT NOT NULL,
+    PRIMARY KEY (run, pipeline, node)
+) STRICT, WITHOUT ROWID;
 "];
 
 /// Makes the tables of a new file.

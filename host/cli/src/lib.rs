@@ -7,6 +7,7 @@ mod dotenv;
 pub mod exit;
 mod forecast;
 mod journal;
+mod outside;
 mod printer;
 mod progress;
 mod project;
@@ -121,6 +122,7 @@ pub fn run(world: World) -> u8 {
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), &around, &printer)
         }
+        Command::Alerts { command } => command::alerts::alerts(&command, &around, &printer),
         Command::Story { command } => command::story::story(&command, &around, &printer),
         Command::CompileComponent => command::compile::compile(&around, &printer),
         Command::Show { operation, config } => {

@@ -25,7 +25,8 @@ use odibi_sandbox::{Compiler, ComponentBytes, ComponentSource, Limits, Options, 
 use serde_json::Value;
 
 use crate::cpu::cpu_nanos;
-use crate::measure::{Noise, SEED, Spread};
+use crate::measure::Spread;
+use crate::noise::{Noise, SEED};
 
 const ROWS: usize = 5_000_000;
 const ROUNDS: usize = 5;

@@ -15,6 +15,7 @@
 
 mod cpu;
 mod measure;
+mod noise;
 mod shared;
 
 use std::sync::Arc;

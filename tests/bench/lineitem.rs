@@ -59,7 +59,7 @@ fn batch(lines: &[LineItem<'_>]) -> RecordBatch {
         Arc::new(
             lines
                 .iter()
-                .map(|l| of(l).to_unix_epoch())
+                .map(|l| Some(of(l).to_unix_epoch()))
                 .collect::<Date32Array>(),
         )
     };

@@ -14,6 +14,7 @@
 
 mod cpu;
 mod measure;
+mod noise;
 mod shared;
 
 use arrow_array::RecordBatch;

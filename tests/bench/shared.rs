@@ -14,7 +14,7 @@ use odibi_plan::plan::OperationRef;
 use odibi_run::port::{Cancel, Session, SessionContext, Transforms};
 use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 
-use crate::measure::{Noise, SEED};
+use crate::noise::{Noise, SEED};
 
 const ROWS: usize = 2_000_000;
 const ROUNDS: usize = 9;

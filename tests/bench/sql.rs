@@ -12,6 +12,7 @@
 mod against;
 mod cpu;
 mod measure;
+mod noise;
 
 use serde_json::json;
 

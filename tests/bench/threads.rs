@@ -13,6 +13,7 @@
 )]
 
 mod measure;
+mod noise;
 mod shared;
 
 use std::sync::Barrier;

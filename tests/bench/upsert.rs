@@ -13,6 +13,7 @@
 )]
 
 mod measure;
+mod noise;
 mod outside;
 
 use std::fs::File;
@@ -21,7 +22,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
-use measure::{Noise, SEED};
+use noise::{Noise, SEED};
 use outside::{Cost, Outside, done, head, program, row};
 use parquet::arrow::ArrowWriter;
 

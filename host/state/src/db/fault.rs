@@ -50,6 +50,8 @@ pub(super) fn from_sqlite(error: &Error, path: &Path) -> Failure {
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
             denied(path)
         }
+        // What SQLite maps into memory cannot grow on a full disk, and that is all it says.
+        Some(ErrorCode::SystemIoFailure) if is_full(path) => full(path),
         Some(ErrorCode::SystemIoFailure) => failed(path),
         _ => Failure::new(
             FailureClass::Internal,
@@ -104,6 +106,13 @@ fn full(path: &Path) -> Failure {
     let message = format!("no room is left for the state: {}", path.display());
     Failure::new(FailureClass::Limit, code::STATE_DISK_FULL, message)
         .hint("make room, then run again")
+}
+
+/// Less than what the log's index takes when it begins.
+fn is_full(path: &Path) -> bool {
+    const INDEX_BYTES: u64 = 32 << 10;
+    let dir = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < INDEX_BYTES)
 }
 
 fn failed(path: &Path) -> Failure {

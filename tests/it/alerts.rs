@@ -283,7 +283,9 @@ fn two_processes_at_once_deliver_once() {
             .unwrap()
     };
     let mut both = [flush(), flush()];
-    both.iter_mut().for_each(|one| drop(one.wait().unwrap()));
+    for one in &mut both {
+        one.wait().unwrap();
+    }
     let taken = recorder.taken();
     let ids: std::collections::BTreeSet<&String> =
         taken.iter().map(|r| &r.headers["webhook-id"]).collect();

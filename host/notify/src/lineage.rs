@@ -41,7 +41,7 @@ pub fn send(
     wait_ms: u64,
 ) -> Result<(), Failure> {
     let mut sent = 0;
-    let outcome = client::client(network).and_then(|client| {
+    client::client(network).and_then(|client| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -60,8 +60,7 @@ pub fn send(
             Ok(result) => result.map_err(|why: String| failure(sent, events.len(), &why)),
             Err(_) => Err(failure(sent, events.len(), "a run waits no longer")),
         }
-    });
-    outcome
+    })
 }
 
 async fn one(

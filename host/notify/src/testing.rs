@@ -19,7 +19,7 @@ use odibi_story::failure::{Failure, FailureClass};
 use odibi_story::story::{Story, fold};
 
 #[path = "../../../tests/support/recorder.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
+#[allow(dead_code, unreachable_pub, reason = "it is a file of other tests too")]
 pub(crate) mod recorder;
 
 /// Part of every address: no message may hold it.

@@ -177,8 +177,8 @@ fn one(context: &Context, item: &yaml::Node, pipeline: Option<&str>) -> Option<A
 /// Reports a URL of a connector of Office 365.
 fn retired(reader: &Reader<'_>, text: &Text) -> bool {
     let host = host_of(&text.value);
-    let is = |retired: &&str| host == **retired || host.ends_with(&format!(".{retired}"));
-    if !RETIRED_HOSTS.iter().any(|retired| is(&retired)) {
+    let is = |retired: &str| host == retired || host.ends_with(&format!(".{retired}"));
+    if !RETIRED_HOSTS.iter().any(|retired| is(retired)) {
         return false;
     }
     let message = format!(

@@ -9,6 +9,7 @@
     reason = "tests are an adapter of their own"
 )]
 
+mod alerts;
 mod bad_input;
 mod beyond_memory;
 mod chains;

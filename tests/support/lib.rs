@@ -9,6 +9,8 @@
     reason = "tests are an adapter of their own"
 )]
 
+pub mod recorder;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

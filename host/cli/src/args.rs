@@ -136,6 +136,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Look at alerts, and try whom they go to.
+    Alerts {
+        /// What to do.
+        #[command(subcommand)]
+        command: AlertsCommand,
+    },
     /// Look at stories of runs.
     Story {
         /// What to do.
@@ -528,8 +534,39 @@ pub(crate) struct RunsDiff {
     pub named: Named,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// Send a message to each channel that says it is a test.
+    Test {
+        #[command(flatten)]
+        named: Named,
+        /// Only to this channel (repeatable).
+        #[arg(long, value_name = "NAME")]
+        channel: Vec<String>,
+    },
+    /// List alerts, the newest first, and what became of them.
+    List {
+        #[command(flatten)]
+        named: Named,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Send what waits now.
+    Flush {
+        #[command(flatten)]
+        named: Named,
+        /// Also what was given up.
+        #[arg(long)]
+        failed: bool,
+        /// At most so long.
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+        wait: Duration,
+    },
+}
+
 /// `90s`, `10m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let read: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "not a duration: write `30s`, `10m` or `1h 30m`".to_owned())?;

@@ -10,6 +10,7 @@ mod forecast;
 mod hush;
 mod journal;
 mod log;
+mod outside;
 mod printer;
 mod progress;
 mod project;
@@ -161,6 +162,7 @@ fn dispatch(command: Command, around: &Surroundings, printer: &Printer) -> u8 {
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), around, printer)
         }
+        Command::Alerts { command } => command::alerts::alerts(&command, around, printer),
         Command::Story { command } => command::story::story(&command, around, printer),
         Command::CompileComponent => command::compile::compile(around, printer),
         Command::Show { operation, config } => {

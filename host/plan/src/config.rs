@@ -4,6 +4,7 @@
 //! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
 //! the file.
 
+mod alerts;
 mod alias;
 mod assemble;
 mod attempts;
@@ -15,6 +16,7 @@ mod limits;
 mod logging;
 mod masked;
 mod node;
+mod outside;
 mod params;
 mod path;
 mod pipeline;
@@ -33,6 +35,7 @@ mod system;
 mod transform;
 mod write;
 
+pub use alerts::Alert;
 pub use assemble::{Assembled, assemble, resolve};
 pub use attempts::{AttemptKeys, ON_ERRORS};
 pub use beside::{FileFault, ReadBeside};

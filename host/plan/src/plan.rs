@@ -8,6 +8,7 @@ mod fingerprint;
 mod format;
 mod grants;
 mod narrow;
+mod outside;
 mod params;
 mod privacy;
 mod races;
@@ -33,6 +34,7 @@ pub use format::{
 pub use grants::Grants;
 pub use narrow::{Fate, Narrowed};
 pub use privacy::{Marks, Privacy, Reach, Writer};
+pub use outside::{AlertChannel, AlertEvent, AlertKind, LineageTarget, Telemetry};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;
@@ -57,6 +59,12 @@ pub struct Plan {
     pub story: Option<Story>,
     /// Third-party components by the name under which `operation: name/…` finds them.
     pub plugins: BTreeMap<String, PluginSource>,
+    /// Who is told when a run begins and ends.
+    pub alerts: Vec<AlertChannel>,
+    /// Where lineage events go.
+    pub lineage: Option<LineageTarget>,
+    /// Where traces and metrics go.
+    pub telemetry: Option<Telemetry>,
     /// SHA-256 of the configuration files, hex.
     pub config_digest: String,
     /// Configuration files that took part, as given.

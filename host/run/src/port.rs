@@ -1,6 +1,7 @@
 //! What the outside implements: the engine, the transforms, the clock, and the sink of events.
 
 mod batch_log;
+mod outbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog};
+pub use self::outbox::{Outbox, OutboxAlert};
 
 use crate::memory::MemoryBudget;
 

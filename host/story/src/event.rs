@@ -12,6 +12,10 @@ mod profile;
 pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
 pub use privacy::{PrivacyFact, SensitiveInput};
 pub use profile::{ColumnProfile, InputFact, Profile, Sample, ValueCount};
+mod outside;
+
+pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+pub use outside::{AlertFact, AlertState, Sending};
 
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -127,6 +131,18 @@ pub enum RunEvent {
         node: NodeRef,
         /// Index of its step.
         step: usize,
+        /// Why.
+        failure: Failure,
+    },
+    /// What became of an alert. Never changes the outcome.
+    AlertSettled {
+        /// The alert.
+        alert: AlertFact,
+    },
+    /// Lineage events, traces, metrics or alerts could not be sent. Never changes the outcome.
+    SendingFailed {
+        /// What was to be sent.
+        what: Sending,
         /// Why.
         failure: Failure,
     },

@@ -23,6 +23,7 @@ use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
 use crate::log::Guests;
+use crate::outside::Outside;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded, Purpose};
@@ -173,7 +174,9 @@ fn execute_marked(
     } else {
         engine
     };
+    let outside = Outside::new(loaded, &db, &run_id, &clock, around);
     let finder = Finder {
+        outside: &outside,
         db: &db,
         engine: &engine,
         project: &loaded.plan.project,
@@ -234,6 +237,7 @@ fn execute_marked(
     if withhold.is_some() {
         hush::hush();
     }
+    let outside = outside.begun(printer);
     let engine = engine
         .with_batch_log(Arc::new(remembered.batches()))
         .with_guest_log(Arc::new(Guests {
@@ -307,9 +311,25 @@ fn execute_marked(
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
     let story = loaded.plan.story.as_ref();
-    let stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
+    let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
+    outside.ended(&stories);
+    let continues = remembered.continues().cloned();
+    // From here on the pipelines are free for another run: what follows only tells of this one.
+    let ended = remembered.end(summary.outcome, code, clock.now());
+    for said in outside.finish(&stories) {
+        journal.append(clock.now(), said);
+    }
+    let told = stories::tell_of_alerts(
+        &mut stories,
+        journal.events(),
+        story,
+        &engine,
+    );
+    for said in told {
+        journal.append(clock.now(), said);
+    }
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
         printer.warning(&format!("the event log is incomplete: {error}"));
@@ -320,12 +340,11 @@ fn execute_marked(
             stories: &stories,
             journal: &journal,
             run_id: &run_id,
-            continues: remembered.continues(),
+            continues: continues.as_ref(),
             code,
         },
         printer,
     );
-    let ended = remembered.end(summary.outcome, code, clock.now());
     Ok((code, ended.map(Some)))
 }
 

@@ -67,6 +67,9 @@ pub fn plan(
             .as_ref()
             .and_then(|story| self::story(project, story)),
         plugins: project.plugins.clone(),
+        alerts: project.alerts.clone(),
+        lineage: project.lineage.clone(),
+        telemetry: project.telemetry.clone(),
         config_digest: String::new(),
         config_files: project.files.clone(),
     };

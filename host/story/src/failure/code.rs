@@ -201,6 +201,30 @@ stay where they are."
 "The system reported an error while the state was read or written; the cause below the message says which. What was noted \
 before is unharmed. Trying again may help."
 
+    ALERT_UNDELIVERED "alert/undelivered"
+"The receiver of an alert was not reached, or answered that it cannot take it now. That never changes the outcome of a run. \
+The alert is kept beside the state, tried again while the run lasts and shortly after its end, and sent when the next run \
+of the project starts; `odibi alerts list` shows it and `odibi alerts flush` sends it now."
+
+    ALERT_REFUSED "alert/refused"
+"The receiver of an alert answered that it will not take it: the address is wrong, was withdrawn, or does not take this type \
+of alert. It is given up, because trying again would change nothing. Check `url` and `type` of the channel with `odibi \
+alerts test`, then send it with `odibi alerts flush --failed`."
+
+    ALERT_TOO_OLD "alert/too-old"
+"An alert could not be delivered for a week and was given up: who reads it then is more confused than helped. `odibi alerts \
+list` shows what was given up and why."
+
+    LINEAGE_UNDELIVERED "lineage/undelivered"
+"OpenLineage events of a run could not be sent to the server that `lineage:` names. That never changes the outcome of a run, \
+and the events are not kept: `odibi story export RUN events.ndjson` writes them again at any time. Check `url`, `endpoint` \
+and `api_key`."
+
+    TELEMETRY_UNDELIVERED "telemetry/undelivered"
+"Traces or metrics of a run could not be sent to the collector that `telemetry:` or `OTEL_EXPORTER_OTLP_ENDPOINT` names. \
+That never changes the outcome of a run, and they are not kept. The collector must speak OTLP over HTTP, usually on port \
+4318."
+
     STATE_LEASE_HELD "state/lease-held"
 "Another run works on this pipeline, and two at once would write over each other. The message says which run it is and \
 since when. Wait for it with `--wait 10m`. A run that was killed holds nothing; one that hangs does: `--take-over` goes on \

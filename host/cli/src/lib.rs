@@ -35,7 +35,6 @@ use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
 use crate::printer::Printer;
 pub use crate::redaction::Redaction;
 
-
 /// Everything an invocation takes from the process around it.
 pub struct World {
     /// Command line, the program's name first.

@@ -12,8 +12,8 @@ mod outside;
 mod params;
 mod privacy;
 mod races;
-mod targets;
 mod reach;
+mod targets;
 mod write;
 
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub use format::{
 };
 pub use grants::Grants;
 pub use narrow::{Fate, Narrowed};
-pub use privacy::{Marks, Privacy, Reach, Writer};
 pub use outside::{AlertChannel, AlertEvent, AlertKind, LineageTarget, Telemetry};
+pub use privacy::{Marks, Privacy, Reach, Writer};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;

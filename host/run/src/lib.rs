@@ -5,8 +5,8 @@ pub mod executor;
 pub mod forecast;
 pub mod memory;
 pub mod port;
-pub mod shade;
 pub mod secrets;
+pub mod shade;
 pub mod testing;
 
 pub use dispatcher::{PlaceOf, Settings, Summary, run};

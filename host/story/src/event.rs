@@ -14,7 +14,6 @@ pub use privacy::{PrivacyFact, SensitiveInput};
 pub use profile::{ColumnProfile, InputFact, Profile, Sample, ValueCount};
 mod outside;
 
-pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
 pub use outside::{AlertFact, AlertState, Sending};
 
 /// Version of the event log's format. A reader refuses a higher one.

@@ -62,7 +62,11 @@ impl Withhold {
         match event {
             RunEvent::AttemptFailed { failure, .. }
             | RunEvent::StoryFailed { failure, .. }
+            | RunEvent::SendingFailed { failure, .. }
             | RunEvent::CaptureGivenUp { failure, .. } => self.within(failure),
+            RunEvent::AlertSettled { alert } => {
+                (alert.failure.iter_mut()).for_each(|failure| self.within(failure));
+            }
             RunEvent::NodeFinished { facts, failure, .. } => {
                 facts.iter_mut().for_each(|facts| self.facts(facts));
                 failure.iter_mut().for_each(|failure| self.within(failure));
@@ -284,8 +288,8 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        Column, ColumnFlow, ColumnProfile, GuestNote, InputFact, PassedColumn, PortFlow, PrivacyFact, Profile, Sample, StepFlow,
-        UnreadFact, ValueCount,
+        Column, ColumnFlow, ColumnProfile, GuestNote, InputFact, PassedColumn, PortFlow,
+        PrivacyFact, Profile, Sample, StepFlow, UnreadFact, ValueCount,
     };
     use crate::example;
     use crate::failure::code;

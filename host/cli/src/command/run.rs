@@ -321,12 +321,7 @@ fn execute_marked(
     for said in outside.finish(&stories) {
         journal.append(clock.now(), said);
     }
-    let told = stories::tell_of_alerts(
-        &mut stories,
-        journal.events(),
-        story,
-        &engine,
-    );
+    let told = stories::tell_of_alerts(&mut stories, journal.events(), story, &engine);
     for said in told {
         journal.append(clock.now(), said);
     }

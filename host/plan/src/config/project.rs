@@ -16,9 +16,8 @@ use super::system::{self, System};
 use super::{Node, Text};
 use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::guest_limits::GuestLimits;
-use crate::plan::PluginSource;
-use crate::secret::{Secret, SecretRef};
 use crate::plan::{AlertChannel, LineageTarget, PluginSource, Telemetry};
+use crate::secret::{Secret, SecretRef};
 use crate::yaml::Tree;
 
 /// A project as its file says it. Parts that were refused are left out; diagnostics tell of them.

@@ -182,7 +182,12 @@ fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bo
         return exit::DONE;
     }
     let coloured = streams.stderr_is_terminal && !plain;
-    let log = log::Log::new(streams.stderr, streams.stderr_is_terminal, given);
+    let log = log::Log::new(
+        streams.stderr,
+        streams.stderr_is_terminal,
+        given,
+        Redaction::default(),
+    );
     let text = error.render();
     if log.is_structured() {
         let text = text.to_string();

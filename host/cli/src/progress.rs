@@ -118,12 +118,8 @@ impl Display {
             }
             RunEvent::AlertSettled { alert } => self.alert(alert),
             RunEvent::SendingFailed { what, failure } => {
-                let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!(
-                    "{warning} {}: {}\n",
-                    what.word(),
-                    plain(&failure.message)
-                ));
+                let message = plain(&failure.message);
+                self.printer.warning(&format!("{}: {message}", what.word()));
             }
             RunEvent::CaptureGivenUp {
                 node,
@@ -192,19 +188,13 @@ impl Display {
         let what = format!("alert `{channel}`: {about}{of} {}{why}", alert.state.word());
         match alert.state {
             AlertState::Waiting => {
-                let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!(
-                    "{warning} {what}; it is sent when the next run starts\n"
-                ));
+                self.printer
+                    .warning(&format!("{what}; it is sent when the next run starts"));
             }
             AlertState::Failed => {
-                let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!("{warning} {what}\n"));
+                self.printer.warning(&what);
             }
-            AlertState::Delivered | AlertState::HeldBack if self.printer.verbose > 0 => {
-                self.line(&format!("{what}\n"));
-            }
-            AlertState::Delivered | AlertState::HeldBack => {}
+            AlertState::Delivered | AlertState::HeldBack => self.printer.debug(&what),
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Loaded {
     /// All of the project, used or not, but for those that are refused.
     pub(crate) connections: Vec<Connection>,
     /// Secrets of vaults, when they were asked.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) vaults: Vec<Asked>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -86,19 +86,19 @@ pub(crate) fn load_for(
     let mut sources = Sources::default();
     let (mut project, mut diagnostics) = source.load(&mut sources);
     secrets::learn(&project, &source, printer);
-    let mut asked = Vec::new();
+    let mut vaults = Vec::new();
     let valid = !odibi_plan::diagnostic::has_errors(&diagnostics);
     // Who is to fix the project need not wait for vaults.
     if !matches!(purpose, Purpose::Look) && valid {
-        asked = secrets::ask(&project, &source, around, printer)?;
+        vaults = secrets::ask(&project, &source, around, printer)?;
         if matches!(purpose, Purpose::Run { .. })
-            && secrets::print_missing(&asked, &sources, printer)
+            && secrets::print_missing(&vaults, &sources, printer)
         {
             return Err(exit::NOT_STARTED);
         }
     }
-    if !asked.is_empty() {
-        let found = secrets::found(&asked);
+    if !vaults.is_empty() {
+        let found = secrets::found(&vaults);
         sources = Sources::default();
         (project, diagnostics) = source.load_with(Some(&found), &mut sources);
         secrets::learn(&project, &source, printer);
@@ -156,7 +156,7 @@ pub(crate) fn load_for(
         environment: source.selected,
         sandbox,
         diagnostics,
-        asked,
+        vaults,
         connections: project
             .connections
             .iter()

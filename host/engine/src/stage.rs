@@ -147,14 +147,7 @@ impl NodeAttempt {
         let result = plain_schema(&plan.schema());
         let to = target.as_ref().zip(rows.as_ref());
         let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
-        let drained = self.execute(plan, &run, &mut sink);
-        // Of a chain that failed, the steps say the same once more.
-        if let Some(log) = &self.guest_log
-            && (drained.is_ok() || chained.is_empty())
-        {
-            guest_log::tell(log.as_ref(), &run);
-        }
-        drained?;
+        self.executed(plan, &run, &mut sink, !chained.is_empty())?;
         let Sunk {
             tally,
             spool,
@@ -197,26 +190,34 @@ impl NodeAttempt {
             driven.stage(driven::batch(node, slot, &self.context, batch, rows))?;
             write = Some(Box::new(Driven(driven)));
         }
-        let mut rejected = Vec::new();
-        if let Some(quarantine) = run.take_quarantine() {
-            (rejected, facts.quarantine) = quarantine.finish()?;
-            facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
-        }
-        if let Some(unread) = run.take_unread() {
-            let (staged, found) = unread.finish()?;
-            rejected.extend(staged);
-            facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
-            facts.unread = found;
-        }
+        let quarantine = rejected(&run, &mut facts)?;
         Ok(Ready {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
             facts,
             write,
-            quarantine: rejected,
+            quarantine,
             spool: spool.filter(|_| self.node.has_dependents),
             shades: shaded.result,
         })
+    }
+
+    /// As [`Self::execute`]; what guests said is told, however it ends.
+    fn executed(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: &Arc<NodeRun>,
+        sink: &mut Sink,
+        chained: bool,
+    ) -> Result<(), Failure> {
+        let drained = self.execute(plan, run, sink);
+        // Of a chain that failed, the steps say the same once more.
+        if let Some(log) = &self.guest_log
+            && (drained.is_ok() || !chained)
+        {
+            guest_log::tell(log.as_ref(), run);
+        }
+        drained
     }
 
     /// Lets the plan run to its end, and every thread of it.
@@ -634,4 +635,20 @@ impl Writer {
         writer.note(key, &value);
         Ok(Self::Table(writer))
     }
+}
+
+/// The files of rows that were set aside, with what is said of them.
+fn rejected(run: &NodeRun, facts: &mut NodeFacts) -> Result<Vec<Box<dyn Upload>>, Failure> {
+    let mut rejected = Vec::new();
+    if let Some(quarantine) = run.take_quarantine() {
+        (rejected, facts.quarantine) = quarantine.finish()?;
+        facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
+    }
+    if let Some(unread) = run.take_unread() {
+        let (staged, found) = unread.finish()?;
+        rejected.extend(staged);
+        facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
+        facts.unread = found;
+    }
+    Ok(rejected)
 }

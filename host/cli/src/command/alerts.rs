@@ -50,7 +50,7 @@ fn channels(named: &Named, around: &Surroundings, printer: &Printer) -> Result<C
     let (project, diagnostics) = source.load(&mut sources);
     let faults = diagnostics.iter().filter(|d| d.severity == Severity::Error);
     let faults: Vec<String> = faults
-        .map(|fault| render(fault, &sources, printer.colour_stderr))
+        .map(|fault| render(fault, &sources, printer.colour_stderr()))
         .collect();
     for fault in &faults {
         printer.problem(&format!("{}\n\n", fault.trim_end()));
@@ -163,7 +163,7 @@ fn no_channel(name: &str, all: &[AlertChannel]) -> Failure {
 }
 
 fn failed(failure: &Failure, printer: &Printer) -> u8 {
-    project::print_failure(failure, printer);
+    printer.failure(failure);
     exit::NOT_STARTED
 }
 

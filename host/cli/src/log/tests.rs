@@ -35,7 +35,11 @@ fn log(format: LogFormat, level: LogLevel) -> (Log, Captured) {
         level: Some(level),
         format: Some(format),
     };
-    (Log::new(Box::new(captured.clone()), false, given), captured)
+    let redaction = crate::Redaction::default();
+    (
+        Log::new(Box::new(captured.clone()), false, given, redaction),
+        captured,
+    )
 }
 
 #[test]

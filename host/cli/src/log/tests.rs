@@ -196,7 +196,12 @@ fn panicking_process() {
         level: None,
         format: Some(format),
     };
-    let log = Log::new(Box::new(std::io::stderr()), false, given);
+    let log = Log::new(
+        Box::new(std::io::stderr()),
+        false,
+        given,
+        crate::Redaction::default(),
+    );
     log.own_process();
     let thread = std::thread::Builder::new().name("work".to_owned());
     let panicking = thread

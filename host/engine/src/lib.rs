@@ -21,6 +21,7 @@ pub mod limits;
 mod partition;
 mod pool;
 mod probe;
+mod profile;
 mod read;
 mod reason;
 mod stage;
@@ -217,6 +218,7 @@ impl DataEngine {
             path: stat.path,
             bytes: stat.bytes,
             modified: stat.modified,
+            version: None,
         }))
     }
 

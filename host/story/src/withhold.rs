@@ -9,7 +9,9 @@ mod params;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::event::{FileFact, NodeFacts, RejectionFact, RunEvent};
+use crate::event::{
+    ColumnProfile, FileFact, NodeFacts, PrivacyFact, RejectionFact, RunEvent, Sample,
+};
 use crate::failure::{Failure, FailureClass, is_open};
 
 /// What stands in place of a value.
@@ -121,19 +123,14 @@ impl Withhold {
     pub fn facts(&self, facts: &mut NodeFacts) {
         let privacy = facts.privacy.take();
         match &privacy {
-            Some(privacy) => {
-                let hidden: Vec<bool> = (facts.sample.columns.iter())
-                    .map(|column| privacy.columns.contains(column))
-                    .collect();
-                for row in &mut facts.sample.rows {
-                    for (at, cell) in row.iter_mut().enumerate() {
-                        if hidden.get(at).copied().unwrap_or(true) {
-                            *cell = Some(REDACTED.to_owned());
-                        }
-                    }
+            Some(privacy) => values(facts, privacy),
+            None => {
+                facts.sample = Sample::default();
+                facts.profile = None;
+                for input in &mut facts.inputs {
+                    input.sample = Sample::default();
                 }
             }
-            None => facts.sample = crate::event::Sample::default(),
         }
         let known = params::columns(facts, privacy.as_deref());
         for operation in &mut facts.operations {
@@ -170,6 +167,38 @@ impl Withhold {
     fn reasons(&self, reasons: &mut [RejectionFact]) {
         for reason in reasons {
             reason.message = self.text(&reason.message);
+        }
+    }
+}
+
+/// Values of sensitive columns: in samples of the result and of the inputs, and in the profile.
+fn values(facts: &mut NodeFacts, privacy: &PrivacyFact) {
+    redact(&mut facts.sample, &privacy.columns);
+    for input in &mut facts.inputs {
+        let sensitive = privacy.inputs.iter().find(|s| s.input == input.name);
+        redact(&mut input.sample, sensitive.map_or(&[], |s| &s.columns));
+    }
+    let profile = facts
+        .profile
+        .iter_mut()
+        .flat_map(|profile| &mut profile.columns);
+    for column in profile.filter(|column| privacy.columns.contains(&column.column)) {
+        *column = ColumnProfile {
+            column: std::mem::take(&mut column.column),
+            ..ColumnProfile::default()
+        };
+    }
+}
+
+fn redact(sample: &mut Sample, sensitive: &[String]) {
+    let hidden: Vec<bool> = (sample.columns.iter())
+        .map(|column| sensitive.contains(column))
+        .collect();
+    for row in &mut sample.rows {
+        for (at, cell) in row.iter_mut().enumerate() {
+            if hidden.get(at).copied().unwrap_or(true) {
+                *cell = Some(REDACTED.to_owned());
+            }
         }
     }
 }
@@ -211,7 +240,7 @@ fn paths(text: &str) -> String {
 }
 
 /// Replaces names of columns that are values, wherever they stand.
-fn names(facts: &mut NodeFacts, privacy: &mut crate::event::PrivacyFact) {
+fn names(facts: &mut NodeFacts, privacy: &mut PrivacyFact) {
     let hidden = std::mem::take(&mut privacy.value_names);
     if hidden.is_empty() {
         return;
@@ -223,7 +252,15 @@ fn names(facts: &mut NodeFacts, privacy: &mut crate::event::PrivacyFact) {
     };
     (facts.schema_in.iter_mut().chain(&mut facts.schema_out))
         .for_each(|column| replace(&mut column.name));
-    facts.sample.columns.iter_mut().for_each(replace);
+    let samples = facts.inputs.iter_mut().map(|input| &mut input.sample);
+    for sample in samples.chain([&mut facts.sample]) {
+        sample.columns.iter_mut().for_each(replace);
+    }
+    let profile = facts
+        .profile
+        .iter_mut()
+        .flat_map(|profile| &mut profile.columns);
+    profile.for_each(|column| replace(&mut column.column));
     for flow in facts.operations.iter_mut().filter_map(|o| o.flow.as_mut()) {
         for port in &mut flow.ports {
             port.needed.iter_mut().for_each(replace);
@@ -251,8 +288,8 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        Column, ColumnFlow, GuestNote, PassedColumn, PortFlow, PrivacyFact, Sample, StepFlow,
-        UnreadFact,
+        Column, ColumnFlow, ColumnProfile, GuestNote, InputFact, PassedColumn, PortFlow,
+        PrivacyFact, Profile, Sample, SensitiveInput, StepFlow, UnreadFact, ValueCount,
     };
     use crate::example;
     use crate::failure::code;
@@ -332,7 +369,27 @@ mod tests {
         facts.sample = Sample {
             columns: vec!["id".to_owned(), "email".to_owned(), VALUE.to_owned()],
             rows: vec![vec![Some("1".to_owned()), Some(VALUE.to_owned()), None]],
+            columns_left_out: 0,
         };
+        facts.inputs = vec![InputFact {
+            name: "df".to_owned(),
+            rows: 1,
+            columns_unread: 0,
+            sample: facts.sample.clone(),
+        }];
+        facts.profile = Some(Profile {
+            rows_counted: 1,
+            columns: vec![ColumnProfile {
+                column: "email".to_owned(),
+                min: Some(VALUE.to_owned()),
+                max: Some(VALUE.to_owned()),
+                distinct: Some(1),
+                top: vec![ValueCount {
+                    value: VALUE.to_owned(),
+                    rows: 1,
+                }],
+            }],
+        });
         facts.sources[0].path = format!("in/email={VALUE}/a.csv");
         facts.quarantine[0].reasons[0].message = VALUE.to_owned();
         facts.quarantine[0].file.path = format!("q/email={VALUE}/1.csv");
@@ -364,6 +421,10 @@ mod tests {
             }],
         });
         facts.privacy = Some(Box::new(PrivacyFact {
+            inputs: vec![SensitiveInput {
+                input: "df".to_owned(),
+                columns: vec!["email".to_owned(), VALUE.to_owned()],
+            }],
             columns: vec!["email".to_owned(), VALUE.to_owned()],
             value_names: vec![VALUE.to_owned()],
             ..PrivacyFact::default()
@@ -394,6 +455,10 @@ mod tests {
         facts.privacy = None;
         withhold().facts(&mut facts);
         assert_eq!(facts.sample, Sample::default());
+        assert_eq!(
+            (&facts.profile, &facts.inputs[0].sample),
+            (&None, &Sample::default())
+        );
         assert!(
             !format!("{:?}", facts.operations[0].params).contains("ann"),
             "{facts:?}"

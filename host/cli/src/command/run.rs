@@ -253,6 +253,13 @@ fn execute_marked(
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
         fingerprint_key,
+        environment: loaded.environment.clone(),
+        user: loaded
+            .plan
+            .story
+            .as_ref()
+            .filter(|story| story.record_user)
+            .and_then(|_| whereabouts::user()),
     };
     let runtime = runtime(processors)
         .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
@@ -276,7 +283,8 @@ fn execute_marked(
     };
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
-    let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+    let story = loaded.plan.story.as_ref();
+    let stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
     journal.close_display();

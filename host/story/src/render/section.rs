@@ -7,3 +7,4 @@ pub(super) mod origins;
 pub(super) mod privacy;
 pub(super) mod quarantine;
 pub(super) mod run;
+pub(super) mod values;

@@ -28,7 +28,6 @@ mod inspect;
 mod limits;
 mod logs;
 mod metered;
-mod privacy;
 mod replay;
 mod rows;
 mod secrets;

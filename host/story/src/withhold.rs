@@ -9,7 +9,9 @@ mod params;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::event::{FileFact, NodeFacts, PrivacyFact, RejectionFact, RunEvent, Sample};
+use crate::event::{
+    ColumnProfile, FileFact, NodeFacts, PrivacyFact, RejectionFact, RunEvent, Sample,
+};
 use crate::failure::{Failure, FailureClass, is_open};
 
 /// What stands in place of a value.
@@ -124,7 +126,16 @@ impl Withhold {
     /// without word of which columns are sensitive is left out.
     pub fn facts(&self, facts: &mut NodeFacts) {
         let privacy = facts.privacy.take();
-        values(facts, privacy.as_deref());
+        match &privacy {
+            Some(privacy) => values(facts, privacy),
+            None => {
+                facts.sample = Sample::default();
+                facts.profile = None;
+                for input in &mut facts.inputs {
+                    input.sample = Sample::default();
+                }
+            }
+        }
         let known = params::columns(facts, privacy.as_deref());
         for operation in &mut facts.operations {
             for note in &mut operation.notes {
@@ -164,38 +175,29 @@ impl Withhold {
     }
 }
 
-/// Samples and profile without a value of a sensitive column, and empty where nobody says which those are.
-fn values(facts: &mut NodeFacts, privacy: Option<&PrivacyFact>) {
-    let Some(privacy) = privacy else {
-        facts.sample = Sample::default();
-        facts.profile = None;
-        for input in &mut facts.inputs {
-            input.sample = Sample::default();
-        }
-        return;
-    };
-    cells(&mut facts.sample, &|column| {
-        privacy.columns.contains(column)
-    });
-    // By any name: what an input calls a sensitive column, an operation may call another.
-    let hidden = |column: &String| {
-        privacy.columns.contains(column)
-            || privacy.inputs.iter().any(|i| i.columns.contains(column))
-    };
+/// Values of sensitive columns: in samples of the result and of the inputs, and in the profile.
+fn values(facts: &mut NodeFacts, privacy: &PrivacyFact) {
+    redact(&mut facts.sample, &privacy.columns);
     for input in &mut facts.inputs {
-        cells(&mut input.sample, &hidden);
+        let sensitive = privacy.inputs.iter().find(|s| s.input == input.name);
+        redact(&mut input.sample, sensitive.map_or(&[], |s| &s.columns));
     }
-    for column in facts.profile.iter_mut().flat_map(|p| &mut p.columns) {
-        if privacy.columns.contains(&column.column) {
-            column.min = None;
-            column.max = None;
-            column.top.clear();
-        }
+    let profile = facts
+        .profile
+        .iter_mut()
+        .flat_map(|profile| &mut profile.columns);
+    for column in profile.filter(|column| privacy.columns.contains(&column.column)) {
+        *column = ColumnProfile {
+            column: std::mem::take(&mut column.column),
+            ..ColumnProfile::default()
+        };
     }
 }
 
-fn cells(sample: &mut Sample, hidden: &dyn Fn(&String) -> bool) {
-    let hidden: Vec<bool> = sample.columns.iter().map(hidden).collect();
+fn redact(sample: &mut Sample, sensitive: &[String]) {
+    let hidden: Vec<bool> = (sample.columns.iter())
+        .map(|column| sensitive.contains(column))
+        .collect();
     for row in &mut sample.rows {
         for (at, cell) in row.iter_mut().enumerate() {
             if hidden.get(at).copied().unwrap_or(true) {
@@ -254,13 +256,15 @@ fn names(facts: &mut NodeFacts, privacy: &mut PrivacyFact) {
     };
     (facts.schema_in.iter_mut().chain(&mut facts.schema_out))
         .for_each(|column| replace(&mut column.name));
-    facts.sample.columns.iter_mut().for_each(replace);
-    (facts.inputs.iter_mut())
-        .flat_map(|input| &mut input.sample.columns)
-        .for_each(replace);
-    (facts.profile.iter_mut())
-        .flat_map(|profile| &mut profile.columns)
-        .for_each(|column| replace(&mut column.column));
+    let samples = facts.inputs.iter_mut().map(|input| &mut input.sample);
+    for sample in samples.chain([&mut facts.sample]) {
+        sample.columns.iter_mut().for_each(replace);
+    }
+    let profile = facts
+        .profile
+        .iter_mut()
+        .flat_map(|profile| &mut profile.columns);
+    profile.for_each(|column| replace(&mut column.column));
     for flow in facts.operations.iter_mut().filter_map(|o| o.flow.as_mut()) {
         for port in &mut flow.ports {
             port.needed.iter_mut().for_each(replace);
@@ -289,7 +293,7 @@ mod tests {
     use super::*;
     use crate::event::{
         Column, ColumnFlow, ColumnProfile, GuestNote, InputFact, PassedColumn, PortFlow,
-        PrivacyFact, Profile, Sample, StepFlow, UnreadFact, ValueCount,
+        PrivacyFact, Profile, Sample, SensitiveInput, StepFlow, UnreadFact, ValueCount,
     };
     use crate::example;
     use crate::failure::code;
@@ -377,19 +381,18 @@ mod tests {
             columns_unread: 0,
             sample: facts.sample.clone(),
         }];
-        let profile = |column: &str| ColumnProfile {
-            column: column.to_owned(),
-            min: Some(VALUE.to_owned()),
-            max: Some(VALUE.to_owned()),
-            distinct: Some(1),
-            top: vec![ValueCount {
-                value: VALUE.to_owned(),
-                rows: 1,
-            }],
-        };
         facts.profile = Some(Profile {
             rows_counted: 1,
-            columns: vec![profile("email"), profile(VALUE)],
+            columns: vec![ColumnProfile {
+                column: "email".to_owned(),
+                min: Some(VALUE.to_owned()),
+                max: Some(VALUE.to_owned()),
+                distinct: Some(1),
+                top: vec![ValueCount {
+                    value: VALUE.to_owned(),
+                    rows: 1,
+                }],
+            }],
         });
         facts.sources[0].path = format!("in/email={VALUE}/a.csv");
         facts.quarantine[0].reasons[0].message = VALUE.to_owned();
@@ -422,6 +425,10 @@ mod tests {
             }],
         });
         facts.privacy = Some(Box::new(PrivacyFact {
+            inputs: vec![SensitiveInput {
+                input: "df".to_owned(),
+                columns: vec!["email".to_owned(), VALUE.to_owned()],
+            }],
             columns: vec!["email".to_owned(), VALUE.to_owned()],
             value_names: vec![VALUE.to_owned()],
             ..PrivacyFact::default()
@@ -452,6 +459,10 @@ mod tests {
         facts.privacy = None;
         withhold().facts(&mut facts);
         assert_eq!(facts.sample, Sample::default());
+        assert_eq!(
+            (&facts.profile, &facts.inputs[0].sample),
+            (&None, &Sample::default())
+        );
         assert!(
             !format!("{:?}", facts.operations[0].params).contains("ann"),
             "{facts:?}"

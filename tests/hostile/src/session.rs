@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 
 use crate::{
     Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
-    honest, late, leak, lies, rows, wire,
+    honest, late, lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -56,7 +56,6 @@ pub fn operations() -> Vec<&'static str> {
         greed::OPERATIONS,
         late::OPERATIONS,
         lies::OPERATIONS,
-        leak::OPERATIONS,
         bytes::OPERATIONS,
         canary::OPERATIONS,
         crafted::OPERATIONS,
@@ -82,9 +81,6 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
         return plan;
     }
     if let Some(plan) = late::plan(operation, &schemas) {
-        return Ok(plan);
-    }
-    if let Some(plan) = leak::plan(operation, &schemas) {
         return Ok(plan);
     }
     if let Some(plan) = rows::plan(operation, &schemas) {
@@ -127,9 +123,6 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
             return result;
         }
         if let Some(result) = lies::process(&operation, state, &batch) {
-            return result;
-        }
-        if let Some(result) = leak::process(&operation, state, &batch) {
             return result;
         }
         if let Some(result) = rows::process(&operation, state, &batch) {

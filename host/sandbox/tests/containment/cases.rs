@@ -219,16 +219,6 @@ const OPERATIONS: &[(&str, Expect)] = &[
     // The breach counts, whatever the guest says afterwards.
     ("ignores_refusal", Code("contract/ipc", "cut short")),
     ("fails_after_emit", Code("contract/ipc", "cut short")),
-    // Values by side doors.
-    ("leak_error", Code("guest/data", "cannot use")),
-    ("leak_transient", Code("guest/transient", "cannot use")),
-    ("leak_panic", Code("trap/unreachable", "cannot use")),
-    ("leak_trap", Code("trap/unreachable", "panicked or aborted")),
-    ("leak_spin", CPU),
-    ("leak_memory", MEMORY),
-    ("leak_column", Code("contract/ipc", "")),
-    ("leak_log", Answer),
-    ("leak_row", Code("guest/data", "unlucky")),
     // Bytes.
     ("empty", Code("contract/ipc", "empty")),
     ("rubbish", Code("contract/ipc", "marker")),

@@ -34,6 +34,7 @@ mod signals;
 mod sql_check;
 mod state;
 mod stories;
+mod story_shelves;
 mod terminal;
 mod tidy;
 mod tpch;

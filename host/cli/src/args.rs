@@ -474,6 +474,8 @@ pub(crate) enum RunsCommand {
     List(RunsList),
     /// Show what became of a run.
     Show(RunsShow),
+    /// Show what differs between two runs, as far as their events tell.
+    Diff(RunsDiff),
 }
 
 #[derive(Debug, Args)]
@@ -496,6 +498,16 @@ pub(crate) struct RunsShow {
     /// Its id, the beginning of it, or `last`.
     #[arg(default_value = "last")]
     pub run: String,
+    #[command(flatten)]
+    pub named: Named,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsDiff {
+    /// The earlier run: its id, the beginning of it, or `last`.
+    pub before: String,
+    /// The later run, likewise.
+    pub after: String,
     #[command(flatten)]
     pub named: Named,
 }

@@ -22,6 +22,7 @@ pub mod limits;
 mod partition;
 mod pool;
 mod probe;
+mod profile;
 mod read;
 mod reason;
 mod stage;
@@ -226,6 +227,7 @@ impl DataEngine {
             path: stat.path,
             bytes: stat.bytes,
             modified: stat.modified,
+            version: None,
         }))
     }
 

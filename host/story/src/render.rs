@@ -5,6 +5,7 @@
 use crate::story::Story;
 
 mod costs;
+pub mod docs;
 mod document;
 mod escape;
 pub mod html;

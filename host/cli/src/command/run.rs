@@ -250,6 +250,13 @@ fn execute_marked(
         place: Some(places(loaded)),
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
+        environment: loaded.environment.clone(),
+        user: loaded
+            .plan
+            .story
+            .as_ref()
+            .filter(|story| story.record_user)
+            .and_then(|_| whereabouts::user()),
     };
     let summary = runtime.block_on(odibi_run::run(
         &loaded.plan,
@@ -269,7 +276,8 @@ fn execute_marked(
     };
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
-    let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+    let story = loaded.plan.story.as_ref();
+    let stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
     journal.close_display();

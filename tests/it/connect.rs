@@ -7,10 +7,10 @@ use serde_json::Value;
 use support::Project;
 
 /// The servers of the stores, for as long as this lives.
-struct Servers(Child, Value);
+pub(crate) struct Servers(Child, pub(crate) Value);
 
 impl Servers {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = std::env::var_os("ODIBI_TEST_SERVERS")
             .expect("ODIBI_TEST_SERVERS is not set: run `tests/run --test it connect`, which installs the servers");
         let mut command = Command::new(script);

@@ -31,6 +31,7 @@ mod rows;
 mod sql_check;
 mod state;
 mod stories;
+mod story_shelves;
 mod tidy;
 mod tpch;
 mod write_modes;

@@ -441,6 +441,8 @@ pub(crate) enum RunsCommand {
     List(RunsList),
     /// Show what became of a run.
     Show(RunsShow),
+    /// Show what differs between two runs, as far as their events tell.
+    Diff(RunsDiff),
 }
 
 #[derive(Debug, Args)]
@@ -496,6 +498,16 @@ pub(crate) enum AlertsCommand {
         #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
         wait: Duration,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsDiff {
+    /// The earlier run: its id, the beginning of it, or `last`.
+    pub before: String,
+    /// The later run, likewise.
+    pub after: String,
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// `90s`, `10m`, `1h 30m`.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use odibi_engine::DataEngine;
 use odibi_plan::plan;
-use odibi_state::{NodeEnd, StateDb};
-use odibi_story::event::{Event, FORMAT_VERSION, RunEvent};
+use odibi_state::{NodeEnd, NodeRecord, RunRecord, StateDb};
+use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
 use odibi_story::failure::Failure;
 
 use crate::outside::Outside;
@@ -30,7 +30,7 @@ pub(crate) struct Finder<'a> {
 pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Failure> {
     for run in finder.db.crashed(finder.project)? {
         let path = log_path(finder.db, &run.id);
-        let outcome = match tell(finder, &run.id, &path) {
+        let outcome = match tell(finder, &run, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
                 let warning = printer.styled("1;33", "warning:");
@@ -85,10 +85,15 @@ pub(crate) fn read_log(path: &Path) -> std::io::Result<(Vec<Event>, u64)> {
 /// The outcome of a run that had ended after all.
 fn tell(
     finder: &Finder<'_>,
-    run_id: &str,
+    run: &RunRecord,
     path: &Path,
 ) -> std::io::Result<Option<odibi_story::Outcome>> {
-    let (mut events, whole_bytes) = read_log(path)?;
+    let run_id = &run.id;
+    let (mut events, whole_bytes) = match read_log(path) {
+        // It was killed before it said anything.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
+        read => read?,
+    };
     // The thread that notes how nodes end may have been killed behind the log.
     for end in events.iter().filter_map(node_end) {
         let noted = finder.db.node_ended(run_id, &end);
@@ -101,9 +106,15 @@ fn tell(
             None
         }
     });
-    let file = File::options().append(true).open(path)?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
     file.set_len(whole_bytes)?;
     let mut log = Log { file, failed: None };
+    for kind in beginning(finder.db, run, &events)? {
+        log.say(&mut events, run.started_at, kind);
+    }
     let said = |events: &[Event]| {
         events
             .iter()
@@ -117,9 +128,50 @@ fn tell(
     }
     let mut more = events.clone();
     let mut say = |kind| log.say(&mut more, finder.now, kind);
-    let written = stories::write(&events, finder.story, finder.engine, &mut say);
+    let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
     finder.outside.ended(&written);
     log.failed.map_or(Ok(ended), Err)
+}
+
+/// What is known of a run that was killed before it told which pipelines it has.
+fn beginning(db: &StateDb, run: &RunRecord, events: &[Event]) -> std::io::Result<Vec<RunEvent>> {
+    let begun = |event: &Event| matches!(event.kind, RunEvent::PipelineStarted { .. });
+    if events.iter().any(begun) {
+        return Ok(Vec::new());
+    }
+    let mut told = Vec::new();
+    if events.is_empty() {
+        told.push(RunEvent::RunStarted(RunStarted {
+            format_version: FORMAT_VERSION,
+            run_id: run.id.clone(),
+            project: run.project.clone(),
+            odibi_version: run.odibi_version.clone(),
+            logical_time: run.logical_time,
+            config_digest: run.config_digest.clone(),
+            config_files: vec![run.config_path.clone()],
+            workers: 0,
+            host: None,
+            git_commit: None,
+            continues: run.continues.clone(),
+            environment: run.selection.environment.clone(),
+            user: None,
+        }));
+    }
+    let nodes = db.nodes(&run.id).map_err(std::io::Error::other)?;
+    for pipeline in &run.pipelines {
+        let known = |node: &&NodeRecord| {
+            node.node.pipeline == *pipeline && node.outcome.as_deref() != Some("kept")
+        };
+        let nodes = nodes.iter().filter(known);
+        told.push(RunEvent::PipelineStarted {
+            pipeline: pipeline.clone(),
+            description: None,
+            nodes: nodes
+                .map(|node| NodeOutline::named(&node.node.name))
+                .collect(),
+        });
+    }
+    Ok(told)
 }
 
 /// How a node ended, when an event says that.

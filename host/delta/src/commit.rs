@@ -460,6 +460,12 @@ impl Commit<'_> {
             files_removed: 0,
             version_before: before.map(|version| version.to_string()),
             version_after: after.map(|version| version.to_string()),
+            evidence: match effect {
+                WriteEffect::Published | WriteEffect::AlreadyApplied => {
+                    Some(format!("txn {}", self.app_id()))
+                }
+                WriteEffect::Unchanged => None,
+            },
         }
     }
 
@@ -486,6 +492,7 @@ impl Commit<'_> {
                 path: self.location.path.clone(),
                 bytes,
                 modified,
+                version: None,
             }),
             write: Some(fact),
         })

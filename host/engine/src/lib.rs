@@ -21,6 +21,7 @@ pub mod limits;
 mod partition;
 mod pool;
 mod probe;
+mod profile;
 mod read;
 mod reason;
 mod stage;
@@ -214,6 +215,7 @@ impl DataEngine {
             path: stat.path,
             bytes: stat.bytes,
             modified: stat.modified,
+            version: None,
         }))
     }
 

@@ -127,7 +127,11 @@ impl NodeAttempt {
             tables.len(),
         );
         let unread = self.unread(&tables)?;
-        let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
+        let run = run
+            .with_quarantine(quarantine)
+            .with_unread(unread)
+            .with_sample_rows(self.sample_rows_max);
+        let run = Arc::new(run);
         let result = plain_schema(&plan.schema());
         let batch = self.batch(&tables);
         let to = target.as_ref().zip(rows.as_ref());
@@ -398,14 +402,19 @@ impl NodeAttempt {
                 bytes_spilled: record.bytes_spilled,
             })
             .collect();
+        let (rows_out, nulls_out) = (tally.rows, tally.nulls.clone());
+        let (sample, profile) = tally.values();
+        let names = self.node.inputs.iter().map(|input| input.name.as_str());
         NodeFacts {
             rows_in: run.rows_in(),
-            rows_out: tally.rows,
-            rows_written: self.node.write.as_ref().map(|_| tally.rows),
+            rows_out,
+            rows_written: self.node.write.as_ref().map(|_| rows_out),
             schema_in: columns(&tables[0].schema),
             schema_out: columns(result),
-            nulls_out: tally.nulls,
-            sample: tally.sample,
+            nulls_out,
+            sample,
+            profile,
+            inputs: run.inputs(names),
             sources: tables
                 .iter()
                 .flat_map(|t| t.files.iter().cloned())

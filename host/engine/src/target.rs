@@ -230,6 +230,7 @@ impl Ready {
             files_removed: 0,
             version_before: None,
             version_after: None,
+            evidence: None,
         }
     }
 

@@ -309,6 +309,31 @@ pub struct Story {
     pub retention_days: Option<u32>,
     /// So many are kept.
     pub retention_count: Option<usize>,
+    /// Who started the run is told.
+    pub record_user: bool,
+    /// Documents that are written beside the stories.
+    pub docs: Option<StoryDocs>,
+}
+
+/// `docs:` of a story: Markdown that says what a pipeline is and does, as its last successful run showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoryDocs {
+    /// Directory below the connection's root; each pipeline has one of its own in it.
+    pub path: String,
+    /// `README.md`
+    pub readme: bool,
+    /// `TECHNICAL_DETAILS.md`
+    pub technical_details: bool,
+    /// `node_cards/NODE.md`
+    pub node_cards: bool,
+    /// `…_memo.md` beside each story, for failed runs too.
+    pub run_memo: bool,
+    /// Statements of `sql` steps are shown.
+    pub sql: bool,
+    /// Params of other steps are shown.
+    pub config_snapshot: bool,
+    /// Columns are shown.
+    pub schema: bool,
 }
 
 /// Where a third-party component lies.

@@ -54,6 +54,10 @@ pub struct Settings {
     pub host: Option<String>,
     /// Git commit of the project's directory, for the events.
     pub git_commit: Option<String>,
+    /// Environment that was chosen, for the events.
+    pub environment: Option<String>,
+    /// Who started it, when that is to be told.
+    pub user: Option<String>,
 }
 
 /// How a run ended.
@@ -174,6 +178,8 @@ impl Dispatcher<'_> {
             host: self.settings.host.clone(),
             git_commit: self.settings.git_commit.clone(),
             continues: self.settings.continues.clone(),
+            environment: self.settings.environment.clone(),
+            user: self.settings.user.clone(),
         }));
         for pipeline in 0..self.pipelines.len() {
             if self.pipelines[pipeline].nodes_left == 0 {

@@ -6,6 +6,7 @@ use crate::story::Story;
 
 pub mod alert;
 mod costs;
+pub mod docs;
 mod document;
 mod escape;
 pub mod html;

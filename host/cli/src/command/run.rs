@@ -246,6 +246,13 @@ fn execute_marked(
         place: Some(places(loaded)),
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
+        environment: loaded.environment.clone(),
+        user: loaded
+            .plan
+            .story
+            .as_ref()
+            .filter(|story| story.record_user)
+            .and_then(|_| whereabouts::user()),
     };
     let runtime = runtime(processors)
         .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
@@ -269,7 +276,8 @@ fn execute_marked(
     };
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
-    let mut stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+    let story = loaded.plan.story.as_ref();
+    let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
     outside.ended(&stories);

@@ -126,7 +126,7 @@ impl Library {
         let place = self.place();
         self.pipelines
             .iter()
-            .map(|pipeline| place.shelf(pipeline))
+            .map(|pipeline| place.shelf(pipeline, usize::MAX))
             .collect()
     }
 

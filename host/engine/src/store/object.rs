@@ -290,6 +290,7 @@ impl Store for ObjectFiles {
             path: path.to_owned(),
             bytes: meta.size,
             modified: modified(&meta),
+            version: None,
         };
         Ok(Arc::new(RangeBlob::new(reach, path, fact, &meta)?))
     }

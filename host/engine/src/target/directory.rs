@@ -66,6 +66,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let mut fact = ready.fact(WriteEffect::AlreadyApplied, Counts::default());
                 fact.version_before = seen.version();
                 fact.version_after = seen.version();
+                fact.evidence = Some(seen.proof(ready));
                 return Ok((file_fact(ready, 0), fact));
             }
         };
@@ -95,7 +96,9 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             fact.files_removed = if adds { 0 } else { seen.data.len() as u64 };
         }
         fact.version_before = seen.version();
-        fact.version_after = Seen::new(store.as_ref(), &dir, &shown)?.version();
+        let now = Seen::new(store.as_ref(), &dir, &shown)?;
+        fact.version_after = now.version();
+        fact.evidence = now.holds(&ready.batch).then(|| now.proof(ready));
         return Ok((file_fact(ready, bytes), fact));
     }
     Err(conflict(&shown))
@@ -243,6 +246,7 @@ fn file_fact(ready: &Ready, bytes: u64) -> FileFact {
         path: format!("{}/", ready.target.path),
         bytes,
         modified: None,
+        version: None,
     }
 }
 
@@ -313,6 +317,16 @@ impl Seen {
         let mut named = std::collections::HashSet::new();
         seen.batches.retain(|batch| named.insert(batch.clone()));
         Ok(seen)
+    }
+
+    /// What shows that a batch is there that it holds.
+    fn proof(&self, ready: &Ready) -> String {
+        let part = part_name(ready);
+        if self.data.contains(&part) {
+            format!("file {part}")
+        } else {
+            format!("log {LOG_DIR} {}", short(&ready.batch))
+        }
     }
 
     fn holds(&self, batch: &str) -> bool {

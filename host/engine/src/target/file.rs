@@ -60,6 +60,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let version = stat.as_ref().map(|stat| stat.version.clone());
                 fact.version_before.clone_from(&version);
                 fact.version_after = version;
+                fact.evidence = seen.proof(&ready.batch);
                 return Ok((file_fact(ready, stat), fact));
             }
         };
@@ -79,6 +80,13 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             fact.version_after = version;
             return Ok((file_fact(ready, stat), fact));
         }
+        let proof = match seen.named {
+            Some(_) => Some(proof_in_footer(&ready.batch)),
+            None => made
+                .evidence
+                .split_once(' ')
+                .map(|(digest, _)| proof_by_digest(digest)),
+        };
         ready.log.staged(&ready.record(made.evidence))?;
         let mut upload = match made.upload {
             Some(upload) => upload,
@@ -97,6 +105,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let mut fact = ready.fact(WriteEffect::Published, made.counts);
                 fact.version_before = stat.map(|stat| stat.version);
                 fact.version_after = Some(after.version.clone());
+                fact.evidence = proof;
                 return Ok((file_fact(ready, Some(after)), fact));
             }
             Ok(Put::Changed) => {}
@@ -116,6 +125,7 @@ fn file_fact(ready: &Ready, stat: Option<Stat>) -> FileFact {
         path: ready.target.path.clone(),
         bytes: stat.as_ref().map_or(0, |stat| stat.bytes),
         modified: stat.and_then(|stat| stat.modified),
+        version: None,
     }
 }
 
@@ -190,6 +200,14 @@ impl Seen {
         })
     }
 
+    /// What shows that the batch is there, as far as that is known.
+    fn proof(&self, batch: &str) -> Option<String> {
+        match &self.named {
+            Some(_) => self.holds(batch).then(|| proof_in_footer(batch)),
+            None => self.digest.get().map(|digest| proof_by_digest(digest)),
+        }
+    }
+
     fn digest(&self) -> Result<String, Failure> {
         if let Some(digest) = self.digest.get() {
             return Ok(digest.clone());
@@ -223,6 +241,14 @@ impl Seen {
             Verdict::Unclear
         })
     }
+}
+
+fn proof_in_footer(batch: &str) -> String {
+    format!("footer {FOOTER_KEY} {}", short(batch))
+}
+
+fn proof_by_digest(digest: &str) -> String {
+    format!("sha256 {digest}")
 }
 
 fn list(text: Option<&str>) -> Vec<String> {

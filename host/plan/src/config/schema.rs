@@ -252,6 +252,27 @@ fn story() -> Value {
             "retention_days": { "type": ["integer", "string"], "minimum": 1, "maximum": 36_500 },
             "retention_count": { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000 },
             "auto_generate": to("boolean"),
+            "record_user": to("boolean"),
+            "docs": closed(
+                json!({
+                    "enabled": to("boolean"),
+                    "output_path": to("text"),
+                    "outputs": closed(
+                        json!({
+                            "readme": to("boolean"),
+                            "technical_details": to("boolean"),
+                            "node_cards": to("boolean"),
+                            "run_memo": to("boolean"),
+                        }),
+                        &[],
+                    ),
+                    "include": closed(
+                        json!({ "sql": to("boolean"), "config_snapshot": to("boolean"), "schema": to("boolean") }),
+                        &[],
+                    ),
+                }),
+                &[],
+            ),
         }),
         &["connection"],
     )

@@ -237,6 +237,8 @@ fn story(project: &Project, story: &config::Story) -> Option<Story> {
             .retention_days
             .and_then(|days| u32::try_from(days).ok()),
         retention_count: story.retention_count,
+        record_user: story.record_user,
+        docs: story.docs.clone(),
     })
 }
 

@@ -40,6 +40,7 @@ fn run_is_read_back_as_it_was_noted() {
         path: "orders.parquet".to_owned(),
         bytes: 12,
         modified: Some(at(3)),
+        version: None,
     };
     let load = node("load");
     let ended = NodeEnd {

@@ -6,3 +6,4 @@ pub(super) mod node;
 pub(super) mod origins;
 pub(super) mod quarantine;
 pub(super) mod run;
+pub(super) mod values;

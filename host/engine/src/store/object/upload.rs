@@ -210,6 +210,7 @@ impl Upload for Scratch {
             path: self.path.clone(),
             bytes: self.bytes()?,
             modified: None,
+            version: None,
         })
     }
 

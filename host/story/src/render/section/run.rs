@@ -46,8 +46,17 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
     if let Some(code) = story.exit_code {
         fact("Exit code", Inline::text(code.to_string()));
     }
+    if let Some(before) = &story.continues {
+        fact("Goes on with run", Inline::code(before));
+    }
+    if let Some(environment) = &story.environment {
+        fact("Environment", Inline::code(environment));
+    }
     if let Some(host) = &story.host {
         fact("Machine", Inline::code(host));
+    }
+    if let Some(user) = &story.user {
+        fact("User", Inline::code(user));
     }
     if let Some(logical_time) = story.logical_time {
         fact("Logical time", Inline::text(logical_time.to_string()));

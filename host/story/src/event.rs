@@ -6,15 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 mod flow;
+mod outside;
 mod privacy;
 mod profile;
 
 pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+pub use outside::{AlertFact, AlertState, Sending};
 pub use privacy::{PrivacyFact, SensitiveInput};
 pub use profile::{ColumnProfile, InputFact, Profile, Sample, ValueCount};
-mod outside;
-
-pub use outside::{AlertFact, AlertState, Sending};
 
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;

@@ -272,7 +272,8 @@ impl Fold {
     }
 
     /// Alerts that tell of the pipeline, or of all.
-    fn alerts_of(&self, pipeline: &str) -> Vec<AlertFact> {
+    #[must_use]
+    pub fn alerts_of(&self, pipeline: &str) -> Vec<AlertFact> {
         let alerts = self.alerts.values().filter_map(Said::what);
         let concerns = |alert: &&AlertFact| {
             alert.pipelines.is_empty() || alert.pipelines.iter().any(|name| name == pipeline)

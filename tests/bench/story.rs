@@ -420,6 +420,7 @@ fn operation(step: usize) -> OperationFact {
         },
         grants: Vec::new(),
         params: json!({ "columns": columns(), "case": "lower" }),
+        sensitive: false,
         ledger: Ledger {
             instances: 2,
             guest_cpu_ns: 1_234_567,

@@ -216,6 +216,8 @@ pub(crate) fn story() -> Story {
             workers: 1,
             host: Some("build-7".to_owned()),
             git_commit: None,
+            environment: None,
+            user: None,
             continues: None,
         }),
         RunEvent::PipelineStarted {
@@ -286,6 +288,7 @@ fn facts() -> NodeFacts {
             path: "load.parquet".to_owned(),
             bytes: 4_096,
             modified: None,
+            version: None,
         }),
         operations: vec![OperationFact {
             operation: OperationIdentity {
@@ -296,6 +299,7 @@ fn facts() -> NodeFacts {
             },
             grants: Vec::new(),
             params: serde_json::Value::Null,
+            sensitive: false,
             ledger: Ledger {
                 instances: 2,
                 guest_cpu_ns: 1_500_000_000,

@@ -125,8 +125,9 @@ def project(root, target, mode, source, connections=""):
     """Writes the project. Those of one root have one prefix in the stores, that of their first `connections`."""
     connection, form, path = STORES[target] if target in STORES else ("here", *TARGETS[target])
     (root / "odibi.yaml").write_text(
-        f"project: crash\nconnections:\n  here: {{type: local, base_path: .}}\n{connections}story: {{connection: here}}\npipelines:\n  - pipeline: p\n"
-        f"    nodes:\n      - name: n\n        read: {{connection: here, format: csv, path: {source}}}\n"
+        f"project: crash\nconnections:\n  here: {{type: local, base_path: .}}\n{connections}story: {{connection: here}}\n"
+        f"pipelines:\n  - pipeline: p\n    nodes:\n      - name: n\n"
+        f"        read: {{connection: here, format: csv, path: {source}}}\n"
         f"        write: {{connection: {connection}, format: {form}, path: {path}, {MODES[mode]}}}\n"
     )
 

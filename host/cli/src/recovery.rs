@@ -11,8 +11,9 @@ use odibi_state::{NodeEnd, NodeRecord, RunRecord, StateDb};
 use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
 use odibi_story::failure::Failure;
 
+use crate::outside::Outside;
 use crate::printer::Printer;
-use crate::{project, stories};
+use crate::stories;
 
 /// Who finds, and with what.
 pub(crate) struct Finder<'a> {
@@ -20,6 +21,7 @@ pub(crate) struct Finder<'a> {
     pub(crate) engine: &'a DataEngine,
     pub(crate) project: &'a str,
     pub(crate) story: Option<&'a plan::Story>,
+    pub(crate) outside: &'a Outside,
     pub(crate) run_id: &'a str,
     pub(crate) now: Timestamp,
 }
@@ -31,10 +33,9 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
         let outcome = match tell(finder, &run, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
-                let warning = printer.styled("1;33", "warning:");
                 let path = path.display();
-                printer.problem(&format!(
-                    "{warning} the event log of run {} could not be brought to its end: {path}: {error}\n",
+                printer.warning(&format!(
+                    "the event log of run {} could not be brought to its end: {path}: {error}",
                     run.id
                 ));
                 None
@@ -42,7 +43,7 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
         };
         finder.db.told(&run.id, outcome)?;
         if outcome.is_none() {
-            printer.info(&format!("run {} was killed before its end\n", run.id));
+            printer.info(&format!("run {} was killed before its end", run.id));
         }
     }
     Ok(())
@@ -126,7 +127,8 @@ fn tell(
     }
     let mut more = events.clone();
     let mut say = |kind| log.say(&mut more, finder.now, kind);
-    let _ = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
+    let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
+    finder.outside.ended(&written);
     log.failed.map_or(Ok(ended), Err)
 }
 
@@ -217,6 +219,6 @@ impl Log {
 
 /// What keeps a run from starting, or its end from being noted.
 pub(crate) fn warn(what: &str, failure: &Failure, printer: &Printer) {
-    printer.problem(&format!("{} {what}\n", printer.styled("1;33", "warning:")));
-    project::print_failure(failure, printer);
+    printer.warning(what);
+    printer.failure(failure);
 }

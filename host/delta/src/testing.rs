@@ -151,6 +151,8 @@ impl Bench {
             format: ReadFormat::Delta(DeltaRead { at }),
             path: "t".into(),
             options: odibi_plan::plan::ReadOptions::default(),
+            sensitive: odibi_plan::plan::Marks::None,
+            writers: Vec::new(),
             span: NOWHERE,
         };
         let table = DeltaDriver.open(self.place(), &read, &self.lent())?;

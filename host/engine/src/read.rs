@@ -349,6 +349,7 @@ pub(crate) fn bad_row(shown: &str, line: u64, what: &str) -> Failure {
         code::READ_BAD_ROW,
         format!("bad row in `{shown}`, line {line}: {what}"),
     )
+    .own_message(format!("bad row in `{shown}`, line {line}"))
 }
 
 /// The failure of a file that is not what it should be.
@@ -358,4 +359,5 @@ pub(crate) fn bad_file(shown: &str, what: &str) -> Failure {
         code::READ_BAD_FILE,
         format!("cannot read `{shown}`: {what}"),
     )
+    .own_message(format!("cannot read `{shown}`"))
 }

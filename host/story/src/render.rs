@@ -4,6 +4,7 @@
 
 use crate::story::Story;
 
+pub mod alert;
 mod costs;
 pub mod docs;
 mod document;
@@ -20,7 +21,7 @@ mod testing;
 mod words;
 mod written;
 
-pub use escape::plain;
+pub use escape::{is_hidden, plain};
 pub use words::{bytes, count, duration, thousands};
 
 /// Longest text of one cell, in characters; what is cut off is replaced by `…`.

@@ -2,27 +2,28 @@
 
 use odibi_plan::Severity;
 use odibi_plan::config::mask;
-use odibi_plan::diagnostic::{Sources, render, render_json};
+use odibi_plan::diagnostic::{Sources, render_json};
 use odibi_plan::yaml::{self, Node, Resolved, Value as Tree};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Output, Show};
 use crate::printer::Printer;
 use crate::source::Source;
-use crate::{Surroundings, exit};
+use crate::{Surroundings, exit, secrets};
 
 pub(crate) fn show(show: &Show, around: &Surroundings, printer: &Printer) -> u8 {
     let source = match Source::open(&show.config, around, printer) {
         Ok(source) => source,
         Err(code) => return code,
     };
+    let (project, _) = source.load(&mut Sources::default());
+    secrets::learn(&project, &source, printer);
     let mut sources = Sources::default();
     let (assembled, found) = source.assemble(show.resolved, &mut sources);
     let mut root = assembled.tree.root;
     mask(&mut root);
     for diagnostic in &found {
-        let text = render(diagnostic, &sources, printer.colour_stderr);
-        printer.problem(&format!("{}\n\n", text.trim_end()));
+        printer.diagnostic(diagnostic, &sources);
     }
     match printer.output {
         Output::Text => {

@@ -35,7 +35,7 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
     match done {
         Ok(()) => exit::DONE,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             if failure.code == code::STATE_NO_RUN.name {
                 exit::USAGE
             } else {
@@ -75,7 +75,7 @@ pub(crate) fn open(
     match opened {
         Ok(db) => Ok((glance, db)),
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             Err(exit::NOT_STARTED)
         }
     }
@@ -118,7 +118,7 @@ fn list(
         return Ok(());
     }
     if runs.is_empty() {
-        printer.info("no runs\n");
+        printer.info("no runs");
     }
     for run in &runs {
         printer.result(&format!("{}\n", line(run)));
@@ -285,9 +285,8 @@ fn stories(log: &Path, printer: &Printer) -> Vec<Story> {
     match read_log(log) {
         Ok((events, _)) => folded(&events),
         Err(error) => {
-            let warning = printer.styled("1;33", "warning:");
-            printer.problem(&format!(
-                "{warning} the event log cannot be read: {}: {error}\n",
+            printer.warning(&format!(
+                "the event log cannot be read: {}: {error}",
                 log.display()
             ));
             Vec::new()

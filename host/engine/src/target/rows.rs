@@ -208,15 +208,21 @@ fn directory_field() -> Arc<Field> {
 pub(crate) fn mismatch(shown: &str, what: &str) -> Failure {
     let message = format!("the columns of the result are not those of `{shown}`: {what}");
     Failure::new(FailureClass::Data, code::WRITE_SCHEMA_MISMATCH, message)
+        .own_message(format!(
+            "the columns of the result are not those of `{shown}`"
+        ))
         .hint(
-        "bring the columns in line in a step before, overwrite the target once, or set `merge_schema: true`",
-    )
+            "bring the columns in line in a step before, overwrite the target once, or set `merge_schema: true`",
+        )
 }
 
 /// The failure of a target that cannot be understood. It is never taken for an empty one.
 pub(crate) fn unreadable(shown: &str, what: &str) -> Failure {
     let message = format!("the target `{shown}` cannot be read, so nothing was written: {what}");
     Failure::new(FailureClass::Data, code::WRITE_UNREADABLE_TARGET, message)
+        .own_message(format!(
+            "the target `{shown}` cannot be read, so nothing was written"
+        ))
         .hint("repair or move the target; an overwrite replaces it")
 }
 
@@ -229,7 +235,12 @@ pub(crate) fn unreadable_for(shown: &str, failure: Failure) -> Failure {
         return failure;
     }
     let message = format!("the target `{shown}` cannot be read, so nothing was written");
-    let mut made = Failure::new(failure.class, code::WRITE_UNREADABLE_TARGET, message);
+    let made = Failure::new(
+        failure.class,
+        code::WRITE_UNREADABLE_TARGET,
+        message.clone(),
+    );
+    let mut made = made.own_message(message);
     made = made.cause(failure.message);
     for cause in failure.causes {
         made = made.cause(cause);

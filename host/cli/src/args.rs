@@ -119,6 +119,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look at the secrets that a project names.
+    Secrets {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
     /// Explain an error code.
     Explain {
         /// The word in brackets, as in `error[config/unknown-node]`. Without it, all codes are listed.
@@ -129,6 +135,12 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: PluginCommand,
+    },
+    /// Look at alerts, and try whom they go to.
+    Alerts {
+        /// What to do.
+        #[command(subcommand)]
+        command: AlertsCommand,
     },
     /// Look at stories of runs.
     Story {
@@ -182,6 +194,13 @@ pub(crate) enum Template {
 pub(crate) enum ConfigCommand {
     /// Print the project with imports and environment merged in, credentials masked, and where each value was written.
     Show(Show),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Ask the vaults for every secret of the project. Prints names, never values.
+    #[command(alias = "validate")]
+    Check(Config),
 }
 
 #[derive(Debug, Args)]
@@ -425,6 +444,9 @@ pub(crate) struct Options {
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+    /// Record this sensitive column as well. Without, no step that is given one is recorded. May be repeated.
+    #[arg(long, value_name = "COLUMN", requires = "capture_failures")]
+    pub capture_column: Vec<String>,
 }
 
 /// The project whose runs are meant.
@@ -512,8 +534,39 @@ pub(crate) struct RunsDiff {
     pub named: Named,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// Send a message to each channel that says it is a test.
+    Test {
+        #[command(flatten)]
+        named: Named,
+        /// Only to this channel (repeatable).
+        #[arg(long, value_name = "NAME")]
+        channel: Vec<String>,
+    },
+    /// List alerts, the newest first, and what became of them.
+    List {
+        #[command(flatten)]
+        named: Named,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Send what waits now.
+    Flush {
+        #[command(flatten)]
+        named: Named,
+        /// Also what was given up.
+        #[arg(long)]
+        failed: bool,
+        /// At most so long.
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+        wait: Duration,
+    },
+}
+
 /// `90s`, `10m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let read: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "not a duration: write `30s`, `10m` or `1h 30m`".to_owned())?;

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod alerts;
 pub(crate) mod compile;
 pub(crate) mod config;
 pub(crate) mod connections;
@@ -13,5 +14,6 @@ pub(crate) mod reference;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod secrets;
 pub(crate) mod story;
 pub(crate) mod validate;

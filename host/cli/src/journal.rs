@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use odibi_run::port::EventSink;
+use odibi_story::Withhold;
 use odibi_story::event::{Event, RunEvent};
 
 use crate::progress::Display;
+use crate::redaction::Redaction;
 
 /// Writes every event to the log, keeps it for the stories, and shows it.
 pub(crate) struct Journal {
@@ -16,11 +18,17 @@ pub(crate) struct Journal {
     write_error: Option<std::io::Error>,
     events: Vec<Event>,
     display: Display,
+    withhold: Option<Withhold>,
+    redaction: Redaction,
 }
 
 impl Journal {
     /// Creates the directory of the run and the log in it.
-    pub(crate) fn create(run_dir: &Path, display: Display) -> std::io::Result<Self> {
+    pub(crate) fn create(
+        run_dir: &Path,
+        display: Display,
+        redaction: Redaction,
+    ) -> std::io::Result<Self> {
         std::fs::create_dir_all(run_dir)?;
         let path = run_dir.join("events.jsonl");
         let file = File::options().create_new(true).append(true).open(&path)?;
@@ -30,7 +38,14 @@ impl Journal {
             write_error: None,
             events: Vec::new(),
             display,
+            withhold: None,
+            redaction,
         })
+    }
+
+    /// Withholds what it is given to append. What a run says is withheld by the run.
+    pub(crate) fn withhold(&mut self, withhold: Withhold) {
+        self.withhold = Some(withhold);
     }
 
     /// Where the log lies.
@@ -44,7 +59,10 @@ impl Journal {
     }
 
     /// Says something after the run's own last event.
-    pub(crate) fn append(&mut self, at: jiff::Timestamp, kind: RunEvent) {
+    pub(crate) fn append(&mut self, at: jiff::Timestamp, mut kind: RunEvent) {
+        if let Some(withhold) = &self.withhold {
+            withhold.event(&mut kind);
+        }
         let seq = self.events.last().map_or(0, |e| e.seq + 1);
         self.emit(&Event { seq, at, kind });
     }
@@ -74,8 +92,16 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// The event as it is written and shown: without secrets.
+    pub(crate) fn open(&self, event: &Event) -> Event {
+        self.redaction.event(event).into_owned()
+    }
+}
+
 impl EventSink for Journal {
     fn emit(&mut self, event: &Event) {
+        let event = &self.open(event);
         // What a person has seen is in the log, whatever happens next.
         if !matches!(event.kind, RunEvent::NodeProgress { .. }) {
             self.log(event);

@@ -7,13 +7,17 @@ mod command;
 mod dotenv;
 pub mod exit;
 mod forecast;
+mod hush;
 mod journal;
 mod log;
+mod outside;
 mod printer;
 mod progress;
 mod project;
 mod recovery;
+mod redaction;
 mod remembered;
+mod secrets;
 mod signals;
 mod source;
 mod stories;
@@ -27,8 +31,9 @@ use std::path::PathBuf;
 use clap::Parser as _;
 use odibi_plan::config::LogLevel;
 
-use crate::args::{Arguments, Command, ConfigCommand};
+use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
 use crate::printer::Printer;
+pub use crate::redaction::Redaction;
 
 /// Everything an invocation takes from the process around it.
 pub struct World {
@@ -51,6 +56,8 @@ pub struct World {
     /// The program that this process runs, which compiles plugins in a process of its own. `None`: this process is
     /// somebody else's, and compiles by itself.
     pub program: Option<PathBuf>,
+    /// What is not shown. Who reports panics asks it too.
+    pub redaction: Redaction,
 }
 
 /// The streams of a [`World`].
@@ -88,6 +95,7 @@ pub fn run(world: World) -> u8 {
         stderr_is_terminal,
         handle_signals,
         program,
+        redaction,
     } = world;
     let streams = Streams {
         stdout,
@@ -119,7 +127,7 @@ pub fn run(world: World) -> u8 {
     };
     let refused = given.as_ref().err().cloned();
     let given = given.unwrap_or_else(|_| log::Given::guessed(&args, &variable));
-    let printer = Printer::new(streams, &arguments.global, given, &variable);
+    let printer = Printer::new(streams, &arguments.global, given, redaction, &variable);
     if let Some(message) = refused {
         printer.error(&message);
         return exit::USAGE;
@@ -145,11 +153,15 @@ fn dispatch(command: Command, around: &Surroundings, printer: &Printer) -> u8 {
         Command::Config {
             command: ConfigCommand::Show(show),
         } => command::config::show(&show, around, printer),
+        Command::Secrets {
+            command: SecretsCommand::Check(check),
+        } => command::secrets::check(&check, around, printer),
         Command::Explain { code } => command::explain::explain(code.as_deref(), printer),
         Command::Plugin { command } => command::plugin::plugin(&command, around, printer),
         Command::List { what, config } => {
             command::operations::list(what, config.as_deref(), around, printer)
         }
+        Command::Alerts { command } => command::alerts::alerts(&command, around, printer),
         Command::Story { command } => command::story::story(&command, around, printer),
         Command::CompileComponent => command::compile::compile(around, printer),
         Command::Show { operation, config } => {
@@ -170,7 +182,12 @@ fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bo
         return exit::DONE;
     }
     let coloured = streams.stderr_is_terminal && !plain;
-    let log = log::Log::new(streams.stderr, streams.stderr_is_terminal, given);
+    let log = log::Log::new(
+        streams.stderr,
+        streams.stderr_is_terminal,
+        given,
+        Redaction::default(),
+    );
     let text = error.render();
     if log.is_structured() {
         let text = text.to_string();

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use indicatif::MultiProgress;
 use odibi_plan::config::{LogLevel, Logging};
+use serde_json::Value;
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -22,6 +23,8 @@ pub(crate) use entry::{Entry, Joined, joined};
 pub(crate) use guests::Guests;
 pub(crate) use settings::{Given, LogFormat, LogLevelWord, visible};
 pub(crate) use told::Teller;
+
+use crate::redaction::Redaction;
 
 /// The log of one invocation. Cloned freely.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ struct Shared {
     chosen: RwLock<Chosen>,
     run_id: RwLock<Option<String>>,
     bars: Mutex<Option<MultiProgress>>,
+    /// Stands before everything.
+    redaction: Redaction,
 }
 
 /// What holds, once everybody who may say something has said it.
@@ -50,7 +55,12 @@ struct Chosen {
 }
 
 impl Log {
-    pub(crate) fn new(stderr: Box<dyn Write + Send>, is_terminal: bool, given: Given) -> Self {
+    pub(crate) fn new(
+        stderr: Box<dyn Write + Send>,
+        is_terminal: bool,
+        given: Given,
+        redaction: Redaction,
+    ) -> Self {
         let shared = Arc::new(Shared {
             stderr: Mutex::new(stderr),
             is_terminal,
@@ -58,6 +68,7 @@ impl Log {
             chosen: RwLock::new(given.over(&Logging::default())),
             run_id: RwLock::default(),
             bars: Mutex::default(),
+            redaction,
         });
         let layer = layer::Lines::new(Arc::clone(&shared));
         Self {
@@ -110,8 +121,18 @@ impl Log {
 }
 
 impl Shared {
-    /// Writes whole lines. `styled`: colours of our own may be in them.
+    /// Writes a line of JSON.
+    fn write_json(&self, mut line: Value) {
+        self.redaction.json(&mut line);
+        self.put(&layer::written(&line), false);
+    }
+
+    /// Writes whole lines of text. `styled`: colours of our own may be in them.
     fn write(&self, text: &str, styled: bool) {
+        self.put(&self.redaction.text(text), styled);
+    }
+
+    fn put(&self, text: &str, styled: bool) {
         let shown;
         let text: &str = if self.is_terminal {
             shown = visible(text, styled);

@@ -6,6 +6,8 @@ use std::io::IsTerminal as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    let redaction = odibi::Redaction::default();
+    std::panic::set_hook(Box::new(redaction.panics()));
     let world = odibi::World {
         args: std::env::args_os().collect(),
         current_dir: std::env::current_dir().unwrap_or_else(|_| ".".into()),
@@ -19,6 +21,7 @@ fn main() -> std::process::ExitCode {
         handle_signals: true,
         // Without a name for it, the attempt to start it fails, and says so.
         program: Some(std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into())),
+        redaction,
     };
     std::process::ExitCode::from(odibi::run(world))
 }

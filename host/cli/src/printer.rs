@@ -11,6 +11,7 @@ use odibi_story::render::plain;
 
 use crate::args::{Colour, Global, Output};
 use crate::log::{self, Entry, Joined, Log, joined};
+use crate::redaction::Redaction;
 
 /// Writes for one invocation. Cloned freely.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct Printer {
     colour_stderr: bool,
     stdout_is_terminal: bool,
     bars: bool,
+    /// Stands before both streams.
+    redaction: Redaction,
 }
 
 impl Printer {
@@ -34,6 +37,7 @@ impl Printer {
         world: crate::Streams,
         global: &Global,
         given: log::Given,
+        redaction: Redaction,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Self {
         let set = |name| variable(name).is_some_and(|v| !v.is_empty());
@@ -54,12 +58,27 @@ impl Printer {
             verbose: global.verbose,
             output: global.output,
             stdout: Arc::new(Mutex::new(world.stdout)),
-            log: Log::new(world.stderr, world.stderr_is_terminal, given),
+            log: Log::new(
+                world.stderr,
+                world.stderr_is_terminal,
+                given,
+                redaction.clone(),
+            ),
+            redaction,
         }
+    }
+
+    /// What is taken out of everything that is printed. Whoever writes elsewhere asks it too.
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
     }
 
     /// A result. A closed pipe is not an error of ours.
     pub(crate) fn result(&self, text: &str) {
+        self.put(&self.redaction.text(text));
+    }
+
+    fn put(&self, text: &str) {
         let text = if self.stdout_is_terminal {
             Cow::Owned(log::visible(text, self.colour_stdout))
         } else {
@@ -72,7 +91,9 @@ impl Printer {
 
     /// A JSON document as the result.
     pub(crate) fn json(&self, value: &serde_json::Value) {
-        self.result(&format!("{value:#}\n"));
+        let mut value = value.clone();
+        self.redaction.json(&mut value);
+        self.put(&format!("{value:#}\n"));
     }
 
     /// Something that went wrong: a fragment, or lines. Shown even when quiet.

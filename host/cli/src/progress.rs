@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use odibi_plan::Plan;
 use odibi_plan::config::LogLevel;
-use odibi_story::event::{Event, NodeFacts, NodeRef, Outcome, RunEvent};
+use odibi_story::event::{AlertFact, AlertState, Event, NodeFacts, NodeRef, Outcome, RunEvent};
 use odibi_story::failure::Failure;
 use odibi_story::render::{count, duration, plain};
 
@@ -116,6 +116,11 @@ impl Display {
                     plain(&failure.message)
                 ));
             }
+            RunEvent::AlertSettled { alert } => self.alert(alert),
+            RunEvent::SendingFailed { what, failure } => {
+                let message = plain(&failure.message);
+                self.printer.warning(&format!("{}: {message}", what.word()));
+            }
             RunEvent::CaptureGivenUp {
                 node,
                 step,
@@ -170,6 +175,26 @@ impl Display {
                 String::new()
             };
             self.state(node, "36", "started", &which);
+        }
+    }
+
+    /// A line for an alert: always when it did not get through, else with `-v`.
+    fn alert(&self, alert: &AlertFact) {
+        let (channel, about) = (plain(&alert.channel), &alert.about);
+        let of = alert.of_run.as_ref();
+        let of = of.map_or_else(String::new, |run| format!(" of run {}", plain(run)));
+        let why = alert.failure.as_ref();
+        let why = why.map_or_else(String::new, |f| format!(": {}", plain(&f.message)));
+        let what = format!("alert `{channel}`: {about}{of} {}{why}", alert.state.word());
+        match alert.state {
+            AlertState::Waiting => {
+                self.printer
+                    .warning(&format!("{what}; it is sent when the next run starts"));
+            }
+            AlertState::Failed => {
+                self.printer.warning(&what);
+            }
+            AlertState::Delivered | AlertState::HeldBack => self.printer.debug(&what),
         }
     }
 

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Surroundings;
 use crate::args::{Config, Given, Output, Selected};
 use crate::printer::Printer;
+use crate::secrets::{self, Asked};
 use crate::source::Source;
 use crate::{chosen, command, exit};
 
@@ -46,6 +47,8 @@ pub(crate) struct Loaded {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// All of the project, used or not, but for those that are refused.
     pub(crate) connections: Vec<Connection>,
+    /// Secrets of vaults, when they were asked.
+    pub(crate) vaults: Vec<Asked>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -54,20 +57,56 @@ pub(crate) fn load(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
-    load_for(selected, false, None, around, printer)
+    load_for(selected, Purpose::Look, around, printer)
 }
 
-/// As [`load`], for a run whose work may be counted, and whose failures recorded.
+/// What a project is loaded for.
+pub(crate) enum Purpose {
+    /// To look at it. No vault is asked.
+    Look,
+    /// To reach its connections: with the secrets of vaults, as far as they can be had.
+    Connect,
+    /// To run it: with all of its secrets, or not at all.
+    Run {
+        /// Work is counted.
+        metered: bool,
+        /// Failures are recorded.
+        capture: Option<Capture>,
+    },
+}
+
+/// As [`load`], for a purpose.
 pub(crate) fn load_for(
     selected: &Selected,
-    metered: bool,
-    capture: Option<Capture>,
+    purpose: Purpose,
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<Loaded, u8> {
     let source = Source::open(&selected.config, around, printer)?;
     let mut sources = Sources::default();
-    let (project, mut diagnostics) = source.load(&mut sources);
+    let (mut project, mut diagnostics) = source.load(&mut sources);
+    secrets::learn(&project, &source, printer);
+    let mut vaults = Vec::new();
+    let valid = !odibi_plan::diagnostic::has_errors(&diagnostics);
+    // Who is to fix the project need not wait for vaults.
+    if !matches!(purpose, Purpose::Look) && valid {
+        vaults = secrets::ask(&project, &source, around, printer)?;
+        if matches!(purpose, Purpose::Run { .. })
+            && secrets::print_missing(&vaults, &sources, printer)
+        {
+            return Err(exit::NOT_STARTED);
+        }
+    }
+    if !vaults.is_empty() {
+        let found = secrets::found(&vaults);
+        sources = Sources::default();
+        (project, diagnostics) = source.load_with(Some(&found), &mut sources);
+        secrets::learn(&project, &source, printer);
+    }
+    let (metered, capture) = match purpose {
+        Purpose::Look | Purpose::Connect => (false, None),
+        Purpose::Run { metered, capture } => (metered, capture),
+    };
     let (path, directory, at) = (source.path.clone(), source.directory.clone(), source.at);
     let options = Options {
         capture,
@@ -102,6 +141,7 @@ pub(crate) fn load_for(
     let asked = odibi_plan::graph::asked(&project, &selection);
     let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
     diagnostics.extend(more);
+    project.forgive(&mut diagnostics);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = config_digest(&sources);
     Ok(Loaded {
@@ -116,6 +156,7 @@ pub(crate) fn load_for(
         environment: source.selected,
         sandbox,
         diagnostics,
+        vaults,
         connections: project
             .connections
             .iter()
@@ -140,6 +181,7 @@ pub(crate) fn glance(
 ) -> Result<Glance, u8> {
     let source = Source::open(config, around, printer)?;
     let (project, _) = source.load(&mut Sources::default());
+    secrets::learn(&project, &source, printer);
     let name = project.name.as_ref().map(|name| name.value.clone());
     Ok(Glance {
         project: name.unwrap_or_default(),
@@ -256,6 +298,7 @@ pub(crate) fn all_operations(
     let source = Source::open(&config, around, printer)?;
     let mut sources = Sources::default();
     let (project, _) = source.load(&mut sources);
+    secrets::learn(&project, &source, printer);
     let directory = source.directory;
     let options = Options {
         limits: Limits::default().with(&project.limits),

@@ -11,6 +11,7 @@ use odibi_state::{NodeEnd, NodeRecord, RunRecord, StateDb};
 use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
 use odibi_story::failure::Failure;
 
+use crate::outside::Outside;
 use crate::printer::Printer;
 use crate::stories;
 
@@ -20,6 +21,7 @@ pub(crate) struct Finder<'a> {
     pub(crate) engine: &'a DataEngine,
     pub(crate) project: &'a str,
     pub(crate) story: Option<&'a plan::Story>,
+    pub(crate) outside: &'a Outside,
     pub(crate) run_id: &'a str,
     pub(crate) now: Timestamp,
 }
@@ -125,7 +127,8 @@ fn tell(
     }
     let mut more = events.clone();
     let mut say = |kind| log.say(&mut more, finder.now, kind);
-    let _ = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
+    let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
+    finder.outside.ended(&written);
     log.failed.map_or(Ok(ended), Err)
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use odibi_plan::config::{Assembled, FileFault, Outside, Project};
 use odibi_plan::diagnostic::{Diagnostic, Sources};
+use odibi_plan::secret::Secrets;
 use odibi_run::port::Clock as _;
 use odibi_story::failure::{Failure, FailureClass};
 
@@ -76,9 +77,32 @@ impl Source {
         })
     }
 
-    /// The project, with the faults of its files.
+    /// The value of a variable of the environment or of `.env`.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// The environment, with what `.env` adds to it.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// The project, with the faults of its files. No vault is asked.
     pub(crate) fn load(&self, sources: &mut Sources) -> (Project, Vec<Diagnostic>) {
+        self.load_with(None, sources)
+    }
+
+    /// As [`Source::load`], with what vaults said.
+    pub(crate) fn load_with(
+        &self,
+        secrets: Option<&Secrets>,
+        sources: &mut Sources,
+    ) -> (Project, Vec<Diagnostic>) {
         let loaded = self.with_outside(|outside| {
+            let outside = &Outside {
+                secrets,
+                ..*outside
+            };
             odibi_plan::config::load_with(&self.shown, &self.text, outside, sources)
         });
         self.log.configure(&loaded.0.logging);
@@ -108,6 +132,7 @@ impl Source {
             selected: self.selected.as_deref(),
             siblings: &self.siblings,
             at: self.at,
+            secrets: None,
         })
     }
 }

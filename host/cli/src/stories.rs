@@ -86,6 +86,38 @@ pub(crate) fn write(
     written
 }
 
+/// Puts what became of the alerts into the stories that were written, and writes those anew. Alerts name the files of
+/// stories, so these are there before.
+pub(crate) fn tell_of_alerts(
+    written: &mut [Written],
+    events: &[Event],
+    settings: Option<&plan::Story>,
+    engine: &DataEngine,
+) -> Vec<RunEvent> {
+    let mut fold = Fold::default();
+    events.iter().for_each(|event| fold.push(event));
+    let mut failures = Vec::new();
+    for one in written {
+        let now = fold.story(&one.pipeline);
+        one.story.alerts = now.map(|story| story.alerts).unwrap_or_default();
+        let Some(settings) = settings.filter(|_| !one.story.alerts.is_empty()) else {
+            continue;
+        };
+        let mut failed = |failure| {
+            let pipeline = one.pipeline.clone();
+            failures.push(RunEvent::StoryFailed { pipeline, failure });
+        };
+        match engine.documents(&settings.connection) {
+            Ok(documents) if !one.paths.is_empty() => {
+                Place::new(&documents, &settings.path).put(&one.story, &mut failed);
+            }
+            Ok(_) => {}
+            Err(failure) => failed(failure),
+        }
+    }
+    failures
+}
+
 /// What the project says of how long stories are kept.
 pub(crate) fn retention(settings: &plan::Story) -> Retention {
     Retention {

@@ -45,10 +45,10 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
-use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
 };
+use odibi_run::{MemoryBudget, Shades};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -119,6 +119,8 @@ pub struct DataEngine {
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+    /// What of those is sensitive, also of nodes that nobody reads.
+    shades: Mutex<HashMap<(String, NodeId), Shades>>,
     /// What was written to targets before.
     batch_log: Arc<dyn BatchLog>,
     drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
@@ -177,6 +179,7 @@ impl DataEngine {
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
+            shades: Mutex::default(),
             batch_log: Arc::new(MemoryBatchLog::default()),
             drivers: BTreeMap::new(),
             guest_log: None,
@@ -303,6 +306,7 @@ impl DataEngine {
                 logical_time: attempt.logical_time,
                 cancel: attempt.cancel.clone(),
                 memory: self.memory.clone(),
+                sensitive: Arc::default(),
             },
             sample_rows_max: attempt.sample_rows_max,
             progress: Arc::clone(&attempt.progress),
@@ -325,6 +329,11 @@ impl DataEngine {
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
             batch_log: Arc::clone(&self.batch_log),
+            shades: lock(&self.shades)
+                .iter()
+                .filter(|((run, _), _)| run == attempt.run_id)
+                .map(|((_, node), shades)| (*node, shades.clone()))
+                .collect(),
             guest_log: self.guest_log.clone(),
             node: node.clone(),
         })
@@ -361,6 +370,7 @@ impl Engine for DataEngine {
             write,
             quarantine,
             spool,
+            shades,
             ..
         }) = taken
         else {
@@ -368,6 +378,7 @@ impl Engine for DataEngine {
         };
         let visible = move || make_visible(quarantine, write);
         let published = on_thread("odibi-publish", visible).await?;
+        lock(&self.shades).insert((run_id.clone(), node), shades);
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), spool);
         }

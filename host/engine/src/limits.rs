@@ -36,6 +36,8 @@ pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.
 pub const FILES_MAX: usize = 10_000;
+/// Partitions that one write may have: a read takes so many files.
+pub const PARTITIONS_MAX: u64 = 10_000;
 /// Files that a listing of a directory may hold.
 pub const LIST_FILES_MAX: usize = 1_000_000;
 /// Directories in one another that a listing goes down. Links that lead back up would never end.

@@ -10,7 +10,7 @@ pub(crate) mod blob;
     clippy::cast_possible_truncation,
     reason = "a test may panic"
 )]
-mod conformance;
+pub(crate) mod conformance;
 mod local;
 mod object;
 pub(crate) mod pattern;

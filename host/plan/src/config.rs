@@ -4,6 +4,7 @@
 //! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
 //! the file.
 
+mod alerts;
 mod alias;
 mod assemble;
 mod attempts;
@@ -15,22 +16,26 @@ mod limits;
 mod logging;
 mod masked;
 mod node;
+mod outside;
 mod params;
 mod path;
 mod pipeline;
 mod plugins;
+mod privacy;
 mod project;
 mod quarantine;
 mod read;
 mod reader;
 mod references;
 mod schema;
+mod secrets;
 mod sql;
 mod story;
 mod system;
 mod transform;
 mod write;
 
+pub use alerts::Alert;
 pub use assemble::{Assembled, assemble, resolve};
 pub use attempts::{AttemptKeys, ON_ERRORS};
 pub use beside::{FileFault, ReadBeside};
@@ -41,6 +46,7 @@ pub use node::{MAIN_INPUT, Node, NodeInput, NodeInputSource};
 pub use params::StepParams;
 pub use path::normal_path;
 pub use pipeline::Pipeline;
+pub use privacy::{OPERATION as PRIVACY_OPERATION, Privacy};
 pub use project::Project;
 pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;
@@ -54,6 +60,7 @@ pub use write::Write;
 use jiff::Timestamp;
 
 use crate::diagnostic::{Collector, Diagnostic, Sources, Span};
+use crate::secret::Secrets;
 use crate::yaml::{Scalar, Tree};
 
 /// A text of the file and its place.
@@ -86,11 +93,16 @@ impl Text {
 /// Lowers a tree. Never fails: what is wrong is left out of the project and reported. SQL steps have no params yet.
 #[must_use]
 pub fn check(tree: &Tree) -> (Project, Vec<Diagnostic>) {
-    let context = reader::Context::new(tree.complete);
-    let project = project::read(&context, tree);
+    check_with(tree, None)
+}
+
+fn check_with(tree: &Tree, known: Option<&Secrets>) -> (Project, Vec<Diagnostic>) {
+    let context = reader::Context::new(tree.complete).with_secrets(known);
+    let mut project = project::read(&context, tree);
     if project.complete {
         references::check(&context, &project);
     }
+    project.secret_refs = context.take_secret_refs();
     (project, context.finish())
 }
 
@@ -121,6 +133,8 @@ pub struct Outside<'a> {
     pub siblings: &'a [String],
     /// The run's logical time, for `${date:…}`.
     pub at: Timestamp,
+    /// What the vaults said. `None`: nobody asked, and references to them stay as they are written.
+    pub secrets: Option<&'a Secrets>,
 }
 
 impl Default for Outside<'_> {
@@ -131,6 +145,7 @@ impl Default for Outside<'_> {
             selected: None,
             siblings: &[],
             at: Timestamp::UNIX_EPOCH,
+            secrets: None,
         }
     }
 }
@@ -146,10 +161,17 @@ pub fn load_with(
     let (Assembled { mut tree, files }, found) = assemble(name, text, outside, sources);
     let mut all = Collector::default();
     all.extend(found);
-    all.extend(resolve(&mut tree, outside));
-    let (mut project, more) = check(&tree);
+    let (brought, faults) = assemble::bring(&mut tree, outside);
+    all.extend(faults);
+    all.extend(secrets::misplaced(&tree.root, &brought));
+    let (mut project, more) = check_with(&tree, outside.secrets);
     project.files = files;
     all.extend(more);
     sql::fill(&mut project, name, outside.file, sources, &mut all);
-    (project, all.finish())
+    project.secrets = secrets::values(&tree.root, &brought, outside.secrets);
+    project.secret_refs.extend(brought.references);
+    project.unresolved = brought.unresolved;
+    let mut found = all.finish();
+    project.forgive(&mut found);
+    (project, found)
 }

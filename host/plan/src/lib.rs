@@ -12,6 +12,8 @@ pub mod guest_limits;
 pub mod limits;
 pub mod operation;
 pub mod plan;
+pub mod redact;
+pub mod secret;
 pub mod yaml;
 
 pub use config::{Project, load};
@@ -20,3 +22,5 @@ pub use graph::Selection;
 pub use guest_limits::{GuestLimit, GuestLimits};
 pub use operation::{Manifest, Operations};
 pub use plan::Plan;
+pub use redact::Redactor;
+pub use secret::{Secret, SecretRef};

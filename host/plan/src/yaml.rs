@@ -22,6 +22,7 @@ mod write;
 pub use build::parse;
 pub use overlay::{Join, Replaced, overlay};
 pub use scalar::{Resolved, Scalar};
+pub(crate) use substitute::Brought;
 pub use substitute::{Pass, Scope};
 pub use write::write;
 

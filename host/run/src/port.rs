@@ -1,6 +1,7 @@
 //! What the outside implements: the engine, the transforms, the clock, and the sink of events.
 
 mod batch_log;
+mod outbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use odibi_plan::GuestLimits;
 use odibi_plan::plan::{Grants, OperationRef, PlannedNode};
+use odibi_plan::{Secret, SecretRef};
 use odibi_story::event::{
     ComponentOrigin, Event, FileFact, GuestNote, Ledger, NodeFacts, OperationIdentity, WriteFact,
 };
@@ -19,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog};
+pub use self::outbox::{Outbox, OutboxAlert};
 
 use crate::memory::MemoryBudget;
 
@@ -41,6 +44,16 @@ pub trait Clock: Send + Sync {
     fn monotonic_ms(&self) -> u64;
     /// Waits.
     async fn sleep_ms(&self, ms: u64);
+}
+
+/// Vaults, as a run sees them.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The value that a reference names. Asked again, it says the same for as long as the run lasts.
+    ///
+    /// # Errors
+    /// `Denied`, `Missing`, `Transient`; never with a value in it.
+    async fn fetch(&self, reference: &SecretRef) -> Result<Secret, Failure>;
 }
 
 /// Where events go. Called from one task, in order.
@@ -300,6 +313,8 @@ pub struct SessionContext {
     pub cancel: Cancel,
     /// What the guest's memory is charged to.
     pub memory: MemoryBudget,
+    /// For each step of the node, the sensitive columns that enter its sandbox.
+    pub sensitive: Arc<Vec<Vec<String>>>,
 }
 
 /// Wants more, or has enough.

@@ -32,6 +32,10 @@ pub struct Subject<'a> {
     pub step: usize,
     /// Columns whose values would be in the capsule, for each input.
     pub columns: Vec<Vec<&'a str>>,
+    /// Those of them that are sensitive.
+    pub sensitive: &'a [String],
+    /// True when its params hold a secret.
+    pub secret: bool,
 }
 
 /// May a step be recorded?
@@ -65,6 +69,9 @@ pub struct CaptureNotice {
 /// Hears of recordings; called from any thread.
 pub type OnCapture = Arc<dyn Fn(CaptureNotice) + Send + Sync>;
 
+/// Takes secrets out of a document; called from any thread.
+pub type Hush = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
+
 /// Where failures of plugins are recorded, and how much of them.
 #[derive(Clone)]
 pub struct Capture {
@@ -78,10 +85,12 @@ pub struct Capture {
     pub may: MayCapture,
     /// Hears what became of it.
     pub tell: OnCapture,
+    /// Takes secrets out of what a capsule says.
+    pub hush: Option<Hush>,
 }
 
 impl Capture {
-    /// Records everything in a directory, which is made if need be, for this user only.
+    /// Records in a directory what holds no sensitive column. The directory is made if need be, for this user only.
     ///
     /// # Errors
     /// `capture/not-written` when it cannot be made.
@@ -91,10 +100,30 @@ impl Capture {
             dir,
             bytes_max: CAPSULE_BYTES_MAX,
             per_step_max: CAPSULES_PER_STEP_MAX,
-            may: Arc::new(|_| Permission::Allowed),
+            may: Arc::new(|subject| but(&[], subject)),
             tell,
+            hush: None,
         })
     }
+
+    /// Records sensitive columns of these names as well.
+    #[must_use]
+    pub fn with_columns(mut self, names: Vec<String>) -> Self {
+        self.may = Arc::new(move |subject| but(&names, subject));
+        self
+    }
+}
+
+/// No step that is given a sensitive column, unless each of them is named.
+fn but(named: &[String], subject: &Subject<'_>) -> Permission {
+    let mut columns: Vec<String> = subject.sensitive.to_vec();
+    if !subject.secret {
+        columns.retain(|column| !named.contains(column));
+        if columns.is_empty() {
+            return Permission::Allowed;
+        }
+    }
+    Permission::Refused { columns }
 }
 
 /// A capture at work: numbers the capsules of each step.
@@ -147,6 +176,7 @@ impl Recorder {
             schemas,
             state,
         } = failed;
+        let header = self.hushed(header)?;
         let mut played = tape.play()?;
         let schemas = schemas?;
         let dir = &self.capture.dir;
@@ -176,6 +206,37 @@ impl Recorder {
         })
         .map(Some)
         .map_err(|e| not_written(dir, &e))
+    }
+
+    /// The header without secrets. With secrets in its params a step is not recorded: what its guest made of them is in
+    /// its state and in its batches.
+    fn hushed(&self, header: Header) -> Result<Header, Failure> {
+        let Some(hush) = &self.capture.hush else {
+            return Ok(header);
+        };
+        let mut params = header.params.clone();
+        hush(&mut params);
+        if params != header.params {
+            let message = "the params hold a secret, which the recording would show";
+            return Err(Failure::new(
+                FailureClass::Denied,
+                "capture/secret",
+                message,
+            ));
+        }
+        let cleaned = serde_json::to_value(&header).and_then(|mut value| {
+            // Words of the format are none of theirs.
+            for key in ["failure", "operation", "path"] {
+                if let Some(part) = value.get_mut(key) {
+                    hush(part);
+                }
+            }
+            serde_json::from_value(value)
+        });
+        cleaned.map_err(|_| {
+            let message = "the recording would show a secret";
+            Failure::new(FailureClass::Denied, "capture/secret", message)
+        })
     }
 
     fn number(&self, stem: &str) -> u32 {

@@ -26,7 +26,7 @@ mod session;
 pub mod testing;
 
 pub use capsule::{Capsule, Header, Phase};
-pub use capture::{Capture, CaptureNotice, MayCapture, OnCapture, Permission, Subject};
+pub use capture::{Capture, CaptureNotice, Hush, MayCapture, OnCapture, Permission, Subject};
 pub use compiler::{CompileFault, Compiler, compile_as_child};
 pub use component::inspect::{Answer, Import, Inspection, Reach};
 pub use component::{CompileNotice, ComponentBytes, ComponentSource, OnCompile};

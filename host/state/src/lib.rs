@@ -3,6 +3,7 @@
 //! Everything is durable when a call returns. Calls block; async code makes them on a blocking thread. What cannot be
 //! read is a failure and never an empty answer, and nothing is ever made anew in its place.
 
+mod alert;
 mod batch;
 mod db;
 mod lease;
@@ -10,6 +11,7 @@ mod run;
 #[cfg(test)]
 mod testing;
 
+pub use alert::{AlertRecord, AlertSender, NewAlert, Posted};
 pub use batch::Batches;
 pub use db::StateDb;
 pub use lease::{Holder, Lease, LeaseRequest};

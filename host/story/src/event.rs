@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 mod flow;
+mod outside;
+mod privacy;
 mod profile;
 
 pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+pub use outside::{AlertFact, AlertState, Sending};
+pub use privacy::{PrivacyFact, SensitiveInput};
 pub use profile::{ColumnProfile, InputFact, Profile, Sample, ValueCount};
 
 /// Version of the event log's format. A reader refuses a higher one.
@@ -125,6 +129,18 @@ pub enum RunEvent {
         node: NodeRef,
         /// Index of its step.
         step: usize,
+        /// Why.
+        failure: Failure,
+    },
+    /// What became of an alert. Never changes the outcome.
+    AlertSettled {
+        /// The alert.
+        alert: AlertFact,
+    },
+    /// Lineage events, traces, metrics or alerts could not be sent. Never changes the outcome.
+    SendingFailed {
+        /// What was to be sent.
+        what: Sending,
         /// Why.
         failure: Failure,
     },
@@ -326,6 +342,9 @@ pub struct NodeFacts {
     /// Why, and where they went, for each input that has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<UnreadFact>,
+    /// Columns whose values must not be seen, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Box<PrivacyFact>>,
 }
 
 /// Rows of an input that could not be understood.
@@ -529,6 +548,9 @@ pub struct OperationFact {
     /// What it does with columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<StepFlow>,
+    /// True when a sensitive column entered the sandbox: whatever the operation makes is sensitive too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sensitive: bool,
 }
 
 /// Which code.

@@ -324,6 +324,7 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             text: "12 values were empty".to_owned(),
         }],
         flow: Some(flow()),
+        sensitive: false,
     }
 }
 

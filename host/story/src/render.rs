@@ -4,6 +4,7 @@
 
 use crate::story::Story;
 
+pub mod alert;
 mod costs;
 pub mod docs;
 mod document;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Column, NodeFacts, NodeOutline, Outcome};
+use crate::event::{AlertFact, Column, NodeFacts, NodeOutline, Outcome};
 use crate::failure::{Failure, FailureClass};
 
 mod columns;
@@ -85,6 +85,9 @@ pub struct Story {
     /// Where the columns of what was written come from, through all nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub column_lineage: Vec<DatasetOrigins>,
+    /// What became of the alerts that tell of it, as far as that was known when the story was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertFact>,
     /// What differs from the last successful run. Not of the events: whoever writes the story looks it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,

@@ -9,13 +9,15 @@ use serde_json::{Map, Value, json};
 use crate::args::{Output, Show};
 use crate::printer::Printer;
 use crate::source::Source;
-use crate::{Surroundings, exit};
+use crate::{Surroundings, exit, secrets};
 
 pub(crate) fn show(show: &Show, around: &Surroundings, printer: &Printer) -> u8 {
     let source = match Source::open(&show.config, around, printer) {
         Ok(source) => source,
         Err(code) => return code,
     };
+    let (project, _) = source.load(&mut Sources::default());
+    secrets::learn(&project, &source, printer);
     let mut sources = Sources::default();
     let (assembled, found) = source.assemble(show.resolved, &mut sources);
     let mut root = assembled.tree.root;

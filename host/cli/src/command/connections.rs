@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::args::{Config, Output, Selected};
 use crate::printer::Printer;
-use crate::project::Loaded;
-use crate::{Surroundings, exit, project};
+use crate::project::{self, Loaded, Purpose};
+use crate::{Surroundings, exit, secrets};
 
 /// One connection, and what the try has shown.
 pub(crate) struct Tried {
@@ -23,22 +23,29 @@ pub(crate) fn doctor(config: &Config, around: &Surroundings, printer: &Printer) 
         config: config.clone(),
         ..Selected::default()
     };
-    let loaded = match project::load(&everything, around, printer) {
+    let loaded = match project::load_for(&everything, Purpose::Connect, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
     loaded.print_diagnostics(printer);
-    let tried = try_all(&loaded);
+    let known = secrets::code(&loaded.vaults) == exit::DONE;
+    let tried = if known { try_all(&loaded) } else { Vec::new() };
     match printer.output {
         Output::Json => printer.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "valid": !loaded.has_errors(),
             "connections": as_json(&tried),
+            "secrets": secrets::as_json(&loaded.vaults, &loaded.sources),
         })),
-        Output::Text => print(&tried, printer),
+        Output::Text => {
+            secrets::print(&loaded.vaults, printer);
+            print(&tried, printer);
+        }
     }
     if loaded.has_errors() {
         exit::PROJECT_INVALID
+    } else if !known {
+        exit::NOT_STARTED
     } else {
         code(&tried)
     }

@@ -11,6 +11,7 @@ use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
 use odibi_state::{RunMark, RunSelection, StateDb};
+use odibi_story::Withhold;
 use odibi_story::event::{Event, NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
@@ -22,14 +23,15 @@ use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
 use crate::log::Guests;
+use crate::outside::Outside;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
-use crate::project::{self, Loaded};
+use crate::project::{self, Loaded, Purpose};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
 use crate::signals::Signals;
 use crate::stories::{self, Written};
-use crate::{Surroundings, chosen, exit, whereabouts};
+use crate::{Surroundings, chosen, exit, hush, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -65,8 +67,11 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
             return exit::NOT_STARTED;
         }
     };
-    let metered = order.options.metered;
-    let mut loaded = match project::load_for(order.selected, metered, capture, around, printer) {
+    let purpose = Purpose::Run {
+        metered: order.options.metered,
+        capture: capture.map(|capture| hush(capture, printer)),
+    };
+    let mut loaded = match project::load_for(order.selected, purpose, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -91,6 +96,15 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
             printer.failure(&failure);
             exit::NOT_STARTED
         }
+    }
+}
+
+/// A capture that keeps no secrets.
+fn hush(capture: Capture, printer: &Printer) -> Capture {
+    let redaction = printer.redaction().clone();
+    Capture {
+        hush: Some(Arc::new(move |value: &mut Value| redaction.json(value))),
+        ..capture
     }
 }
 
@@ -160,7 +174,9 @@ fn execute_marked(
     } else {
         engine
     };
+    let outside = Outside::new(loaded, &db, &run_id, &clock, around);
     let finder = Finder {
+        outside: &outside,
         db: &db,
         engine: &engine,
         project: &loaded.plan.project,
@@ -212,9 +228,22 @@ fn execute_marked(
         .map_err(|error| not_started("cannot listen to signals".to_owned(), &error))?;
     let remembered = Remembered::begin(Arc::clone(&db), beginning, &clock, printer)?;
     db.note_digests(&run_id, &digests)?;
+    let mut fingerprint_key = [0; 32];
+    getrandom::fill(&mut fingerprint_key).map_err(|error| {
+        let message = "the system has no random numbers".to_owned();
+        not_started(message, &std::io::Error::other(error.to_string()))
+    })?;
+    let withhold = (loaded.plan.is_private()).then(|| Withhold::new(fingerprint_key));
+    if withhold.is_some() {
+        hush::hush();
+    }
+    let outside = outside.begun(printer);
     let engine = engine
         .with_batch_log(Arc::new(remembered.batches()))
-        .with_guest_log(Arc::new(Guests(printer.log.clone())))
+        .with_guest_log(Arc::new(Guests {
+            log: printer.log.clone(),
+            withhold: withhold.clone(),
+        }))
         .with_driver(Arc::new(DeltaDriver));
     let engine = Arc::new(engine);
     let mut journal = Journal::create(
@@ -224,6 +253,7 @@ fn execute_marked(
             &loaded.plan,
             excerpts(loaded, printer.colour_stderr()),
         ),
+        printer.redaction().clone(),
     )
     .map_err(|error| {
         not_started(
@@ -234,6 +264,9 @@ fn execute_marked(
             &error,
         )
     })?;
+    if let Some(withhold) = withhold {
+        journal.withhold(withhold);
+    }
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),
@@ -257,6 +290,7 @@ fn execute_marked(
             .as_ref()
             .filter(|story| story.record_user)
             .and_then(|_| whereabouts::user()),
+        fingerprint_key,
     };
     let summary = runtime.block_on(odibi_run::run(
         &loaded.plan,
@@ -277,9 +311,20 @@ fn execute_marked(
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
     let story = loaded.plan.story.as_ref();
-    let stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
+    let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
+    outside.ended(&stories);
+    let continues = remembered.continues().cloned();
+    // From here on the pipelines are free for another run: what follows only tells of this one.
+    let ended = remembered.end(summary.outcome, code, clock.now());
+    for said in outside.finish(&stories) {
+        journal.append(clock.now(), said);
+    }
+    let told = stories::tell_of_alerts(&mut stories, journal.events(), story, &engine);
+    for said in told {
+        journal.append(clock.now(), said);
+    }
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
         printer.warning(&format!("the event log is incomplete: {error}"));
@@ -290,12 +335,11 @@ fn execute_marked(
             stories: &stories,
             journal: &journal,
             run_id: &run_id,
-            continues: remembered.continues(),
+            continues: continues.as_ref(),
             code,
         },
         printer,
     );
-    let ended = remembered.end(summary.outcome, code, clock.now());
     Ok((code, ended.map(Some)))
 }
 
@@ -329,8 +373,9 @@ struct Told<'a> {
 
 impl EventSink for Told<'_> {
     fn emit(&mut self, event: &Event) {
-        self.journal.emit(event);
-        self.remembered.note(event);
+        let event = self.journal.open(event);
+        self.journal.emit(&event);
+        self.remembered.note(&event);
     }
 }
 
@@ -349,7 +394,8 @@ impl Recorded {
         };
         let notices = Arc::clone(&self.0);
         let tell = move |notice| lock(&notices).push(notice);
-        Capture::new(around.current_dir.join(dir), Arc::new(tell)).map(Some)
+        let capture = Capture::new(around.current_dir.join(dir), Arc::new(tell))?;
+        Ok(Some(capture.with_columns(options.capture_column.clone())))
     }
 
     fn say(&self, clock: &SystemClock, journal: &mut Journal) {

@@ -5,21 +5,29 @@ use serde_json::json;
 use super::connections;
 use crate::args::{Output, Selected, Validate};
 use crate::printer::Printer;
-use crate::{Surroundings, exit, forecast, project};
+use crate::project::{self, Purpose};
+use crate::{Surroundings, exit, forecast, secrets};
 
 pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Printer) -> u8 {
     let everything = Selected {
         config: validate.config.clone(),
         ..Selected::default()
     };
-    let mut loaded = match project::load(&everything, around, printer) {
+    let purpose = if validate.connect {
+        Purpose::Connect
+    } else {
+        Purpose::Look
+    };
+    let mut loaded = match project::load_for(&everything, purpose, around, printer) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    forecast::forecast(&mut loaded, validate.connect, printer);
+    let known = secrets::code(&loaded.vaults) == exit::DONE;
+    forecast::forecast(&mut loaded, validate.connect && known, printer);
     loaded.print_diagnostics(printer);
     let valid = !loaded.has_errors();
-    let tried = if validate.connect {
+    // Without its secrets, what a connection answers says nothing.
+    let tried = if validate.connect && known {
         connections::try_all(&loaded)
     } else {
         Vec::new()
@@ -29,6 +37,7 @@ pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Pri
             let mut said = json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() });
             if validate.connect {
                 said["connections"] = connections::as_json(&tried);
+                said["secrets"] = secrets::as_json(&loaded.vaults, &loaded.sources);
             }
             printer.json(&said);
         }
@@ -45,9 +54,12 @@ pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Pri
         Output::Text => {}
     }
     if printer.output == Output::Text && validate.connect {
+        secrets::print(&loaded.vaults, printer);
         connections::print(&tried, printer);
     }
-    if valid {
+    if valid && !known {
+        exit::NOT_STARTED
+    } else if valid {
         connections::code(&tried)
     } else {
         exit::PROJECT_INVALID

@@ -6,14 +6,21 @@ use odibi_story::render::plain;
 use serde_json::{Value, json};
 use tracing::{Level, Metadata};
 
-use super::layer::{cut, timestamp, written};
+use super::layer::{cut, timestamp};
 use super::{Shared, read};
+use crate::hush;
 
 pub(super) fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && *metadata.level() <= Level::WARN
 }
 
 pub(super) fn say(shared: &Shared, level: LogLevel, target: &str, message: &str) {
+    // A library may quote rows.
+    let message = if hush::is_hushed() {
+        "what it says is withheld"
+    } else {
+        message
+    };
     let chosen = read(&shared.chosen).clone();
     if !chosen.structured {
         let word = level.word().to_ascii_lowercase();
@@ -33,5 +40,5 @@ pub(super) fn say(shared: &Shared, level: LogLevel, target: &str, message: &str)
         "attempt": null,
         "library": target,
     });
-    shared.write(&written(&line), false);
+    shared.write_json(line);
 }

@@ -1,16 +1,22 @@
 //! What guests say, as lines of the log: plugin and node are named, and nothing they write looks like a line of ours.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use odibi_engine::{GuestLog, GuestSaid};
 use odibi_plan::config::LogLevel;
+use odibi_story::Withhold;
 use odibi_story::render::plain;
 
 use super::{Entry, Log};
 
 /// Passes on what guests say.
 #[derive(Clone)]
-pub(crate) struct Guests(pub(crate) Log);
+pub(crate) struct Guests {
+    pub(crate) log: Log,
+    /// Of a run with sensitive columns.
+    pub(crate) withhold: Option<Withhold>,
+}
 
 impl fmt::Debug for Guests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,8 +26,12 @@ impl fmt::Debug for Guests {
 
 impl GuestLog for Guests {
     fn say(&self, said: &GuestSaid<'_>) {
-        let log = &self.0;
-        let (kind, text) = (said.note.kind.as_str(), said.note.text.as_str());
+        let log = &self.log;
+        let text = match &self.withhold {
+            Some(withhold) => Cow::Owned(withhold.text(&said.note.text)),
+            None => Cow::Borrowed(said.note.text.as_str()),
+        };
+        let (kind, text) = (said.note.kind.as_str(), &*text);
         let operation = said.operation;
         if log.is_structured() {
             let entry = Entry {

@@ -51,7 +51,7 @@ impl Lines {
             let metadata: Map<String, Value> = entries.map(|(k, v)| (k, v.into())).collect();
             line.insert("metadata".to_owned(), metadata.into());
         }
-        self.shared.write(&written(&line.into()), false);
+        self.shared.write_json(line.into());
     }
 }
 

@@ -7,6 +7,7 @@ use odibi_plan::config::LogLevel;
 use odibi_story::render::plain;
 
 use super::{Entry, Log};
+use crate::hush;
 
 /// From now on, panics of this process are said here.
 pub(super) fn watch(log: Log) {
@@ -14,7 +15,11 @@ pub(super) fn watch(log: Log) {
 }
 
 fn say(info: &PanicHookInfo<'_>, log: &Log) {
-    let message = info.payload_as_str().unwrap_or("no message");
+    let message = if hush::is_hushed() {
+        "what it says is withheld"
+    } else {
+        info.payload_as_str().unwrap_or("no message")
+    };
     let place = info.location();
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("without a name");

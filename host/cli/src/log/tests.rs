@@ -35,7 +35,11 @@ fn log(format: LogFormat, level: LogLevel) -> (Log, Captured) {
         level: Some(level),
         format: Some(format),
     };
-    (Log::new(Box::new(captured.clone()), false, given), captured)
+    let redaction = crate::Redaction::default();
+    (
+        Log::new(Box::new(captured.clone()), false, given, redaction),
+        captured,
+    )
 }
 
 #[test]
@@ -192,7 +196,12 @@ fn panicking_process() {
         level: None,
         format: Some(format),
     };
-    let log = Log::new(Box::new(std::io::stderr()), false, given);
+    let log = Log::new(
+        Box::new(std::io::stderr()),
+        false,
+        given,
+        crate::Redaction::default(),
+    );
     log.own_process();
     let thread = std::thread::Builder::new().name("work".to_owned());
     let panicking = thread

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use odibi_plan::config::LogLevel;
-use odibi_story::event::{Event, NodeFacts, NodeRef, Outcome, RunEvent};
+use odibi_story::event::{AlertFact, AlertState, Event, NodeFacts, NodeRef, Outcome, RunEvent};
 use odibi_story::failure::Failure;
 use odibi_story::render::{count, duration};
 
@@ -115,6 +115,8 @@ impl Teller {
             | RunEvent::StoryFailed { .. }
             | RunEvent::FailureCaptured { .. }
             | RunEvent::CaptureGivenUp { .. }
+            | RunEvent::AlertSettled { .. }
+            | RunEvent::SendingFailed { .. }
             | RunEvent::ExitDecided { .. }
             | RunEvent::RunCrashed { .. } => self.beside(&event.kind),
         }
@@ -159,6 +161,13 @@ impl Teller {
                 let entry = Entry::new("capture_given_up", &said).of_failure(failure, &joined);
                 self.log.entry(LogLevel::Warning, &entry.of_node(node));
             }
+            RunEvent::AlertSettled { alert } => self.alert(alert),
+            RunEvent::SendingFailed { what, failure } => {
+                let said = format!("{}: {}", what.word(), failure.message);
+                let joined = Joined::of(failure);
+                let entry = Entry::new("sending_failed", &said).of_failure(failure, &joined);
+                self.log.entry(LogLevel::Warning, &entry);
+            }
             RunEvent::ExitDecided { exit_code } => {
                 let said = format!("exit code {exit_code}");
                 let entry = Entry {
@@ -180,6 +189,23 @@ impl Teller {
             | RunEvent::NodeFinished { .. }
             | RunEvent::PipelineFinished { .. }
             | RunEvent::RunFinished { .. } => {}
+        }
+    }
+
+    fn alert(&self, alert: &AlertFact) {
+        let state = alert.state.word();
+        let said = format!("alert `{}`: {} {state}", alert.channel, alert.about);
+        let entry = Entry::new("alert_settled", &said);
+        let level = match alert.state {
+            AlertState::Delivered | AlertState::HeldBack => LogLevel::Info,
+            AlertState::Waiting | AlertState::Failed => LogLevel::Warning,
+        };
+        match &alert.failure {
+            Some(failure) => {
+                let joined = Joined::of(failure);
+                self.log.entry(level, &entry.of_failure(failure, &joined));
+            }
+            None => self.log.entry(level, &entry),
         }
     }
 

@@ -16,7 +16,7 @@ use super::beside::directory;
 use super::{Outside, Text, beside};
 use crate::diagnostic::{Collector, Diagnostic, FileId, Sources, Span, codes, quoted};
 use crate::limits::{CONFIG_BYTES_MAX, FILE_BYTES_MAX};
-use crate::yaml::{self, Mapping, Node, Pass, Tree, Value};
+use crate::yaml::{self, Brought, Mapping, Node, Pass, Tree, Value};
 
 /// Sections that are read while the tree is made, and have no place in it afterwards.
 const CONSUMED: [&str; 2] = ["imports", "environments"];
@@ -65,10 +65,16 @@ pub fn assemble(
 
 /// Puts the values of references into a tree: `vars` first, then everything else; recipes are written out.
 pub fn resolve(tree: &mut Tree, outside: &Outside<'_>) -> Vec<Diagnostic> {
+    bring(tree, outside).1
+}
+
+/// As [`resolve`], with the secrets that came along.
+pub(super) fn bring(tree: &mut Tree, outside: &Outside<'_>) -> (Brought, Vec<Diagnostic>) {
     let mut pass = Pass::new(outside.environment, outside.at);
+    pass.secrets = outside.secrets;
     let Value::Mapping(root) = &mut tree.root.value else {
         pass.node(&mut tree.root);
-        return pass.faults.finish();
+        return (pass.brought, pass.faults.finish());
     };
     if let Some(vars) = root.get_mut("vars") {
         match &mut vars.value.value {
@@ -89,7 +95,7 @@ pub fn resolve(tree: &mut Tree, outside: &Outside<'_>) -> Vec<Diagnostic> {
             _ => pass.node(&mut entry.value),
         }
     }
-    pass.faults.finish()
+    (pass.brought, pass.faults.finish())
 }
 
 /// The files of a project while they are read.

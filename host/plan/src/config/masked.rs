@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::secret::PREFIXES;
 use crate::yaml::{Node, Value};
 
 /// Keys whose value is a credential, wherever they stand.
@@ -30,7 +31,7 @@ const KEYS: [&str; 22] = [
     "token",
 ];
 /// Mappings all of whose values are: HTTP headers carry tokens under any name.
-const MAPPINGS: [&str; 2] = ["headers", "storage_options"];
+pub(super) const MAPPINGS: [&str; 2] = ["headers", "storage_options"];
 /// Words in the name of an environment variable that tell of a credential.
 const WORDS: [&str; 9] = [
     "CREDENTIAL",
@@ -45,8 +46,7 @@ const WORDS: [&str; 9] = [
 ];
 /// Shorter values are not looked for elsewhere: they would be found in everything.
 const CHARS_MIN: usize = 4;
-/// What stands in place of a credential.
-pub const MASK: &str = "***";
+pub use crate::redact::MASK;
 
 /// Replaces credentials by [`MASK`]: literal ones, what references put into their place, what references to variables
 /// with telling names put anywhere, and every other occurrence of such a value. References that still stand as they are
@@ -55,7 +55,8 @@ pub fn mask(root: &mut Node) {
     let mut values = BTreeSet::new();
     let mut path = Vec::new();
     visit(root, &mut path, &mut |path, scalar| {
-        let reference = scalar.written.is_none() && scalar.text.contains("${");
+        let open = scalar.written.as_ref().is_none_or(|w| *w == scalar.text);
+        let reference = open && scalar.text.contains("${");
         let secret = is_credential(path) || scalar.written.as_deref().is_some_and(is_telling);
         if secret && !reference && !scalar.text.is_empty() {
             let text = std::mem::replace(&mut scalar.text, MASK.to_owned());
@@ -73,7 +74,7 @@ pub fn mask(root: &mut Node) {
     });
 }
 
-fn visit(
+pub(super) fn visit(
     node: &mut Node,
     path: &mut Vec<String>,
     each: &mut dyn FnMut(&[String], &mut crate::yaml::Scalar),
@@ -92,7 +93,7 @@ fn visit(
     }
 }
 
-fn is_credential(path: &[String]) -> bool {
+pub(super) fn is_credential(path: &[String]) -> bool {
     let key = path.last().map_or("", String::as_str).to_ascii_lowercase();
     KEYS.contains(&key.as_str())
         || path
@@ -101,12 +102,15 @@ fn is_credential(path: &[String]) -> bool {
             .skip(1)
             .any(|key| MAPPINGS.contains(&key.as_str()))
         // The address of a channel is its password.
-        || (key == "url" && path.first().is_some_and(|first| first == "alerts"))
+        || (key == "url" && path.iter().any(|part| part == "alerts"))
 }
 
 /// A reference to a variable whose name tells of a credential.
 fn is_telling(written: &str) -> bool {
     written.split("${").skip(1).any(|rest| {
+        if PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
+            return true;
+        }
         let name = rest.split([':', '}']).find(|part| *part != "env");
         let name = name.unwrap_or_default().to_ascii_uppercase();
         WORDS.iter().any(|word| name.contains(word))
@@ -144,6 +148,10 @@ mod tests {
         check(
             "alerts: [{url: 'https://x'}]\n",
             "alerts:\n  - url: \"***\"\n",
+        );
+        check(
+            "pipelines: [{alerts: [{url: 'https://x'}]}]\n",
+            "pipelines:\n  - alerts:\n      - url: \"***\"\n",
         );
         check("url: 'https://x'\n", "url: https://x\n");
         check("base_path: ${DATA}\n", "base_path: value-of-data\n");

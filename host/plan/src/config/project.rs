@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::alerts;
 use super::attempts::{self, AttemptKeys};
 use super::connection::{self, Connection};
 use super::limits;
 use super::logging::{self, Logging};
+use super::outside;
 use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
 use super::story::{self, Story};
 use super::system::{self, System};
 use super::{Node, Text};
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::guest_limits::GuestLimits;
-use crate::plan::PluginSource;
+use crate::plan::{AlertChannel, LineageTarget, PluginSource, Telemetry};
+use crate::secret::{Secret, SecretRef};
 use crate::yaml::Tree;
 
 /// A project as its file says it. Parts that were refused are left out; diagnostics tell of them.
@@ -48,8 +51,20 @@ pub struct Project {
     pub system: Option<System>,
     /// `logging`
     pub logging: Logging,
+    /// `alerts` of the project and of its pipelines.
+    pub alerts: Vec<AlertChannel>,
+    /// `lineage`
+    pub lineage: Option<LineageTarget>,
+    /// `telemetry`
+    pub telemetry: Option<Telemetry>,
     /// Names of the files, as given.
     pub files: Vec<String>,
+    /// References to vaults, each with its place; the same one may stand at several.
+    pub secret_refs: Vec<(SecretRef, Span)>,
+    /// Values that nothing may show: credentials, what vaults said, variables with telling names.
+    pub secrets: Vec<Secret>,
+    /// Places of values whose vault was not asked yet.
+    pub unresolved: Vec<Span>,
 }
 
 impl Project {
@@ -59,6 +74,15 @@ impl Project {
         self.pipelines
             .iter()
             .flat_map(|pipeline| pipeline.nodes.iter().map(move |node| (pipeline, node)))
+    }
+
+    /// Takes out errors about values that are not what they will be once their vault was asked.
+    pub fn forgive(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let open = |d: &Diagnostic| {
+            d.code != &codes::MISPLACED_SECRET
+                && d.span().is_some_and(|span| self.unresolved.contains(&span))
+        };
+        diagnostics.retain(|d| !open(d));
     }
 
     /// The connection of a name.
@@ -108,7 +132,12 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.system = system::read(&mut reader);
     project.logging = logging::read(&mut reader);
     reader.ignored(&["performance"], "there is nothing to tune");
-    reader.not_yet(&["alerts", "lineage", "semantic"]);
+    let alerts = alerts::read(&mut reader, None);
+    let of_pipelines = project.pipelines.iter().flat_map(|p| &p.alerts);
+    project.alerts = alerts::named(context, alerts.iter().chain(of_pipelines));
+    project.lineage = outside::lineage(&mut reader);
+    project.telemetry = outside::telemetry(&mut reader);
+    reader.not_yet(&["semantic"]);
     reader.finish_with(&[
         ("name", "project"),
         ("nodes", "pipelines"),

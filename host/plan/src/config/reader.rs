@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::Text;
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
 use crate::limits::{LISTED_MAX, NAME_CHARS_MAX};
+use crate::secret::{Secret, SecretRef, Secrets};
 use crate::yaml::{Entry, Mapping, Node, Resolved, Scalar, Value};
 
 /// Where readers report.
@@ -15,6 +16,10 @@ pub(super) struct Context {
     complete: bool,
     /// Every use of a connection, with who uses it: also of reads and writes that are refused for another reason.
     connections: RefCell<Vec<(Text, String)>>,
+    /// What the vaults said.
+    secrets: Option<Secrets>,
+    /// References to vaults that keys of their own make.
+    secret_refs: RefCell<Vec<(SecretRef, Span)>>,
 }
 
 impl Context {
@@ -23,7 +28,31 @@ impl Context {
             faults: RefCell::default(),
             complete,
             connections: RefCell::default(),
+            secrets: None,
+            secret_refs: RefCell::default(),
         }
+    }
+
+    pub(super) fn with_secrets(self, known: Option<&Secrets>) -> Self {
+        Self {
+            secrets: known.cloned(),
+            ..self
+        }
+    }
+
+    /// What a vault said; `None` when nobody asked yet.
+    pub(super) fn secret(&self, reference: SecretRef, span: Span) -> Option<Secret> {
+        let found = self
+            .secrets
+            .as_ref()
+            .and_then(|known| known.get(&reference));
+        let found = found.cloned();
+        self.secret_refs.borrow_mut().push((reference, span));
+        found
+    }
+
+    pub(super) fn take_secret_refs(&self) -> Vec<(SecretRef, Span)> {
+        self.secret_refs.take()
     }
 
     pub(super) fn report(&self, diagnostic: Diagnostic) {
@@ -487,6 +516,17 @@ impl<'a> Reader<'a> {
                 message,
             ));
         }
+    }
+
+    /// Entries that nobody has read, in a mapping that is open.
+    pub(super) fn rest(&mut self) -> Vec<&'a Entry> {
+        let entries = self.mapping.entries.iter().zip(&mut self.read);
+        let unread = entries.filter_map(|(entry, read)| {
+            let seen = std::mem::replace(read, true);
+            let empty = entry.value.is_null() || entry.value.value == Value::Missing;
+            (!seen && !empty).then_some(entry)
+        });
+        unread.collect()
     }
 
     /// Reports the keys that nobody read. `others` are words that people write here, each with the key they mean, or

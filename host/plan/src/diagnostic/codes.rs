@@ -116,6 +116,11 @@ catalogue! {
         "`${` begins a reference: `${NAME}`, `${env:NAME}`, `${NAME:-default}` or `${NAME:?message}` for an environment \
          variable, `${vars.name}`, `${date:today}`, and `${recipe.name}` inside a recipe. References do not nest. A list or \
          mapping of `vars` can only be the whole value. Write `$${` for a literal `${`.";
+    MISPLACED_SECRET = "config/misplaced-secret",
+        "A secret of a vault stands where a name, a path or a description is wanted. Those are written to the state, to \
+         stories and to messages, so they would either show the secret or be `***` everywhere. Use an environment variable or \
+         an entry of `vars` for what differs between environments, and references to vaults for what opens connections, and \
+         for params.";
     DUPLICATE_NAME = "config/duplicate-name",
         "Two pipelines, two nodes of one pipeline, or two connections have the same name, so a reference to it would be \
          ambiguous. Rename one of them.";
@@ -136,6 +141,10 @@ catalogue! {
         "Keys of a write contradict each other: `keys`, `null_keys`, `duplicate_keys` and `order_by` belong to the modes \
          `upsert` and `append_once`, and a directory is no single file. A setting without effect would hide a mistake, so it is \
          an error. The hint names what to write instead; docs/write-modes.md holds a table of the modes.";
+    UNSUPPORTED_WRITE = "config/unsupported-write",
+        "What `write:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
+         become visible at once, web servers take no files, and a mode that looks into its target needs a format whose rows can \
+         be told apart. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
     UNORDERED_READ = "config/unordered-read",
         "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \
@@ -164,6 +173,10 @@ catalogue! {
     UNKNOWN_SELECTION = "config/unknown-selection",
         "The command line selects a pipeline, node or tag that the project does not have, or with a word of another kind, so nothing \
          would run for it. A node that occurs in several pipelines can be selected as `pipeline.node`.";
+    UNKNOWN_SENSITIVE = "config/unknown-sensitive",
+        "`sensitive`, `columns` or `declassify` names a column that the node does not have: not in its inputs, and not \
+         behind any of its steps. A slip in the name would leave the column that was meant unprotected. Correct the name; \
+         a field of a struct is named with the column before it, as in `person.email`.";
     TOO_MANY = "config/too-many",
         "So many faults were found that the rest is left out. Mend those shown and check again.";
     NO_SUCH_GRANT = "config/no-such-grant",

@@ -1,6 +1,6 @@
 //! What connections reach, and the secrets that open them.
 
-use std::fmt;
+pub use crate::secret::Secret;
 
 use crate::config::normal_path;
 
@@ -90,36 +90,6 @@ impl ConnectionKind {
 
 fn bare(endpoint: &str) -> &str {
     endpoint.trim_end_matches('/')
-}
-
-/// A text that nothing shows or stores: neither `Debug` nor `Display` say more than `***`, and it cannot be serialised.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text secret.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for who opens the connection.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// `type: azure_blob` and `type: azure_adls`, which are one.

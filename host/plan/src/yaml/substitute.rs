@@ -8,6 +8,7 @@
 //! | `${vars.name}` | the entry of `vars`; as a whole value it keeps its type, and may be a list or a mapping |
 //! | `${recipe.name}` | likewise, the entry of `recipe_vars`, inside a recipe |
 //! | `${date:expression}` | see [`super::date`] |
+//! | `${keyvault:…}`, `${vault:…}`, `${aws-sm:…}` | see [`crate::secret`]; itself, as long as no vault was asked |
 //! | `$${` | `${` |
 //!
 //! One pass: what is put in is not looked at again. Keys are left alone.
@@ -17,7 +18,10 @@ use jiff::Timestamp;
 use super::date::date;
 use super::{Node, Scalar, Value};
 use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
-use crate::limits::{COPIED_BYTES_MAX, FILE_DEPTH_MAX, NODE_BYTES, SUBSTITUTED_BYTES_MAX};
+use crate::limits::{
+    COPIED_BYTES_MAX, FILE_DEPTH_MAX, NODE_BYTES, SECRETS_MAX, SUBSTITUTED_BYTES_MAX,
+};
+use crate::secret::{Secret, SecretRef, Secrets};
 
 /// Named values, in the order in which they were given.
 pub type Scope = Vec<(String, Node)>;
@@ -32,9 +36,26 @@ pub struct Pass<'a> {
     pub recipe: Option<Scope>,
     /// What was found so far.
     pub(crate) faults: Collector,
+    /// What the vaults said.
+    pub(crate) secrets: Option<&'a Secrets>,
+    /// What references to vaults and variables with telling names have brought to light.
+    pub(crate) brought: Brought,
     bytes_left: usize,
     copies_left: usize,
     depth: usize,
+}
+
+/// Secrets that references name.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// References to vaults, each with its place.
+    pub(crate) references: Vec<(SecretRef, Span)>,
+    /// Values that hold something from a vault.
+    pub(crate) vaulted: Vec<Span>,
+    /// Those whose vault was not asked: they are not what they will be.
+    pub(crate) unresolved: Vec<Span>,
+    /// Values of variables whose names tell of a secret.
+    pub(crate) told: Vec<Secret>,
 }
 
 impl<'a> Pass<'a> {
@@ -46,6 +67,8 @@ impl<'a> Pass<'a> {
             vars: Scope::new(),
             recipe: None,
             faults: Collector::default(),
+            secrets: None,
+            brought: Brought::default(),
             bytes_left: SUBSTITUTED_BYTES_MAX,
             copies_left: COPIED_BYTES_MAX,
             depth: 0,
@@ -100,6 +123,7 @@ impl<'a> Pass<'a> {
             && let Some(found) = self.named(reference, span)
         {
             let found = found.map_err(|fault| self.faults.push(*fault)).ok()?;
+            self.inherit(found.span, span);
             let Node { mut value, .. } = self.copy(&found, span)?;
             if let Value::Scalar(found) = &mut value
                 && found.resolve() != super::Resolved::Null
@@ -196,9 +220,47 @@ impl<'a> Pass<'a> {
         })
     }
 
-    fn value(&self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
+    /// What comes from a place where a secret was put in holds one too.
+    fn inherit(&mut self, from: Span, to: Span) {
+        for spans in [&mut self.brought.vaulted, &mut self.brought.unresolved] {
+            if spans.contains(&from) && !spans.contains(&to) {
+                spans.push(to);
+            }
+        }
+    }
+
+    /// What the vault said; the reference as it is written when nobody asked.
+    fn secret(&mut self, reference: SecretRef, span: Span) -> Result<String, Box<Diagnostic>> {
+        if self.brought.references.len() >= SECRETS_MAX {
+            let message = format!("more references to vaults than allowed: {SECRETS_MAX}");
+            return Err(Box::new(Diagnostic::error(&codes::LIMIT, span, message)));
+        }
+        self.brought.vaulted.push(span);
+        let found = self.secrets.and_then(|secrets| secrets.get(&reference));
+        let text = found.map(|secret| secret.expose().to_owned());
+        let text = text.unwrap_or_else(|| {
+            self.brought.unresolved.push(span);
+            format!("${{{reference}}}")
+        });
+        self.brought.references.push((reference, span));
+        Ok(text)
+    }
+
+    fn value(&mut self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
+        if let Some(read) = SecretRef::parse(reference) {
+            return match read {
+                Ok(found) => self.secret(found, span),
+                Err((fault, hint)) => {
+                    let message = format!("{fault}: {}", quoted(&format!("${{{reference}}}")));
+                    let made = Diagnostic::error(&codes::BAD_SUBSTITUTION, span, message);
+                    Err(Box::new(made.hint(hint)))
+                }
+            };
+        }
         if let Some(found) = self.named(reference, span) {
-            return match found?.value {
+            let found = found?;
+            self.inherit(found.span, span);
+            return match found.value {
                 Value::Scalar(scalar) => Ok(scalar.text),
                 // Reported where it stands.
                 Value::Missing => Ok(String::new()),
@@ -227,7 +289,7 @@ impl<'a> Pass<'a> {
         self.variable(reference, span)
     }
 
-    fn variable(&self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
+    fn variable(&mut self, reference: &str, span: Span) -> Result<String, Box<Diagnostic>> {
         let operator = [":-", ":?"].into_iter().filter_map(|operator| {
             let at = reference.find(operator)?;
             Some((at, operator))
@@ -243,6 +305,9 @@ impl<'a> Pass<'a> {
             return Err(Box::new(unknown_form(reference, span)));
         }
         let value = (self.environment)(name);
+        if let Some(value) = value.as_ref().filter(|_| is_secret_name(name)) {
+            self.brought.told.push(Secret::new(value.as_str()));
+        }
         let filled = |value: Option<String>| value.filter(|text| !text.is_empty());
         match operator {
             ":-" => Ok(filled(value).unwrap_or_else(|| rest.to_owned())),
@@ -295,20 +360,47 @@ fn bytes(node: &Node) -> usize {
         }
 }
 
+/// Words in the name of a variable that tell of a secret.
+const SECRET_WORDS: [&str; 8] = [
+    "PASSWORD",
+    "PASSWD",
+    "PWD",
+    "SECRET",
+    "TOKEN",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "SAS",
+];
+/// What stands before `KEY` in the name of a variable that holds a secret. Keys of rows are none.
+const SECRET_KEYS: [&str; 9] = [
+    "API",
+    "ACCESS",
+    "ACCOUNT",
+    "AUTH",
+    "ENCRYPTION",
+    "PRIVATE",
+    "SHARED",
+    "SIGNING",
+    "STORAGE",
+];
+
+/// The value of a variable of this name is kept secret, wherever it stands.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split('_').collect();
+    words.iter().any(|word| SECRET_WORDS.contains(word))
+        || words
+            .windows(2)
+            .any(|pair| pair[1] == "KEY" && SECRET_KEYS.contains(&pair[0]))
+}
+
 /// Other references than these look right to those who know them from elsewhere.
 fn unknown_form(reference: &str, span: Span) -> Diagnostic {
-    let known = ["keyvault:", "vault:", "aws-sm:", "secret:"]
-        .iter()
-        .any(|start| reference.starts_with(start));
-    if known {
-        let message = format!(
-            "a reference of this kind is not supported yet: {}",
-            quoted(&format!("${{{reference}}}"))
-        );
-        return Diagnostic::error(&codes::NOT_YET, span, message)
-            .hint("use an environment variable: `${NAME}`");
+    let made = malformed(span, &format!("${{{reference}}}"));
+    if reference.starts_with("secret:") {
+        return made.hint("name the vault: `${keyvault:VAULT/SECRET}`, `${vault:MOUNT/PATH#FIELD}` or `${aws-sm:NAME}`");
     }
-    malformed(span, &format!("${{{reference}}}"))
+    made
 }
 
 fn malformed(span: Span, text: &str) -> Diagnostic {
@@ -413,6 +505,47 @@ mod tests {
     }
 
     #[test]
+    fn references_to_vaults_stay_until_somebody_asked() {
+        becomes("${keyvault:acme/s}", "${keyvault:acme/s}");
+        becomes("a ${vault:kv/a/b#c}", "a ${vault:kv/a/b#c}");
+        let known = SecretRef::parse("aws-sm:x").unwrap().unwrap();
+        let secrets = Secrets::from([(known, Secret::new("${A}: 'x'\n- y # {z} !!str"))]);
+        let mut pass = Pass::new(&environment, Timestamp::UNIX_EPOCH);
+        pass.secrets = Some(&secrets);
+        let mut node = scalar("<${aws-sm:x}>${aws-sm:y}", true);
+        pass.node(&mut node);
+        let Value::Scalar(found) = node.value else {
+            panic!("refused")
+        };
+        assert_eq!(found.text, "<${A}: 'x'\n- y # {z} !!str>${aws-sm:y}");
+        assert_eq!(pass.brought.references.len(), 2);
+        assert_eq!(pass.brought.unresolved.len(), 1);
+    }
+
+    #[test]
+    fn names_of_variables_tell_of_secrets() {
+        for name in [
+            "DB_PASSWORD",
+            "api_key",
+            "SAS",
+            "AZURE_STORAGE_KEY",
+            "X_TOKEN_2",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "PRIMARY_KEY",
+            "SORT_KEY",
+            "KEY",
+            "SASKIA",
+            "DATA",
+            "TOKENS_TABLE",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
     fn whole_reference_to_vars_keeps_the_type() {
         let resolved = |text| {
             let Value::Scalar(scalar) = run(text).0 else {
@@ -458,7 +591,9 @@ mod tests {
         refused("x${vars.list}", &["config/bad-substitution"]);
         refused("${recipe.x}", &["config/bad-substitution"]);
         refused("${date:tomorow}", &["config/bad-substitution"]);
-        refused("${keyvault:v/s}", &["config/not-yet"]);
+        refused("${keyvault:v/s}", &["config/bad-substitution"]);
+        refused("${secret:s}", &["config/bad-substitution"]);
+        refused("${keyvault:${A}/s}", &["config/bad-substitution"]);
         refused("${LARGE}${LARGE}", &["yaml/limit"]);
     }
 }

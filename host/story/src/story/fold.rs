@@ -11,7 +11,9 @@ use super::{
     AttemptStory, ColumnChanges, FORMAT_VERSION, Lineage, NodeStory, RowsSoFar, Status, Story,
     origins,
 };
-use crate::event::{Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted};
+use crate::event::{
+    AlertFact, Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted,
+};
 use crate::failure::Failure;
 
 /// The story of `pipeline` as far as `events` tell it; `None` when they do not mention it.
@@ -30,6 +32,8 @@ pub struct Fold {
     run: Said<RunStarted>,
     exit_code: Said<u8>,
     crashed: Said<()>,
+    /// By channel and event.
+    alerts: BTreeMap<(String, String), Said<AlertFact>>,
     pipelines: BTreeMap<String, Pipeline>,
 }
 
@@ -177,12 +181,20 @@ impl Fold {
                     .say(event, (*outcome, *duration_ms));
             }
             RunEvent::RunCrashed { .. } => self.crashed.say(event, ()),
+            RunEvent::AlertSettled { alert } => {
+                let key = (alert.channel.clone(), alert.about.clone());
+                if alert.of_run.is_none() {
+                    let said = self.alerts.entry(key).or_default();
+                    said.say(event, alert.clone());
+                }
+            }
             // A story does not tell of stories, a recorded failure names its capsule itself, and the end of the run is not
             // the end of a pipeline.
             RunEvent::StoryWritten { .. }
             | RunEvent::StoryFailed { .. }
             | RunEvent::FailureCaptured { .. }
             | RunEvent::CaptureGivenUp { .. }
+            | RunEvent::SendingFailed { .. }
             | RunEvent::RunFinished { .. } => {}
         }
     }
@@ -252,10 +264,21 @@ impl Fold {
             exit_code: self.exit_code.what().copied(),
             lineage: Lineage::of(pipeline, &nodes),
             column_lineage: origins::of_datasets(pipeline, &nodes),
+            alerts: self.alerts_of(pipeline),
             comparison: None,
             history: Vec::new(),
             nodes,
         }
+    }
+
+    /// Alerts that tell of the pipeline, or of all.
+    #[must_use]
+    pub fn alerts_of(&self, pipeline: &str) -> Vec<AlertFact> {
+        let alerts = self.alerts.values().filter_map(Said::what);
+        let concerns = |alert: &&AlertFact| {
+            alert.pipelines.is_empty() || alert.pipelines.iter().any(|name| name == pipeline)
+        };
+        alerts.filter(concerns).cloned().collect()
     }
 
     fn pipeline(&mut self, event: &Event, name: &str) -> &mut Pipeline {

@@ -12,14 +12,18 @@ use super::super::Text;
 use super::super::reader::Reader;
 use super::url::{self, Server};
 use super::{bucket, filled, path_prefix, required, required_secret};
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{AzureAuth, AzureBlob, ConnectionKind, Secret};
+use crate::secret::{PREFIXES, SecretRef};
 
 /// Where the emulator Azurite listens, and the account that it knows. Its key is public.
 const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// The account of a connection string that a vault keeps, until the vault was asked.
+const UNKNOWN_ACCOUNT: &str = "unknown";
 
 /// Keys that belong to some mode.
 const AUTH_KEYS: [(&str, &str); 1] = [("client_key", "client_secret")];
@@ -32,15 +36,17 @@ enum Mode {
     ServicePrincipal,
     ManagedIdentity,
     WorkloadIdentity,
+    KeyVault,
 }
 
-const MODES: [(&str, Mode); 9] = [
+const MODES: [(&str, Mode); 10] = [
     ("account_key", Mode::AccountKey),
     ("sas", Mode::Sas),
     ("connection_string", Mode::ConnectionString),
     ("service_principal", Mode::ServicePrincipal),
     ("managed_identity", Mode::ManagedIdentity),
     ("workload_identity", Mode::WorkloadIdentity),
+    ("key_vault", Mode::KeyVault),
     ("direct_key", Mode::AccountKey),
     ("sas_token", Mode::Sas),
     ("aad_msi", Mode::ManagedIdentity),
@@ -120,14 +126,13 @@ fn auth(
     emulator: bool,
 ) -> Option<(AzureAuth, FromText)> {
     let mode = match reader.text(mode_key) {
-        Some(word) => Some(reader.choice(&word, mode_key, &MODES, &["key_vault"])?),
+        Some(word) => Some(reader.choice(&word, mode_key, &MODES, &[])?),
         None => None,
     };
-    if mode.is_none() && reader.not_yet(&["key_vault", "key_vault_name", "secret", "secret_name"]) {
-        return None;
-    }
     let mode = mode.or_else(|| {
         let keys = [
+            ("key_vault_name", Mode::KeyVault),
+            ("key_vault", Mode::KeyVault),
             ("connection_string", Mode::ConnectionString),
             ("sas_token", Mode::Sas),
             ("account_key", Mode::AccountKey),
@@ -141,8 +146,12 @@ fn auth(
         Some(Mode::Sas) => AzureAuth::Sas(required_secret(reader, "sas_token")?),
         Some(Mode::ConnectionString) => {
             let text = required(reader, "connection_string")?;
+            if is_open(&text.value) {
+                return Some(open());
+            }
             return connection_string(reader, &text);
         }
+        Some(Mode::KeyVault) => return key_vault(reader),
         Some(Mode::ServicePrincipal) => {
             let tenant_id = required(reader, "tenant_id");
             let client_id = required(reader, "client_id");
@@ -162,6 +171,68 @@ fn auth(
         Some(Mode::ManagedIdentity) | None => AzureAuth::ManagedIdentity {
             client_id: filled(reader, "client_id").map(|text| text.value),
         },
+    };
+    Some((found, FromText::default()))
+}
+
+/// A reference to a vault that was not asked yet.
+fn is_open(text: &str) -> bool {
+    PREFIXES
+        .iter()
+        .any(|prefix| text.contains(&format!("${{{prefix}")))
+}
+
+/// What stands for it until then.
+fn open() -> (AzureAuth, FromText) {
+    let from = FromText {
+        account: Some(UNKNOWN_ACCOUNT.to_owned()),
+        ..FromText::default()
+    };
+    (AzureAuth::AccountKey(Secret::new("")), from)
+}
+
+/// `key_vault_name` and `secret_name`: the secret is the key of the account, or a shared access signature or connection
+/// string, which are told by their form.
+fn key_vault(reader: &mut Reader<'_>) -> Option<(AzureAuth, FromText)> {
+    let named = |reader: &mut Reader<'_>, keys: &[&'static str]| {
+        let entry = reader.required_one_of(keys)?;
+        let text = reader.as_text(entry)?;
+        reader.filled(Some(text), &entry.key)
+    };
+    let vault = named(reader, &["key_vault_name", "key_vault"]);
+    let name = named(reader, &["secret_name", "secret"]);
+    let (vault, name) = (vault?, name?);
+    let reference = match SecretRef::key_vault(&vault.value, &name.value, None) {
+        Ok(reference) => reference,
+        Err(fault) => {
+            let wrong = if SecretRef::key_vault(&vault.value, "x", None).is_err() {
+                &vault
+            } else {
+                &name
+            };
+            let message = format!("{fault}: {}", quoted(wrong.shown()));
+            let made = Diagnostic::error(&codes::BAD_VALUE, wrong.span, message);
+            reader.context().report(made);
+            return None;
+        }
+    };
+    let Some(secret) = reader.context().secret(reference, name.span) else {
+        return Some(open());
+    };
+    let text = secret.expose().trim();
+    let within = |word: &str| text.contains(word);
+    if within("AccountKey=") || within("SharedAccessSignature=") {
+        let text = Text {
+            value: text.to_owned(),
+            span: name.span,
+            written: Some(name.value),
+        };
+        return connection_string(reader, &text);
+    }
+    let found = if within("sig=") && within("&") {
+        AzureAuth::Sas(Secret::new(text))
+    } else {
+        AzureAuth::AccountKey(Secret::new(text))
     };
     Some((found, FromText::default()))
 }

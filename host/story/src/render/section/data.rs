@@ -26,6 +26,7 @@ pub(in crate::render) fn tell(
         document.heading(4, Inline::host("Where columns come from"));
         document.table(table);
     }
+    super::privacy::tell(facts, document);
     values::tell(facts, document);
     files(facts, document);
 }

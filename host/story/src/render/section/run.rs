@@ -1,5 +1,6 @@
 //! What is said of the run as a whole: the closing line, facts, the list of nodes.
 
+use crate::event::AlertFact;
 use crate::render::document::{Align, Inline, Table};
 use crate::render::words;
 use crate::story::{NodeStory, Story};
@@ -65,6 +66,10 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
         Inline::text(words::thousands(story.workers as u64)),
     );
     fact("Odibi version", Inline::text(&story.odibi_version));
+    if !story.alerts.is_empty() {
+        let alerts = story.alerts.iter().map(alert);
+        fact("Alerts", Inline::list(alerts, "; ", ""));
+    }
     let files = story.config_files.iter().map(Inline::code);
     fact("Configuration", Inline::list(files, ", ", "unknown"));
     fact("Configuration digest", digest(&story.config_digest));
@@ -72,6 +77,15 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
         fact("Git commit", digest(commit));
     }
     table
+}
+
+/// `oncall: on_failure delivered`
+fn alert(alert: &AlertFact) -> Inline {
+    let mut text = format!("{}: {} {}", alert.channel, alert.about, alert.state.word());
+    if let Some(failure) = &alert.failure {
+        text += &format!(" ({})", failure.message);
+    }
+    Inline::text(text)
 }
 
 /// The first digits of a SHA-256, enough to tell two apart; the JSON holds all of them.

@@ -182,6 +182,7 @@ fn ordered<'a>(
 
 fn context() -> SessionContext {
     SessionContext {
+        sensitive: std::sync::Arc::default(),
         run_id: "00000000-0000-7000-8000-000000000000".to_owned(),
         pipeline: "bench".to_owned(),
         node: "sql".to_owned(),

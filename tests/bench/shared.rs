@@ -113,6 +113,7 @@ pub(crate) fn open(sandbox: &Sandbox, kernel: Kernel) -> Box<dyn Session> {
         .plan(&serde_json::json!({}), &[kernels::table()])
         .unwrap();
     let context = SessionContext {
+        sensitive: std::sync::Arc::default(),
         run_id: "00000000-0000-7000-8000-000000000000".to_owned(),
         pipeline: "bench".to_owned(),
         node: name(kernel).to_owned(),

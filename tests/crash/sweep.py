@@ -1,8 +1,12 @@
 """Kills odibi at every Nth state-changing system call until N passes the end, restarts it with the same command, and
-judges the target: no row lost, none twice, none changed that should not be, nothing partial visible in between."""
+judges the target: no row lost, none twice, none changed that should not be, nothing partial visible in between. Every
+run that began has exactly one story, in its three forms, and the index lists it.
+
+With `--stores`, also on S3 (moto) and Azure (Azurite), which the script of `ODIBI_TEST_SERVERS` starts."""
 
 import argparse
 import csv
+import json
 import os
 import pathlib
 import random
@@ -21,6 +25,16 @@ TARGETS = {
     "parquet-file": ("parquet", "out.parquet"),
     "parquet-directory": ("parquet", "out/"),
     "csv": ("csv", "out.csv"),
+    "parquet-partitions": ("parquet, partition_by: [s]", "parts"),
+    "delta": ("delta", "table"),
+}
+# Connection, format and path.
+STORES = {
+    "parquet-s3": ("s3", "parquet", "out.parquet"),
+    "parquet-azure": ("azure", "parquet", "out.parquet"),
+    "csv-s3": ("s3", "csv", "out.csv"),
+    "delta-s3": ("s3", "delta", "table"),
+    "delta-azure": ("azure", "delta", "table"),
 }
 MODES = {
     "overwrite": "mode: overwrite",
@@ -32,6 +46,8 @@ MODES = {
 BEFORE = [(1, "a"), (2, "b"), (3, "c")]
 BATCH = [(2, "B"), (3, "c"), (4, "d")]
 RUN_SECONDS_MAX = 120
+# What else changes something there.
+STORE_CALLS = "connect,sendto,sendmsg"
 # Between a call and the next one of its thread.
 PAUSE_US = 2_000
 
@@ -56,26 +72,76 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-def read_target(root, target):
+class Servers:
+    """The stores, and a prefix for each project."""
+
+    def __init__(self):
+        script = os.environ["ODIBI_TEST_SERVERS"]
+        self.process = subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.places = json.loads(self.process.stdout.readline())
+        self.number = 0
+
+    def connections(self, root):
+        self.number += 1
+        (root / "prefix").write_text(f"crash-{os.getpid()}-{self.number}")
+        at = dict(self.places, prefix=(root / "prefix").read_text())
+        return (
+            '  s3: {{type: s3, bucket: {bucket}, endpoint: "{s3}", path_prefix: {prefix}, access_key_id: id, '
+            "secret_access_key: hunter2}}\n"
+            "  azure: {{type: azure_adls, account_name: {azure_account}, container: {bucket}, endpoint: "
+            '"{azure}", path_prefix: {prefix}, account_key: "{azure_key}"}}\n'
+        ).format(**at)
+
+    def read(self, root, target):
+        import remote_table
+
+        kind, form, path = STORES[target]
+        key = f"{(root / 'prefix').read_text()}/{path}"
+        table = remote_table.table(form, kind, key, self.places)[0]
+        return sorted(zip(table["id"].to_pylist(), table["s"].to_pylist()))
+
+
+def read_target(root, target, servers=None):
     """What a reader sees that knows nothing of odibi."""
+    if target in STORES:
+        return servers.read(root, target)
     form, path = TARGETS[target]
     path = root / path
+    if form == "delta":
+        from deltalake import DeltaTable
+
+        table = DeltaTable(path).to_pyarrow_table()
+        return sorted(zip(table["id"].to_pylist(), table["s"].to_pylist()))
     if form == "csv":
         with open(path, newline="") as file:
             return sorted((int(row["id"]), row["s"]) for row in csv.DictReader(file))
     import pyarrow.dataset
 
-    table = pyarrow.dataset.dataset(path, format="parquet").to_table()
+    table = pyarrow.dataset.dataset(path, format="parquet", partitioning="hive").to_table()
     return sorted(zip(table["id"].to_pylist(), table["s"].to_pylist()))
 
 
-def project(root, target, mode, source):
-    form, path = TARGETS[target]
+def project(root, target, mode, source, connections=""):
+    """Writes the project. Those of one root have one prefix in the stores, that of their first `connections`."""
+    connection, form, path = STORES[target] if target in STORES else ("here", *TARGETS[target])
     (root / "odibi.yaml").write_text(
-        "project: crash\nconnections: {here: {type: local, base_path: .}}\npipelines:\n  - pipeline: p\n    nodes:\n"
-        f"      - name: n\n        read: {{connection: here, format: csv, path: {source}}}\n"
-        f"        write: {{connection: here, format: {form}, path: {path}, {MODES[mode]}}}\n"
+        f"project: crash\nconnections:\n  here: {{type: local, base_path: .}}\n{connections}story: {{connection: here}}\n"
+        f"pipelines:\n  - pipeline: p\n    nodes:\n      - name: n\n"
+        f"        read: {{connection: here, format: csv, path: {source}}}\n"
+        f"        write: {{connection: {connection}, format: {form}, path: {path}, {MODES[mode]}}}\n"
     )
+
+
+def begin(odibi, root, target, mode, servers):
+    """A project whose target holds the first rows, ready to write the batch. What went wrong, if anything."""
+    root.mkdir()
+    write_csv(root / "before.csv", BEFORE)
+    write_csv(root / "batch.csv", BATCH)
+    connections = servers.connections(root) if target in STORES else ""
+    project(root, target, "overwrite", "before.csv", connections)
+    code, said = run(odibi, root)
+    project(root, target, mode, "batch.csv", connections)
+    return said if code != 0 else None
 
 
 def run(odibi, root):
@@ -85,13 +151,13 @@ def run(odibi, root):
     return done.returncode, done.stdout + done.stderr
 
 
-def run_killed(odibi, root, at):
+def run_killed(odibi, root, at, calls=CALLS):
     """Kills the run after its call number `at`, counted over all its threads. True when it came to its end before."""
     read, write = os.pipe()
     # strace's own injection counts for each thread and call; every call waits a little at its end, so that none follows
     # before the kill.
-    trace = ["strace", "-f", "-qq", "-o", f"/dev/fd/{write}", "-e", f"trace={CALLS}"]
-    trace += ["-e", f"inject={CALLS}:delay_exit={PAUSE_US}", odibi, "run", str(root / "odibi.yaml")]
+    trace = ["strace", "-f", "-qq", "-o", f"/dev/fd/{write}", "-e", f"trace={calls}"]
+    trace += ["-e", f"inject={calls}:delay_exit={PAUSE_US}", odibi, "run", str(root / "odibi.yaml")]
     with open(root / "said", "w") as said:
         process = subprocess.Popen(trace, cwd=root, pass_fds=[write], stdout=said, stderr=said, start_new_session=True)
     os.close(write)
@@ -115,37 +181,64 @@ def ended(root):
     return len(codes) == 2 and codes[1][0] == 0
 
 
-def sweep(odibi, target, mode, every, first):
+def stories(root):
+    """Complaints about the stories of all runs that the state knows."""
+    with sqlite3.connect(root / ".odibi" / "state.db") as db:
+        runs = db.execute("SELECT id, outcome FROM run ORDER BY number").fetchall()
+    found = list((root / "stories" / "p").glob("????-??-??/run_*"))
+    listed = [run["run_id"] for run in json.loads((root / "stories" / "p" / "index.json").read_text())["runs"]]
+    complaints = []
+    for run, outcome in runs:
+        files = sorted(path for path in found if path.stem.endswith(run))
+        if [path.suffix for path in files] != [".html", ".json", ".md"]:
+            complaints.append(f"run {run} ({outcome}) has the stories {files}")
+            continue
+        told = json.loads(files[1].read_text())["outcome"]
+        if told != outcome:
+            complaints.append(f"run {run} was {outcome}, and its story says {told}")
+        if listed.count(run) != 1:
+            complaints.append(f"the index lists run {run} {listed.count(run)} times")
+    return complaints if len(found) == 3 * len(runs) else [*complaints, f"{len(runs)} runs and {len(found)} files"]
+
+
+def sweep(odibi, target, mode, every, first, servers=None):
     """Numbers of points, and complaints."""
+    remote = target in STORES
+    calls = f"{CALLS},{STORE_CALLS}" if remote else CALLS
     with tempfile.TemporaryDirectory() as base:
-        start = pathlib.Path(base) / "start"
-        start.mkdir()
-        write_csv(start / "before.csv", BEFORE)
-        write_csv(start / "batch.csv", BATCH)
-        project(start, target, "overwrite", "before.csv")
-        code, said = run(odibi, start)
-        if code != 0:
-            return 0, [f"{target} {mode}: the first run failed: {said}"]
-        project(start, target, mode, "batch.csv")
+        start, root = pathlib.Path(base) / "start", pathlib.Path(base) / "now"
+        wrong = begin(odibi, start, target, mode, servers)
+        if wrong:
+            return 0, [f"{target} {mode}: the first run failed: {wrong}"]
         before, after = sorted(BEFORE), expected(mode)
         complaints, points, at = [], 0, first
         while True:
-            root = pathlib.Path(base) / "now"
-            shutil.copytree(start, root, symlinks=True)
-            passed, code, said = run_killed(odibi, root, at)
+            if remote:
+                # What is in a store cannot be copied with the directory.
+                wrong = begin(odibi, root, target, mode, servers)
+                if wrong:
+                    return points, [*complaints, f"{target} {mode}: the first run failed: {wrong}"]
+            else:
+                shutil.copytree(start, root, symlinks=True)
+            passed, code, said = run_killed(odibi, root, at, calls)
             points += 1
             name = f"{target} {mode} at {at}"
             if not passed and code > 0:
                 complaints.append(f"{name}: it failed by itself: {said}")
-            seen = read_target(root, target)
+            seen = read_target(root, target, servers)
             if seen != before and seen != after:
                 complaints.append(f"{name}: in between the reader sees {seen}")
             # A run that was killed after its end was noted is not interrupted: the next one would append again, as it should.
             code, said = run(odibi, root) if not (passed or ended(root)) else (0, "")
             if code != 0:
                 complaints.append(f"{name}: the next run failed: {said}")
-            elif read_target(root, target) != after:
-                complaints.append(f"{name}: {read_target(root, target)} instead of {after}")
+            elif (now := read_target(root, target, servers)) != after:
+                complaints.append(f"{name}: {now} instead of {after}")
+            elif not passed:
+                # Of a run that was killed after its end was noted, only the next one knows.
+                if ended(root):
+                    code, said = run(odibi, root)
+                complaints += [f"{name}: {complaint}" for complaint in stories(root)]
             left = [n for n in os.listdir(root) if n.startswith(".odibi-")]
             if left:
                 complaints.append(f"{name}: the next run leaves {left}")
@@ -161,17 +254,20 @@ def main():
     parser.add_argument("--every", type=int, default=1, help="only every so many points one")
     parser.add_argument("--seed", type=int, default=None, help="where a sample begins")
     parser.add_argument("--only", default="", help="words that a case must hold")
+    parser.add_argument("--stores", action="store_true", help="also the targets on S3 and Azure")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"SEED={seed}", flush=True)
     rng = random.Random(seed)
     points, complaints = 0, []
-    for target in TARGETS:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"))
+    servers = Servers() if asked.stores else None
+    for target in [*TARGETS, *(STORES if asked.stores else ())]:
         for mode in MODES:
             first = rng.randint(1, asked.every)
             if not all(word in f"{target} {mode}".split() for word in asked.only.split()):
                 continue
-            done, found = sweep(os.path.abspath(asked.odibi), target, mode, asked.every, first)
+            done, found = sweep(os.path.abspath(asked.odibi), target, mode, asked.every, first, servers)
             points += done
             complaints += found
             print(f"{target} {mode}: {done} points, {len(found)} complaints", flush=True)

@@ -7,12 +7,12 @@ use serde_json::Value;
 use support::Project;
 
 /// The servers of the stores, for as long as this lives.
-struct Servers(Child, Value);
+pub(crate) struct Servers(Child, pub(crate) Value);
 
 impl Servers {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = std::env::var_os("ODIBI_TEST_SERVERS")
-            .expect("ODIBI_TEST_SERVERS is not set: run `tests/run --test it connect`, which installs the servers");
+            .expect("ODIBI_TEST_SERVERS is not set: run `tests/run --test it stores`, which installs the servers");
         let mut command = Command::new(script);
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped
@@ -23,6 +23,21 @@ impl Servers {
         said.read_line(&mut line).unwrap();
         let places = serde_json::from_str(&line).expect("the servers of the stores do not start");
         Self(child, places)
+    }
+
+    /// The connections `s3` and `azure`, all of whose paths begin so.
+    pub(crate) fn connections(&self, prefix: &str) -> String {
+        let word = |name: &str| self.1[name].as_str().unwrap();
+        format!(
+            "  s3: {{type: s3, bucket: {bucket}, endpoint: \"{s3}\", path_prefix: {prefix}, access_key_id: id, secret_access_key: hunter2}}
+  azure: {{type: azure_adls, account_name: {account}, container: {bucket}, endpoint: \"{azure}\", path_prefix: {prefix}, account_key: \"{key}\"}}
+",
+            bucket = word("bucket"),
+            s3 = word("s3"),
+            account = word("azure_account"),
+            azure = word("azure"),
+            key = word("azure_key"),
+        )
     }
 
     fn project(&self, azure_key: &str) -> Project {

@@ -9,6 +9,7 @@
     reason = "tests are an adapter of their own"
 )]
 
+mod alerts;
 mod bad_input;
 mod beyond_memory;
 mod chains;
@@ -16,6 +17,7 @@ mod cli;
 mod config;
 mod conformance;
 mod connect;
+mod container;
 mod delta;
 mod examples;
 mod formats;
@@ -24,13 +26,20 @@ mod grants;
 mod hostile;
 mod inspect;
 mod limits;
+mod logs;
 mod metered;
 mod replay;
 mod rows;
 mod secrets;
+mod selection;
+mod signals;
 mod sql_check;
 mod state;
+mod stores;
 mod stories;
+mod story_shelves;
+mod terminal;
 mod tidy;
 mod tpch;
+mod types;
 mod write_modes;

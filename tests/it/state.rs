@@ -184,6 +184,90 @@ fn killed_run_has_one_end_and_is_gone_on_with() {
     assert_eq!(left, 0);
 }
 
+/// Kills a run as soon as its log holds so many lines; that it may come to its end before is right as well.
+fn kill_at(project: &Project, lines: usize) {
+    let known = run_ids(project);
+    let mut child = Command::new(support::binary())
+        .args(["run", "--workers", "1"])
+        .current_dir(project.path(""))
+        .env("ODIBI_CACHE_DIR", project.path("cache"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while child.try_wait().unwrap().is_none() {
+        let new = run_ids(project).into_iter().find(|id| !known.contains(id));
+        let log = new.map(|id| project.path(&format!(".odibi/runs/{id}/events.jsonl")));
+        let said = log.and_then(|log| std::fs::read(log).ok());
+        if said.is_some_and(|said| said.iter().filter(|byte| **byte == b'\n').count() >= lines) {
+            let _ = child.kill();
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn run_ids(project: &Project) -> Vec<String> {
+    let runs = std::fs::read_dir(project.path(".odibi/runs"));
+    let runs = runs.into_iter().flatten().flatten();
+    runs.map(|run| run.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn run_killed_at_any_point_has_one_story_after_the_next_start() {
+    let project = Project::with(YAML)
+        .file("orders.csv", ORDERS)
+        .file("many.csv", ORDERS);
+    let (code, _) = project.run_json(&[]);
+    assert_eq!(code, 0);
+    let lines = events(&run_dirs(&project)[0]).len();
+    for at in 0..=lines {
+        kill_at(&project, at);
+    }
+    let (code, result) = project.run_json(&[]);
+    assert_eq!(code, 0, "{result:#}");
+    let stories = stories(&project);
+    let told: Vec<&str> = stories
+        .iter()
+        .map(|story| story["run_id"].as_str().unwrap())
+        .collect();
+    let mut runs = run_ids(&project);
+    runs.sort();
+    assert_eq!(told, runs);
+    let killed = stories.iter().filter(|story| story["outcome"] == "crashed");
+    assert!(killed.count() > 0, "none was killed in time");
+    let index: Value = serde_json::from_str(&project.text("stories/orders/index.json")).unwrap();
+    assert_eq!(index["runs"].as_array().unwrap().len(), runs.len());
+}
+
+#[test]
+fn run_killed_before_it_said_anything_has_a_story_too() {
+    for said in [None, Some(""), Some("{\"seq\":0,\"at\"")] {
+        let project = project();
+        let mut run = Running::start(&project);
+        run.until("orders.slow", "started");
+        run.kill();
+        let dir = run_dirs(&project).remove(0);
+        // As if it had been killed that early.
+        match said {
+            None => std::fs::remove_dir_all(&dir).unwrap(),
+            Some(text) => std::fs::write(dir.join("events.jsonl"), text).unwrap(),
+        }
+        let small = project.file("many.csv", ORDERS);
+        assert_eq!(small.run_json(&[]).0, 0);
+        let stories = stories(&small);
+        assert_eq!(stories.len(), 2, "{said:?}");
+        assert_eq!(stories[0]["run_id"], id(&dir));
+        assert_eq!(stories[0]["outcome"], "crashed");
+        assert_eq!(stories[0]["project"], "shop");
+        let nodes = stories[0]["nodes"].as_array().unwrap();
+        let nodes: Vec<&Value> = nodes.iter().map(|node| &node["name"]).collect();
+        assert_eq!(nodes, ["load", "slow"]);
+        let shown = small.odibi(&["runs", "show", &id(&dir)]);
+        assert!(shown.exits(0).stdout.contains("crashed"));
+    }
+}
+
 #[test]
 fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
     let project = project();

@@ -175,3 +175,162 @@ fn broken_index_and_broken_stories_keep_no_run_from_its_story() {
         "{"
     );
 }
+
+#[test]
+fn runs_are_compared_by_their_events_without_stories() {
+    let project = project(&COPY.replace("story: {connection: here}\n", ""));
+    let (_, first) = project.run_json(&[]);
+    let project = project.file("in.csv", rows(10));
+    let (_, second) = project.run_json(&["--node", "raw"]);
+    let id = |result: &Value| result["run_id"].as_str().unwrap().to_owned();
+    let (first, second) = (id(&first), id(&second));
+    let told = project.odibi(&["runs", "diff", &first, "last"]).exits(0);
+    for what in ["pipeline orders", "rows fell from 100 to 10", "copy"] {
+        assert!(told.stdout.contains(what), "{what}: {}", told.stdout);
+    }
+    let json = project.odibi(&["runs", "diff", &first, &second, "--output", "json"]);
+    let json: Value = serde_json::from_str(&json.exits(0).stdout).unwrap();
+    assert_eq!(json["before"]["run_id"], first);
+    let comparison = &json["pipelines"][0]["comparison"];
+    assert_eq!(comparison["anomalies"][0]["kind"], "rows_fell", "{json:#}");
+    assert_eq!(comparison["nodes_removed"], serde_json::json!(["copy"]));
+    let unknown = project.odibi(&["runs", "diff", &first, "nothing"]);
+    assert!(unknown.exits(2).stderr.contains("state/no-run"));
+    std::fs::remove_dir_all(project.path(&format!(".odibi/runs/{first}"))).unwrap();
+    let gone = project.odibi(&["runs", "diff", &first, &second]).exits(3);
+    assert!(gone.stderr.contains("story/unreadable"), "{}", gone.stderr);
+}
+
+#[test]
+fn stories_tell_what_was_read_and_what_proves_the_write() {
+    let (code, result) = project(COPY).run_json(&[]);
+    assert_eq!(code, 0, "{result:#}");
+    let facts = &story(&result)["nodes"][0]["facts"];
+    let input = &facts["inputs"][0];
+    assert_eq!(input["rows"], 100);
+    let columns = serde_json::json!(["id", "name"]);
+    assert_eq!(input["sample"]["columns"], columns, "{input:#}");
+    assert_eq!(input["sample"]["rows"].as_array().unwrap().len(), 10);
+    let profile = &facts["profile"]["columns"][0];
+    assert_eq!(
+        (&profile["min"], &profile["max"]),
+        (&"1".into(), &"100".into())
+    );
+    assert!(facts["sources"][0]["version"].is_string(), "{facts:#}");
+    let proof = facts["write"]["evidence"].as_str().unwrap();
+    assert!(proof.starts_with("footer odibi.batches "), "{proof}");
+    let copied = &story(&result)["nodes"][1]["facts"];
+    assert_eq!(copied["inputs"][0]["name"], "df");
+}
+
+#[test]
+fn without_samples_no_value_of_the_data_is_in_a_story() {
+    let yaml = COPY.replace(
+        "{connection: here}",
+        "{connection: here, max_sample_rows: 0}",
+    );
+    let project = Project::with(&yaml).file("in.csv", "id,name\n7004001,Zwetschge\n");
+    assert_eq!(project.run_json(&[]).0, 0);
+    for path in walk(&project.path("stories")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for value in ["7004001", "Zwetschge"] {
+            assert!(!text.contains(value), "{value} in {}", path.display());
+        }
+    }
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => walk(&path),
+            path => vec![path],
+        })
+        .collect()
+}
+
+#[test]
+fn who_started_a_run_is_told_only_when_asked() {
+    let (_, silent) = project(COPY).run_json(&[]);
+    assert_eq!(story(&silent)["user"], Value::Null);
+    let yaml = COPY.replace(
+        "{connection: here}",
+        "{connection: here, record_user: true}",
+    ) + "environments: {test: {vars: {a: 1}}}\n";
+    let (_, told) = project(&yaml).run_json(&["--env", "test"]);
+    assert!(!story(&told)["user"].as_str().unwrap().is_empty());
+    assert_eq!(story(&told)["environment"], "test");
+}
+
+#[test]
+fn documents_are_those_of_the_last_success_and_a_memo_is_of_each_run() {
+    let docs = "{connection: here, retention_count: 1, docs: {enabled: true, output_path: docs}}";
+    let project = project(&COPY.replace("{connection: here}", docs));
+    let (_, good) = project.run_json(&[]);
+    let readme = project.text("docs/orders/README.md");
+    assert!(
+        readme.contains(good["run_id"].as_str().unwrap()),
+        "{readme}"
+    );
+    assert!(
+        project
+            .text("docs/orders/node_cards/copy.md")
+            .contains("# `copy`")
+    );
+    let memo = |result: &Value| {
+        let paths = result["pipelines"][0]["story_paths"].as_array().unwrap();
+        let path = paths
+            .iter()
+            .find_map(|path| path.as_str().filter(|p| p.ends_with("_memo.md")));
+        path.unwrap().to_owned()
+    };
+    assert!(
+        project
+            .text(&memo(&good))
+            .contains("# Run of `orders`: succeeded")
+    );
+    let project = project.file("in.csv", "id,id\n1,2\n");
+    let (code, bad) = project.run_json(&[]);
+    assert_eq!(code, 1);
+    assert_eq!(project.text("docs/orders/README.md"), readme);
+    assert!(project.text(&memo(&bad)).contains("## What failed"));
+    // A memo goes with its story.
+    assert_eq!(project.run_json(&[]).0, 1);
+    assert!(!project.path(&memo(&bad)).exists());
+    assert!(project.path(&memo(&good)).exists());
+}
+
+#[test]
+fn openlineage_events_are_those_of_the_published_specification() {
+    let project = project(COPY);
+    let (_, good) = project.run_json(&[]);
+    let project = project.file("in.csv", "id,id\n1,2\n");
+    let (_, bad) = project.run_json(&[]);
+    let mut lines = 0;
+    let files = [(&good, "good.ndjson"), (&bad, "bad.ndjson")].map(|(result, file)| {
+        let run = result["run_id"].as_str().unwrap();
+        drop(project.odibi(&["story", "export", run, file]).exits(0));
+        lines += project.text(file).lines().count() as u64;
+        project.path(file)
+    });
+    let judged = support::run_python("lineage_events.py", &[&files[0], &files[1]]);
+    assert_eq!(judged.trim(), lines.to_string());
+    // The judge sees what is wrong.
+    let text = project.text("good.ndjson");
+    for (right, wrong) in [
+        ("\"runId\"", "\"runid\""),
+        ("\"eventType\":\"START\"", "\"eventType\":\"BEGIN\""),
+        ("\"jobType\"", "\"schema\""),
+        ("\"processingType\":", "\"kind\":"),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let path = project.path("wrong.ndjson");
+        std::fs::write(&path, text.replace(right, wrong)).unwrap();
+        let judge = std::process::Command::new(support::python())
+            .arg(support::root().join("tests/python/lineage_events.py"))
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(!judge.status.success(), "{wrong}");
+    }
+}

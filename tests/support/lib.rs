@@ -9,6 +9,8 @@
     reason = "tests are an adapter of their own"
 )]
 
+pub mod recorder;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -90,11 +92,26 @@ impl Project {
     /// Calls the CLI in process, in the project's directory.
     #[must_use]
     pub fn odibi(&self, args: &[&str]) -> Invocation {
+        self.called(args, false)
+    }
+
+    /// As [`Project::odibi`], and as if both streams were a terminal; without bars, which find it by themselves.
+    #[must_use]
+    pub fn on_terminal(&self, args: &[&str]) -> Invocation {
+        self.called(args, true)
+    }
+
+    fn called(&self, args: &[&str], is_terminal: bool) -> Invocation {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let mut variables = self.variables.clone();
         variables
             .entry("ODIBI_CACHE_DIR".to_owned())
             .or_insert_with(|| cache_dir().display().to_string());
+        if is_terminal {
+            variables
+                .entry("CI".to_owned())
+                .or_insert_with(|| "1".to_owned());
+        }
         let world = odibi::World {
             args: std::iter::once("odibi")
                 .chain(args.iter().copied())
@@ -104,8 +121,8 @@ impl Project {
             variables,
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
-            stdout_is_terminal: false,
-            stderr_is_terminal: false,
+            stdout_is_terminal: is_terminal,
+            stderr_is_terminal: is_terminal,
             handle_signals: false,
             program: None,
             redaction: if self.blind {
@@ -177,7 +194,8 @@ impl Invocation {
 }
 
 /// `0.12 s` and `7 ms` become `<time>`.
-fn without_durations(line: &str) -> String {
+#[must_use]
+pub fn without_durations(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let mut kept: Vec<&str> = Vec::new();
     let number = |w: &str| w.trim_start_matches('(').parse::<f64>().is_ok();
@@ -348,6 +366,22 @@ fn guest(directory: &str, name: &str) -> PathBuf {
         built.display()
     );
     components.remove(0)
+}
+
+/// Every file below a directory.
+#[must_use]
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
 }
 
 /// Copies a directory tree, leaving out what a run makes.

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use odibi_plan::config::LogLevel;
+
+use crate::log::{self, LogFormat, LogLevelWord};
 
 /// Pipelines in YAML; every transform runs as a sandboxed WebAssembly component.
 #[derive(Debug, Parser)]
@@ -19,18 +22,48 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Print nothing but results and errors.
+    /// Print nothing but results, warnings and errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print more: attempts, files, what the guests log (twice: every event).
+    /// Print more: costs, notes, what the guests log (twice: every event).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// What is told on stderr: this and everything more serious [default: `ODIBI_LOG_LEVEL`, else `logging.level` of the
+    /// project, else info].
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", ignore_case = true, conflicts_with_all = ["quiet", "verbose"])]
+    pub log_level: Option<LogLevelWord>,
+    /// How: lines for people, or one JSON object a line and nothing else [default: `ODIBI_LOG_FORMAT`, else
+    /// `logging.structured` of the project, else text].
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        ignore_case = true
+    )]
+    pub log_format: Option<LogFormat>,
     /// Format of what goes to stdout.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// When to use colour. `NO_COLOR` is honoured.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
+}
+
+impl Global {
+    /// What the flags say of the log.
+    pub(crate) fn log(&self) -> log::Given {
+        let short = match (self.quiet, self.verbose) {
+            (true, _) => Some(LogLevel::Warning),
+            (false, 0) => None,
+            (false, 1) => Some(LogLevel::Debug),
+            (false, _) => Some(LogLevel::Trace),
+        };
+        log::Given {
+            level: self.log_level.map(LogLevel::from).or(short),
+            format: self.log_format,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -102,6 +135,12 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: PluginCommand,
+    },
+    /// Look at alerts, and try whom they go to.
+    Alerts {
+        /// What to do.
+        #[command(subcommand)]
+        command: AlertsCommand,
     },
     /// Look at stories of runs.
     Story {
@@ -177,6 +216,11 @@ pub(crate) struct Show {
 pub(crate) enum PluginCommand {
     /// Show what a component is, and what it could reach.
     Inspect(Inspect),
+    /// Compile the components that come with odibi, and those of a project, for this machine: no run has to wait for it.
+    Compile {
+        #[command(flatten)]
+        config: Config,
+    },
     /// See a recorded failure again.
     Replay(Replay),
 }
@@ -343,7 +387,8 @@ pub(crate) struct Selected {
     /// Only nodes with this tag (repeatable). What they need comes along.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
-    /// Only these: `node`, `pipeline.node`, `pipeline:NAME`, `tag:NAME`; with a `+` behind, also what depends on them
+    /// Only these: `node`, `pipeline.node`, `pipeline:NAME`, `tag:NAME`, `state:modified` (since it last succeeded),
+    /// `result:failed`, `result:skipped`, `result:succeeded` (in the last run); with a `+` behind, also what depends on them
     /// (repeatable, or several words).
     #[arg(long, value_name = "WORDS")]
     pub select: Vec<String>,
@@ -399,6 +444,9 @@ pub(crate) struct Options {
     /// Record what plugins fail on, for `odibi plugin replay`. The files hold rows of the data.
     #[arg(long, value_name = "DIR")]
     pub capture_failures: Option<PathBuf>,
+    /// Record this sensitive column as well. Without, no step that is given one is recorded. May be repeated.
+    #[arg(long, value_name = "COLUMN", requires = "capture_failures")]
+    pub capture_column: Vec<String>,
 }
 
 /// The project whose runs are meant.
@@ -448,6 +496,8 @@ pub(crate) enum RunsCommand {
     List(RunsList),
     /// Show what became of a run.
     Show(RunsShow),
+    /// Show what differs between two runs, as far as their events tell.
+    Diff(RunsDiff),
 }
 
 #[derive(Debug, Args)]
@@ -474,8 +524,49 @@ pub(crate) struct RunsShow {
     pub named: Named,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RunsDiff {
+    /// The earlier run: its id, the beginning of it, or `last`.
+    pub before: String,
+    /// The later run, likewise.
+    pub after: String,
+    #[command(flatten)]
+    pub named: Named,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// Send a message to each channel that says it is a test.
+    Test {
+        #[command(flatten)]
+        named: Named,
+        /// Only to this channel (repeatable).
+        #[arg(long, value_name = "NAME")]
+        channel: Vec<String>,
+    },
+    /// List alerts, the newest first, and what became of them.
+    List {
+        #[command(flatten)]
+        named: Named,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Send what waits now.
+    Flush {
+        #[command(flatten)]
+        named: Named,
+        /// Also what was given up.
+        #[arg(long)]
+        failed: bool,
+        /// At most so long.
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+        wait: Duration,
+    },
+}
+
 /// `90s`, `10m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let read: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "not a duration: write `30s`, `10m` or `1h 30m`".to_owned())?;

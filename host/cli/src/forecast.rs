@@ -1,11 +1,16 @@
 //! Asks the steps of a plan what they would make of their columns; what they refuse becomes a diagnostic.
 
-use odibi_plan::diagnostic::{Refusal, refused, sort};
+use std::sync::Arc;
+
+use odibi_delta::DeltaDriver;
+use odibi_engine::driver::Driver;
+use odibi_plan::diagnostic::{Refusal, refused, sort, unknown_sensitive};
 use odibi_plan::plan::{ConnectionKind, PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
 use odibi_story::failure::{Failure, FailureClass};
 use odibi_story::render::plain;
+use odibi_story::withhold::REDACTED;
 
 use crate::printer::Printer;
 use crate::project::Loaded;
@@ -21,13 +26,10 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
     if loaded.has_errors() {
         return Vec::new();
     }
-    let forecasts = match on_thread(loaded, connect) {
+    let mut forecasts = match on_thread(loaded, connect) {
         Ok(forecasts) => forecasts,
         Err(error) => {
-            let warning = printer.styled("1;33", "warning:");
-            printer.problem(&format!(
-                "{warning} no step was asked for its columns: {error}\n"
-            ));
+            printer.warning(&format!("no step was asked for its columns: {error}"));
             return Vec::new();
         }
     };
@@ -36,13 +38,34 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
             let made = diagnostic(&loaded.sources, node, failure);
             loaded.diagnostics.push(made);
         }
-        for note in forecast.notes.iter().filter(|_| printer.verbose > 0) {
+        for column in &forecast.missing {
+            let columns = (forecast.steps.iter().rev().flatten().flatten())
+                .chain(forecast.output.iter().flatten());
+            let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+            let made = unknown_sensitive(node, column, names);
+            loaded.diagnostics.push(made);
+        }
+        for note in &forecast.notes {
             let place = format!("{}.{}", node.pipeline, node.name);
-            printer.problem(&format!("note: {place}: {}\n", plain(note)));
+            printer.debug(&format!("note: {place}: {}", plain(note)));
         }
     }
     sort(&mut loaded.diagnostics);
+    forecasts.iter_mut().for_each(hide);
     forecasts
+}
+
+/// Columns that are named after values of sensitive columns are not told by name.
+fn hide(forecast: &mut Forecast) {
+    let Some(shades) = &forecast.shades else {
+        return;
+    };
+    let columns = forecast.steps.iter_mut().flatten();
+    for column in columns.chain(&mut forecast.output).flatten() {
+        if shades.of(&column.name).named_by_value {
+            REDACTED.clone_into(&mut column.name);
+        }
+    }
 }
 
 fn on_thread(loaded: &Loaded, connect: bool) -> std::io::Result<Vec<Forecast>> {
@@ -51,9 +74,10 @@ fn on_thread(loaded: &Loaded, connect: bool) -> std::io::Result<Vec<Forecast>> {
         .build()?;
     // Without being asked to, nothing is fetched from another machine.
     let is_near = |read: &Read| matches!(read.connection.kind, ConnectionKind::Local { .. });
+    let drivers: [Arc<dyn Driver>; 1] = [Arc::new(DeltaDriver)];
     let schema_of = |read: &Read| {
         if connect || is_near(read) {
-            odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX)
+            odibi_engine::schema_of(read, &loaded.directory, SCAN_BYTES_MAX, &drivers)
         } else {
             Ok(None)
         }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use odibi_run::port::EventSink;
+use odibi_story::Withhold;
 use odibi_story::event::{Event, RunEvent};
 
 use crate::progress::Display;
@@ -17,6 +18,7 @@ pub(crate) struct Journal {
     write_error: Option<std::io::Error>,
     events: Vec<Event>,
     display: Display,
+    withhold: Option<Withhold>,
     redaction: Redaction,
 }
 
@@ -36,8 +38,14 @@ impl Journal {
             write_error: None,
             events: Vec::new(),
             display,
+            withhold: None,
             redaction,
         })
+    }
+
+    /// Withholds what it is given to append. What a run says is withheld by the run.
+    pub(crate) fn withhold(&mut self, withhold: Withhold) {
+        self.withhold = Some(withhold);
     }
 
     /// Where the log lies.
@@ -51,7 +59,10 @@ impl Journal {
     }
 
     /// Says something after the run's own last event.
-    pub(crate) fn append(&mut self, at: jiff::Timestamp, kind: RunEvent) {
+    pub(crate) fn append(&mut self, at: jiff::Timestamp, mut kind: RunEvent) {
+        if let Some(withhold) = &self.withhold {
+            withhold.event(&mut kind);
+        }
         let seq = self.events.last().map_or(0, |e| e.seq + 1);
         self.emit(&Event { seq, at, kind });
     }

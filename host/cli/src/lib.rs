@@ -1,12 +1,16 @@
 //! The command `odibi`: arguments, printer, exit codes, one file per command. A library, so that tests call it in process.
 
 mod args;
+mod chosen;
 mod clock;
 mod command;
 mod dotenv;
 pub mod exit;
 mod forecast;
+mod hush;
 mod journal;
+mod log;
+mod outside;
 mod printer;
 mod progress;
 mod project;
@@ -14,6 +18,7 @@ mod recovery;
 mod redaction;
 mod remembered;
 mod secrets;
+mod signals;
 mod source;
 mod stories;
 mod whereabouts;
@@ -24,6 +29,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Parser as _;
+use odibi_plan::config::LogLevel;
 
 use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
 use crate::printer::Printer;
@@ -91,7 +97,7 @@ pub fn run(world: World) -> u8 {
         program,
         redaction,
     } = world;
-    let mut streams = Streams {
+    let streams = Streams {
         stdout,
         stderr,
         stdout_is_terminal,
@@ -103,60 +109,94 @@ pub fn run(world: World) -> u8 {
         handle_signals,
         program,
     };
-    let arguments = match Arguments::try_parse_from(args) {
+    let variable = |name: &str| around.variable(name);
+    let arguments = match Arguments::try_parse_from(&args) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error, &mut streams),
+        Err(error) => {
+            let given = log::Given::guessed(&args, &variable);
+            let plain = around.variable("NO_COLOR").is_some_and(|v| !v.is_empty());
+            return usage(&error, streams, given, plain);
+        }
     };
-    let printer = Printer::new(streams, &arguments.global, redaction, &|name| {
-        around.variable(name)
-    });
-    match arguments.command {
-        Command::Run(run) => command::run::run(&run, &around, &printer),
-        Command::Retry(retry) => command::retry::retry(&retry, &around, &printer),
-        Command::Runs(runs) => command::runs::runs(&runs, &around, &printer),
-        Command::Validate(validate) => command::validate::validate(&validate, &around, &printer),
-        Command::Doctor(config) => command::connections::doctor(&config, &around, &printer),
-        Command::Plan(selected) => command::plan::plan(&selected, &around, &printer),
-        Command::Init(init) => command::init::init(&init, &around, &printer),
-        Command::Schema => command::reference::schema(&printer),
-        Command::Completions { shell } => command::reference::completions(shell, &printer),
-        Command::Man { command } => command::reference::man(&command, &printer),
+    // What that process says is for the one that called it, which expects a text.
+    let is_inner = matches!(arguments.command, Command::CompileComponent);
+    let given = if is_inner {
+        Ok(log::Given::text())
+    } else {
+        arguments.global.log().or_variables(&variable)
+    };
+    let refused = given.as_ref().err().cloned();
+    let given = given.unwrap_or_else(|_| log::Given::guessed(&args, &variable));
+    let printer = Printer::new(streams, &arguments.global, given, redaction, &variable);
+    if let Some(message) = refused {
+        printer.error(&message);
+        return exit::USAGE;
+    }
+    if around.program.is_some() && !is_inner {
+        printer.log.own_process();
+    }
+    dispatch(arguments.command, &around, &printer)
+}
+
+fn dispatch(command: Command, around: &Surroundings, printer: &Printer) -> u8 {
+    match command {
+        Command::Run(run) => command::run::run(&run, around, printer),
+        Command::Retry(retry) => command::retry::retry(&retry, around, printer),
+        Command::Runs(runs) => command::runs::runs(&runs, around, printer),
+        Command::Validate(validate) => command::validate::validate(&validate, around, printer),
+        Command::Doctor(config) => command::connections::doctor(&config, around, printer),
+        Command::Plan(selected) => command::plan::plan(&selected, around, printer),
+        Command::Init(init) => command::init::init(&init, around, printer),
+        Command::Schema => command::reference::schema(printer),
+        Command::Completions { shell } => command::reference::completions(shell, printer),
+        Command::Man { command } => command::reference::man(&command, printer),
         Command::Config {
             command: ConfigCommand::Show(show),
-        } => command::config::show(&show, &around, &printer),
+        } => command::config::show(&show, around, printer),
         Command::Secrets {
             command: SecretsCommand::Check(check),
-        } => command::secrets::check(&check, &around, &printer),
-        Command::Explain { code } => command::explain::explain(code.as_deref(), &printer),
-        Command::Plugin { command } => command::plugin::plugin(&command, &around, &printer),
+        } => command::secrets::check(&check, around, printer),
+        Command::Explain { code } => command::explain::explain(code.as_deref(), printer),
+        Command::Plugin { command } => command::plugin::plugin(&command, around, printer),
         Command::List { what, config } => {
-            command::operations::list(what, config.as_deref(), &around, &printer)
+            command::operations::list(what, config.as_deref(), around, printer)
         }
-        Command::Story { command } => command::story::story(&command, &around, &printer),
-        Command::CompileComponent => command::compile::compile(&around, &printer),
+        Command::Alerts { command } => command::alerts::alerts(&command, around, printer),
+        Command::Story { command } => command::story::story(&command, around, printer),
+        Command::CompileComponent => command::compile::compile(around, printer),
         Command::Show { operation, config } => {
-            command::operations::show(&operation, config.as_deref(), &around, &printer)
+            command::operations::show(&operation, config.as_deref(), around, printer)
         }
     }
 }
 
 /// Help and version are results; a mistake is a problem.
-fn usage(error: &clap::Error, streams: &mut Streams) -> u8 {
-    if error.use_stderr() {
-        let text = if streams.stderr_is_terminal {
-            error.render().ansi().to_string()
-        } else {
-            error.render().to_string()
-        };
-        let _ = streams.stderr.write_all(text.as_bytes());
-        exit::USAGE
-    } else {
-        let text = if streams.stdout_is_terminal {
+fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bool) -> u8 {
+    if !error.use_stderr() {
+        let text = if streams.stdout_is_terminal && !plain {
             error.render().ansi().to_string()
         } else {
             error.render().to_string()
         };
         let _ = streams.stdout.write_all(text.as_bytes());
-        exit::DONE
+        return exit::DONE;
     }
+    let coloured = streams.stderr_is_terminal && !plain;
+    let log = log::Log::new(
+        streams.stderr,
+        streams.stderr_is_terminal,
+        given,
+        Redaction::default(),
+    );
+    let text = error.render();
+    if log.is_structured() {
+        let text = text.to_string();
+        let message = text.trim_end().trim_start_matches("error: ");
+        log.entry(LogLevel::Error, &log::Entry::new("usage", message));
+    } else if coloured {
+        log.text(LogLevel::Error, &text.ansi().to_string());
+    } else {
+        log.text(LogLevel::Error, &text.to_string());
+    }
+    exit::USAGE
 }

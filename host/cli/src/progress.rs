@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use odibi_plan::Plan;
-use odibi_story::event::{Event, NodeFacts, NodeRef, Outcome, RunEvent};
+use odibi_plan::config::LogLevel;
+use odibi_story::event::{AlertFact, AlertState, Event, NodeFacts, NodeRef, Outcome, RunEvent};
 use odibi_story::failure::Failure;
 use odibi_story::render::{count, duration, plain};
 
+use crate::log::Teller;
 use crate::printer::Printer;
 
 /// Shows events as they come.
@@ -17,6 +19,7 @@ pub(crate) struct Display {
     name_width: usize,
     bars: Option<Bars>,
     excerpt: Excerpt,
+    teller: Teller,
 }
 
 /// The lines of the project that a failure belongs to.
@@ -36,8 +39,9 @@ impl Display {
             .map(|n| n.pipeline.chars().count() + n.name.chars().count() + 1)
             .max()
             .unwrap_or(0);
-        let bars = printer.bars.then(|| {
+        let bars = printer.bars().then(|| {
             let all = MultiProgress::new();
+            printer.log.set_bars(Some(all.clone()));
             let total = all.add(ProgressBar::new(plan.nodes.len() as u64));
             let style = ProgressStyle::with_template(
                 "{bar:30.green/black.bright} {pos}/{len} nodes  {elapsed}",
@@ -55,15 +59,20 @@ impl Display {
             name_width,
             bars,
             excerpt,
+            teller: Teller::new(printer.log.clone()),
         }
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
-        if self.printer.verbose > 1 {
-            self.line(&format!(
-                "{}\n",
-                plain(&serde_json::to_string(event).unwrap_or_default())
-            ));
+        if self.printer.log.is_structured() {
+            self.teller.tell(event);
+            return;
+        }
+        if self.printer.log.shows(LogLevel::Trace) {
+            let json = serde_json::to_string(event).unwrap_or_default();
+            self.printer
+                .log
+                .text(LogLevel::Trace, &format!("{}\n", plain(&json)));
         }
         match &event.kind {
             RunEvent::AttemptStarted { node, attempt } => self.started(node, *attempt),
@@ -102,20 +111,23 @@ impl Display {
                 );
             }
             RunEvent::StoryFailed { pipeline, failure } => {
-                let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!(
-                    "{warning} story of pipeline `{pipeline}`: {}\n",
+                self.printer.warning(&format!(
+                    "story of pipeline `{pipeline}`: {}",
                     plain(&failure.message)
                 ));
+            }
+            RunEvent::AlertSettled { alert } => self.alert(alert),
+            RunEvent::SendingFailed { what, failure } => {
+                let message = plain(&failure.message);
+                self.printer.warning(&format!("{}: {message}", what.word()));
             }
             RunEvent::CaptureGivenUp {
                 node,
                 step,
                 failure,
             } => {
-                let warning = self.printer.styled("1;33", "warning:");
-                self.problem(&format!(
-                    "{warning} no capsule of `{node}`, step {}: {}\n",
+                self.printer.warning(&format!(
+                    "no capsule of `{node}`, step {}: {}",
                     step + 1,
                     plain(&failure.message)
                 ));
@@ -138,6 +150,7 @@ impl Display {
                 .values()
                 .for_each(ProgressBar::finish_and_clear);
             bars.total.finish_and_clear();
+            self.printer.log.set_bars(None);
         }
     }
 
@@ -162,6 +175,26 @@ impl Display {
                 String::new()
             };
             self.state(node, "36", "started", &which);
+        }
+    }
+
+    /// A line for an alert: always when it did not get through, else with `-v`.
+    fn alert(&self, alert: &AlertFact) {
+        let (channel, about) = (plain(&alert.channel), &alert.about);
+        let of = alert.of_run.as_ref();
+        let of = of.map_or_else(String::new, |run| format!(" of run {}", plain(run)));
+        let why = alert.failure.as_ref();
+        let why = why.map_or_else(String::new, |f| format!(": {}", plain(&f.message)));
+        let what = format!("alert `{channel}`: {about}{of} {}{why}", alert.state.word());
+        match alert.state {
+            AlertState::Waiting => {
+                self.printer
+                    .warning(&format!("{what}; it is sent when the next run starts"));
+            }
+            AlertState::Failed => {
+                self.printer.warning(&what);
+            }
+            AlertState::Delivered | AlertState::HeldBack => self.printer.debug(&what),
         }
     }
 
@@ -210,7 +243,7 @@ impl Display {
         self.state(node, colour, outcome.word(), &text);
         if let (Outcome::Failed, Some(failure)) = (outcome, failure) {
             let text = self.failure(node, failure);
-            self.problem(&text);
+            self.printer.log.text(LogLevel::Error, &text);
         }
     }
 
@@ -245,19 +278,6 @@ impl Display {
             node.to_string(),
             width = self.name_width
         );
-        self.line(&format!("{}\n", line.trim_end()));
-    }
-
-    fn line(&self, text: &str) {
-        if !self.printer.quiet {
-            self.problem(text);
-        }
-    }
-
-    fn problem(&self, text: &str) {
-        match &self.bars {
-            Some(bars) => bars.all.suspend(|| self.printer.problem(text)),
-            None => self.printer.problem(text),
-        }
+        self.printer.info(line.trim_end());
     }
 }

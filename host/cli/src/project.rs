@@ -1,6 +1,6 @@
 //! From a path on the command line to a plan: finds the file, loads plugins, collects every diagnostic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use odibi_sandbox::{
     Options, Sandbox,
 };
 use odibi_story::failure::Failure;
-use odibi_story::render::plain;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -25,11 +24,15 @@ use crate::args::{Config, Given, Output, Selected};
 use crate::printer::Printer;
 use crate::secrets::{self, Asked};
 use crate::source::Source;
-use crate::{command, exit};
+use crate::{chosen, command, exit};
 
 /// A project, checked and planned.
 pub(crate) struct Loaded {
     pub(crate) plan: Plan,
+    /// Nodes that the selection asks for, when what they need may be read back: pipeline and name.
+    pub(crate) asked: Option<BTreeSet<(String, String)>>,
+    /// The selection goes by what is remembered, and would be another one tomorrow.
+    pub(crate) asks_state: bool,
     pub(crate) sources: Sources,
     /// The project file.
     pub(crate) path: PathBuf,
@@ -45,7 +48,7 @@ pub(crate) struct Loaded {
     /// All of the project, used or not, but for those that are refused.
     pub(crate) connections: Vec<Connection>,
     /// Secrets of vaults, when they were asked.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) vaults: Vec<Asked>,
 }
 
 /// Loads, checks and plans. The exit code says why it could not; everything has been printed then.
@@ -83,19 +86,19 @@ pub(crate) fn load_for(
     let mut sources = Sources::default();
     let (mut project, mut diagnostics) = source.load(&mut sources);
     secrets::learn(&project, &source, printer);
-    let mut asked = Vec::new();
+    let mut vaults = Vec::new();
     let valid = !odibi_plan::diagnostic::has_errors(&diagnostics);
     // Who is to fix the project need not wait for vaults.
     if !matches!(purpose, Purpose::Look) && valid {
-        asked = secrets::ask(&project, &source, around, printer)?;
+        vaults = secrets::ask(&project, &source, around, printer)?;
         if matches!(purpose, Purpose::Run { .. })
-            && secrets::print_missing(&asked, &sources, printer)
+            && secrets::print_missing(&vaults, &sources, printer)
         {
             return Err(exit::NOT_STARTED);
         }
     }
-    if !asked.is_empty() {
-        let found = secrets::found(&asked);
+    if !vaults.is_empty() {
+        let found = secrets::found(&vaults);
         sources = Sources::default();
         (project, diagnostics) = source.load_with(Some(&found), &mut sources);
         secrets::learn(&project, &source, printer);
@@ -118,21 +121,33 @@ pub(crate) fn load_for(
         sandbox(options, printer)?
     };
     let operations = operations(&project, &sandbox, &mut diagnostics);
-    let selection = Selection {
+    let mut selection = Selection {
         pipelines: selected.pipeline.clone(),
         nodes: selected.node.clone(),
         tags: selected.tag.clone(),
         select: selected.select.clone(),
         exclude: selected.exclude.clone(),
+        ..Selection::all()
     };
+    let state_dir = state_dir(&project, &directory, around);
+    if selection.asks_state() {
+        let (whole, _) = odibi_plan::plan::plan(&project, &Selection::all(), &operations);
+        let known = chosen::remembered(&whole, &directory, &state_dir).map_err(|failure| {
+            printer.failure(&failure);
+            exit::NOT_STARTED
+        })?;
+        selection.remembered = known;
+    }
+    let asked = odibi_plan::graph::asked(&project, &selection);
     let (mut plan, more) = odibi_plan::plan::plan(&project, &selection, &operations);
     diagnostics.extend(more);
     project.forgive(&mut diagnostics);
     odibi_plan::diagnostic::sort(&mut diagnostics);
     plan.config_digest = config_digest(&sources);
-    let state_dir = state_dir(&project, &directory, around);
     Ok(Loaded {
         plan,
+        asked,
+        asks_state: selection.asks_state(),
         sources,
         path,
         state_dir,
@@ -141,7 +156,7 @@ pub(crate) fn load_for(
         environment: source.selected,
         sandbox,
         diagnostics,
-        asked,
+        vaults,
         connections: project
             .connections
             .iter()
@@ -204,13 +219,12 @@ impl Loaded {
 
     /// Prints every diagnostic, in file order, and a closing line when there are errors.
     pub(crate) fn print_diagnostics(&self, printer: &Printer) {
-        if printer.output == Output::Json {
+        // The result holds them; but a log is whole.
+        if printer.output == Output::Json && !printer.log.is_structured() {
             return;
         }
         for diagnostic in &self.diagnostics {
-            let text =
-                odibi_plan::diagnostic::render(diagnostic, &self.sources, printer.colour_stderr);
-            printer.problem(&format!("{}\n\n", text.trim_end()));
+            printer.diagnostic(diagnostic, &self.sources);
         }
         let errors = self
             .diagnostics
@@ -219,10 +233,8 @@ impl Loaded {
             .count();
         if errors > 0 {
             let plural = if errors == 1 { "" } else { "s" };
-            printer.problem(&format!(
-                "{} {errors} error{plural}; no node was run\n",
-                printer.styled("1;31", "invalid project:")
-            ));
+            let what = printer.styled("1;31", "invalid project:");
+            printer.problem(&format!("{what} {errors} error{plural}; no node was run"));
         }
     }
 
@@ -244,6 +256,27 @@ impl Loaded {
         };
         self.diagnostics.iter().map(one).collect()
     }
+}
+
+/// The sandbox of a project when one is given, else of the first-party plugins alone.
+pub(crate) fn sandbox_of(
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<Arc<Sandbox>, u8> {
+    if config.config.is_none() {
+        let none = BTreeMap::new();
+        return sandbox(options(&around.current_dir, none, around, printer), printer);
+    }
+    let source = Source::open(config, around, printer)?;
+    let (project, _) = source.load(&mut Sources::default());
+    let plugins = project_plugins(&project);
+    let options = Options {
+        limits: Limits::default().with(&project.limits),
+        plugin_limits: plugin_limits(&project),
+        ..options(&source.directory, plugins, around, printer)
+    };
+    sandbox(options, printer)
 }
 
 /// Operations of the first-party plugins, and of a project when one is given.
@@ -276,37 +309,13 @@ pub(crate) fn all_operations(
     let mut diagnostics = Vec::new();
     let operations = operations(&project, &sandbox, &mut diagnostics);
     for diagnostic in &diagnostics {
-        printer.problem(&odibi_plan::diagnostic::render(
-            diagnostic,
-            &sources,
-            printer.colour_stderr,
-        ));
+        printer.diagnostic(diagnostic, &sources);
     }
     if diagnostics.is_empty() {
         Ok(operations)
     } else {
         Err(exit::PROJECT_INVALID)
     }
-}
-
-/// A failure that kept the run from starting. It may quote what a plugin or a capsule says.
-pub(crate) fn print_failure(failure: &Failure, printer: &Printer) {
-    let mut text = format!(
-        "{} {}\n",
-        printer.styled("1;31", &format!("error[{}]:", plain(&failure.code))),
-        plain(&failure.message)
-    );
-    for cause in &failure.causes {
-        text.push_str(&format!("  caused by: {}\n", plain(cause)));
-    }
-    for hint in &failure.hints {
-        text.push_str(&format!(
-            "{} {}\n",
-            printer.styled("1;36", "hint:"),
-            plain(hint)
-        ));
-    }
-    printer.problem(&text);
 }
 
 /// Lower-case hex.
@@ -361,7 +370,7 @@ fn metered_sandbox(options: Options, printer: &Printer) -> Result<Arc<Sandbox>, 
 
 fn started(sandbox: Result<Sandbox, Failure>, printer: &Printer) -> Result<Arc<Sandbox>, u8> {
     sandbox.map(Arc::new).map_err(|failure| {
-        print_failure(&failure, printer);
+        printer.failure(&failure);
         exit::NOT_STARTED
     })
 }
@@ -389,7 +398,7 @@ pub(crate) fn options(
         let printer = printer.clone();
         move |notice: CompileNotice| match notice {
             CompileNotice::Started { plugin, bytes } => printer.info(&format!(
-                "compiling plugin `{plugin}` ({:.1} MiB), once on this machine …\n",
+                "compiling plugin `{plugin}` ({:.1} MiB), once on this machine …",
                 bytes as f64 / f64::from(1024 * 1024)
             )),
             CompileNotice::Finished {
@@ -398,7 +407,7 @@ pub(crate) fn options(
                 bytes: _,
             } => {
                 printer.info(&format!(
-                    "compiled plugin `{plugin}` in {:.1} s\n",
+                    "compiled plugin `{plugin}` in {:.1} s",
                     elapsed.as_secs_f64()
                 ));
             }
@@ -430,7 +439,7 @@ fn compiler(around: &Surroundings) -> Compiler {
 }
 
 /// `ODIBI_CACHE_DIR`, else the cache directory of the XDG base directory specification.
-fn store_dir(around: &Surroundings) -> PathBuf {
+pub(crate) fn store_dir(around: &Surroundings) -> PathBuf {
     let set = |name: &str| {
         around
             .variable(name)

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use odibi_engine::DataEngine;
 use odibi_plan::plan;
-use odibi_state::{NodeEnd, StateDb};
-use odibi_story::event::{Event, FORMAT_VERSION, RunEvent};
+use odibi_state::{NodeEnd, NodeRecord, RunRecord, StateDb};
+use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
 use odibi_story::failure::Failure;
 
+use crate::outside::Outside;
 use crate::printer::Printer;
-use crate::{project, stories};
+use crate::stories;
 
 /// Who finds, and with what.
 pub(crate) struct Finder<'a> {
@@ -20,6 +21,7 @@ pub(crate) struct Finder<'a> {
     pub(crate) engine: &'a DataEngine,
     pub(crate) project: &'a str,
     pub(crate) story: Option<&'a plan::Story>,
+    pub(crate) outside: &'a Outside,
     pub(crate) run_id: &'a str,
     pub(crate) now: Timestamp,
 }
@@ -28,13 +30,12 @@ pub(crate) struct Finder<'a> {
 pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Failure> {
     for run in finder.db.crashed(finder.project)? {
         let path = log_path(finder.db, &run.id);
-        let outcome = match tell(finder, &run.id, &path) {
+        let outcome = match tell(finder, &run, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
-                let warning = printer.styled("1;33", "warning:");
                 let path = path.display();
-                printer.problem(&format!(
-                    "{warning} the event log of run {} could not be brought to its end: {path}: {error}\n",
+                printer.warning(&format!(
+                    "the event log of run {} could not be brought to its end: {path}: {error}",
                     run.id
                 ));
                 None
@@ -42,7 +43,7 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
         };
         finder.db.told(&run.id, outcome)?;
         if outcome.is_none() {
-            printer.info(&format!("run {} was killed before its end\n", run.id));
+            printer.info(&format!("run {} was killed before its end", run.id));
         }
     }
     Ok(())
@@ -83,10 +84,15 @@ pub(crate) fn read_log(path: &Path) -> std::io::Result<(Vec<Event>, u64)> {
 /// The outcome of a run that had ended after all.
 fn tell(
     finder: &Finder<'_>,
-    run_id: &str,
+    run: &RunRecord,
     path: &Path,
 ) -> std::io::Result<Option<odibi_story::Outcome>> {
-    let (mut events, whole_bytes) = read_log(path)?;
+    let run_id = &run.id;
+    let (mut events, whole_bytes) = match read_log(path) {
+        // It was killed before it said anything.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
+        read => read?,
+    };
     // The thread that notes how nodes end may have been killed behind the log.
     for end in events.iter().filter_map(node_end) {
         let noted = finder.db.node_ended(run_id, &end);
@@ -99,9 +105,15 @@ fn tell(
             None
         }
     });
-    let file = File::options().append(true).open(path)?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
     file.set_len(whole_bytes)?;
     let mut log = Log { file, failed: None };
+    for kind in beginning(finder.db, run, &events)? {
+        log.say(&mut events, run.started_at, kind);
+    }
     let said = |events: &[Event]| {
         events
             .iter()
@@ -115,8 +127,50 @@ fn tell(
     }
     let mut more = events.clone();
     let mut say = |kind| log.say(&mut more, finder.now, kind);
-    let _ = stories::write(&events, finder.story, finder.engine, &mut say);
+    let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
+    finder.outside.ended(&written);
     log.failed.map_or(Ok(ended), Err)
+}
+
+/// What is known of a run that was killed before it told which pipelines it has.
+fn beginning(db: &StateDb, run: &RunRecord, events: &[Event]) -> std::io::Result<Vec<RunEvent>> {
+    let begun = |event: &Event| matches!(event.kind, RunEvent::PipelineStarted { .. });
+    if events.iter().any(begun) {
+        return Ok(Vec::new());
+    }
+    let mut told = Vec::new();
+    if events.is_empty() {
+        told.push(RunEvent::RunStarted(RunStarted {
+            format_version: FORMAT_VERSION,
+            run_id: run.id.clone(),
+            project: run.project.clone(),
+            odibi_version: run.odibi_version.clone(),
+            logical_time: run.logical_time,
+            config_digest: run.config_digest.clone(),
+            config_files: vec![run.config_path.clone()],
+            workers: 0,
+            host: None,
+            git_commit: None,
+            continues: run.continues.clone(),
+            environment: run.selection.environment.clone(),
+            user: None,
+        }));
+    }
+    let nodes = db.nodes(&run.id).map_err(std::io::Error::other)?;
+    for pipeline in &run.pipelines {
+        let known = |node: &&NodeRecord| {
+            node.node.pipeline == *pipeline && node.outcome.as_deref() != Some("kept")
+        };
+        let nodes = nodes.iter().filter(known);
+        told.push(RunEvent::PipelineStarted {
+            pipeline: pipeline.clone(),
+            description: None,
+            nodes: nodes
+                .map(|node| NodeOutline::named(&node.node.name))
+                .collect(),
+        });
+    }
+    Ok(told)
 }
 
 /// How a node ended, when an event says that.
@@ -165,6 +219,6 @@ impl Log {
 
 /// What keeps a run from starting, or its end from being noted.
 pub(crate) fn warn(what: &str, failure: &Failure, printer: &Printer) {
-    printer.problem(&format!("{} {what}\n", printer.styled("1;33", "warning:")));
-    project::print_failure(failure, printer);
+    printer.warning(what);
+    printer.failure(failure);
 }

@@ -92,7 +92,7 @@ impl Remembered {
         } else {
             for (pipeline, last) in interrupted {
                 printer.info(&format!(
-                    "going on with run {}, which was interrupted: what it wrote of pipeline `{pipeline}` counts\n",
+                    "going on with run {}, which was interrupted: what it wrote of pipeline `{pipeline}` counts",
                     last.run_id
                 ));
                 continues = continues.max(Some(last.run_id));
@@ -280,7 +280,7 @@ pub(crate) fn leases(
                 return Err(holder.failure());
             }
             if !std::mem::replace(&mut told, true) {
-                printer.info(&format!("waiting: {}\n", holder.failure().message));
+                printer.info(&format!("waiting: {}", holder.failure().message));
             }
             std::thread::sleep(Duration::from_millis(LEASE_PAUSE_MS.min(left_ms)));
         };

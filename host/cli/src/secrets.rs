@@ -13,7 +13,6 @@ use odibi_vault::{Options, Vaults};
 use serde_json::{Value, json};
 
 use crate::printer::Printer;
-use crate::project::print_failure;
 use crate::source::Source;
 use crate::{Surroundings, exit};
 
@@ -67,7 +66,7 @@ pub(crate) fn ask(
     }
     let found = fetch(places.keys().cloned().collect(), source, around);
     let mut found = found.map_err(|failure| {
-        print_failure(&failure, printer);
+        printer.failure(&failure);
         exit::NOT_STARTED
     })?;
     printer
@@ -143,7 +142,7 @@ pub(crate) fn print_missing(asked: &[Asked], sources: &Sources, printer: &Printe
             plain(&failure.message)
         );
         for place in &asked.places {
-            text.push_str(&excerpt(*place, sources, printer.colour_stderr));
+            text.push_str(&excerpt(*place, sources, printer.colour_stderr()));
             if !text.ends_with('\n') {
                 text.push('\n');
             }

@@ -13,8 +13,8 @@ use odibi_story::failure::{Failure, FailureClass};
 
 use crate::args::Config;
 use crate::clock::SystemClock;
+use crate::log::Log;
 use crate::printer::Printer;
-use crate::project::print_failure;
 use crate::{Surroundings, dotenv, exit};
 
 /// Names that are looked for when the command line gives a directory or nothing.
@@ -38,6 +38,8 @@ pub(crate) struct Source {
     /// Environment that is selected.
     pub(crate) selected: Option<String>,
     siblings: Vec<String>,
+    /// Hears what the project says of it.
+    log: Log,
 }
 
 impl Source {
@@ -71,6 +73,7 @@ impl Source {
             directory,
             shown,
             text,
+            log: printer.log.clone(),
         })
     }
 
@@ -95,13 +98,15 @@ impl Source {
         secrets: Option<&Secrets>,
         sources: &mut Sources,
     ) -> (Project, Vec<Diagnostic>) {
-        self.with_outside(|outside| {
+        let loaded = self.with_outside(|outside| {
             let outside = &Outside {
                 secrets,
                 ..*outside
             };
             odibi_plan::config::load_with(&self.shown, &self.text, outside, sources)
-        })
+        });
+        self.log.configure(&loaded.0.logging);
+        loaded
     }
 
     /// The tree that the files make, with the values of references when `resolved`.
@@ -147,7 +152,7 @@ fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Resul
     {
         return Ok(found);
     }
-    print_failure(
+    printer.failure(
         &Failure::new(
             FailureClass::Missing,
             "cli/no-project",
@@ -158,7 +163,6 @@ fn find(given: Option<&Path>, around: &Surroundings, printer: &Printer) -> Resul
             FILE_NAMES.map(|n| format!("`{n}`")).join(", ")
         ))
         .hint("run `odibi init` to begin one"),
-        printer,
     );
     Err(exit::USAGE)
 }
@@ -170,7 +174,7 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
             "cli/no-project",
             format!("cannot read the project file: {}", path.display()),
         );
-        print_failure(&failure.cause(error.to_string()), printer);
+        printer.failure(&failure.cause(error.to_string()));
         exit::USAGE
     })?;
     String::from_utf8(bytes).map_err(|error| {
@@ -183,7 +187,7 @@ fn read(path: &Path, printer: &Printer) -> Result<String, u8> {
                 path.display()
             ),
         );
-        print_failure(&failure, printer);
+        printer.failure(&failure);
         exit::PROJECT_INVALID
     })
 }
@@ -222,7 +226,7 @@ fn variables(
     let refused = |message: String| {
         let failure = Failure::new(FailureClass::Data, "cli/bad-dotenv", message);
         let failure = failure.hint("write each variable as `NAME=value`, on a line of its own");
-        print_failure(&failure, printer);
+        printer.failure(&failure);
         exit::PROJECT_INVALID
     };
     let bytes = match beside(directory, ".env", DOTENV_BYTES_MAX) {

@@ -14,6 +14,22 @@ pub(crate) fn host() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
+/// Name of the user that this process runs as, or its number.
+pub(crate) fn user() -> Option<String> {
+    // `Uid:`, real, effective, saved, of the file system.
+    let status = read(Path::new("/proc/self/status"))?;
+    let mut lines = status.lines();
+    let numbers = lines.find_map(|line| line.strip_prefix("Uid:"))?;
+    let number = numbers.split_whitespace().nth(1)?.to_owned();
+    let users = read(Path::new("/etc/passwd")).unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, of) = (fields.next()?, fields.next()?, fields.next()?);
+        (of == number).then(|| name.to_owned())
+    });
+    Some(named.unwrap_or(number))
+}
+
 /// The commit that is checked out where a directory lies, in hex.
 pub(crate) fn git_commit(directory: &Path) -> Option<String> {
     let directory = directory.canonicalize().ok()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
-use odibi_plan::plan::{ColumnName, DeltaWrite};
+use odibi_plan::plan::{ColumnName, OnMissingColumns, OnNewColumns, SchemaPolicy};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 /// Columns that a message names.
@@ -137,6 +137,23 @@ fn is_same(a: &DataType, b: &DataType) -> bool {
     }
 }
 
+/// What may become of the columns of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct How {
+    pub(crate) policy: SchemaPolicy,
+    /// In mode overwrite: the columns of the batch replace those of the table.
+    pub(crate) overwrite: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            policy: SchemaPolicy::STRICT,
+            overwrite: false,
+        }
+    }
+}
+
 /// What a batch and a table have together.
 #[derive(Debug, Clone)]
 pub(crate) struct Alignment {
@@ -152,7 +169,7 @@ pub(crate) struct Alignment {
 pub(crate) fn align(
     batch: &Schema,
     table: &Schema,
-    how: DeltaWrite,
+    policy: SchemaPolicy,
     overwrites: bool,
     shown: &str,
 ) -> Result<Alignment, Failure> {
@@ -176,9 +193,10 @@ pub(crate) fn align(
     }
     let is_new = |field: &&FieldRef| table.fields().find(field.name()).is_none();
     let new: Vec<&FieldRef> = batch.fields().iter().filter(is_new).collect();
-    let added: Vec<String> = new.iter().map(|field| field.name().clone()).collect();
-    let differs = !added.is_empty() || !missing.is_empty();
-    if !changed.is_empty() || (differs && !how.merge_schema) {
+    let mut added: Vec<String> = new.iter().map(|field| field.name().clone()).collect();
+    let differs = (policy.on_new_columns == OnNewColumns::Fail && !added.is_empty())
+        || (policy.on_missing_columns == OnMissingColumns::Fail && !missing.is_empty());
+    if !changed.is_empty() || differs {
         let named = |names: &[String], what: &str| {
             let names: Vec<String> = names
                 .iter()
@@ -211,7 +229,11 @@ pub(crate) fn align(
         }
         return Err(failure.hint(hint));
     }
-    fields.extend(new.into_iter().map(Arc::clone));
+    if policy.on_new_columns == OnNewColumns::Ignore {
+        added.clear();
+    } else {
+        fields.extend(new.into_iter().map(Arc::clone));
+    }
     Ok(Alignment {
         schema: Arc::new(Schema::new(fields)),
         added,
@@ -321,18 +343,16 @@ mod tests {
         Schema::new(fields.iter().map(field).collect::<Vec<_>>())
     }
 
-    fn all(merge_schema: bool) -> DeltaWrite {
-        DeltaWrite {
-            merge_schema,
-            overwrite_schema: false,
-        }
-    }
+    const IGNORING: SchemaPolicy = SchemaPolicy {
+        on_new_columns: OnNewColumns::Ignore,
+        on_missing_columns: OnMissingColumns::Fail,
+    };
 
     #[track_caller]
-    fn check(batch: &[(&str, DataType)], merge_schema: bool, wanted: Result<&str, &str>) {
+    fn check(batch: &[(&str, DataType)], policy: SchemaPolicy, wanted: Result<&str, &str>) {
         let table = schema(&[("id", DataType::Int64), ("t", DataType::Utf8)]);
         let batch = stored(&schema(batch)).unwrap();
-        let aligned = align(&batch, &table, all(merge_schema), false, "t");
+        let aligned = align(&batch, &table, policy, false, "t");
         let found = aligned
             .map(|a| {
                 let names = a.schema.fields().iter().map(|f| f.name().clone());
@@ -345,18 +365,18 @@ mod tests {
     #[test]
     fn columns_are_compared_by_name_and_type() {
         use DataType::{Int64, LargeUtf8, UInt32, Utf8};
-        check(&[("t", LargeUtf8), ("id", UInt32)], false, Ok("id t"));
-        check(&[("id", Int64)], false, Err("not in the batch: `t`"));
-        check(&[("id", Int64)], true, Ok("id"));
-        check(
-            &[("id", Int64), ("t", Utf8), ("é", Utf8)],
-            false,
-            Err("not in the table: `é`"),
-        );
-        check(&[("é", Utf8), ("id", Int64)], true, Ok("id é"));
+        let (strict, union) = (SchemaPolicy::STRICT, SchemaPolicy::UNION);
+        check(&[("t", LargeUtf8), ("id", UInt32)], strict, Ok("id t"));
+        check(&[("id", Int64)], strict, Err("not in the batch: `t`"));
+        check(&[("id", Int64)], union, Ok("id"));
+        check(&[("id", Int64)], IGNORING, Err("not in the batch: `t`"));
+        let wide = [("id", Int64), ("t", Utf8), ("é", Utf8)];
+        check(&wide, strict, Err("not in the table: `é`"));
+        check(&wide, IGNORING, Ok("id t"));
+        check(&[("é", Utf8), ("id", Int64)], union, Ok("id é"));
         check(
             &[("id", Utf8), ("t", Utf8)],
-            true,
+            union,
             Err("`id` is Int64 in the table and Utf8 in the batch"),
         );
     }

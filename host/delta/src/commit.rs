@@ -23,14 +23,14 @@ use deltalake::operations::write::SchemaMode;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableError};
 use odibi_engine::driver::{DriverBatch, Lent};
-use odibi_plan::plan::{ColumnName, DeltaWrite, WriteMode};
+use odibi_plan::plan::{ColumnName, WriteMode};
 use odibi_run::port::{BatchRecord, BatchState, Published};
 use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
 use crate::batch::{Incoming, frame, keyed};
-use crate::columns::{Alignment, align};
+use crate::columns::{Alignment, How, align};
 use crate::failure::{During, classify, conflict, internal, is_conflict};
 use crate::location::Location;
 use crate::merge::Merge;
@@ -51,7 +51,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) location: &'a Location,
     pub(crate) lent: &'a Lent,
     pub(crate) mode: &'a WriteMode,
-    pub(crate) how: DeltaWrite,
+    pub(crate) how: How,
     pub(crate) partition_by: &'a [ColumnName],
     pub(crate) batch: &'a DriverBatch,
     /// Columns of the batch as Delta keeps them.
@@ -225,7 +225,7 @@ impl Commit<'_> {
         let state = table.snapshot()?;
         let table_schema = state.snapshot().arrow_schema();
         let replaces = *mode == WriteMode::Overwrite;
-        let aligned = if replaces && how.overwrite_schema {
+        let aligned = if replaces && how.overwrite {
             Alignment {
                 schema: Arc::clone(self.stored),
                 added: Vec::new(),
@@ -236,14 +236,14 @@ impl Commit<'_> {
             align(
                 self.stored,
                 &table_schema,
-                how,
+                how.policy,
                 replaces,
                 &self.location.shown,
             )?
         };
         let properties = self.properties(table.version());
         let own = self.partitions();
-        let partitions = if replaces && how.overwrite_schema && !own.is_empty() {
+        let partitions = if replaces && how.overwrite && !own.is_empty() {
             own
         } else {
             state.metadata().partition_columns().to_vec()
@@ -266,7 +266,7 @@ impl Commit<'_> {
             });
         }
         let rows = frame(&context, incoming).map_err(|e| classify(&e, self.during()))?;
-        let schema_mode = if replaces && how.overwrite_schema {
+        let schema_mode = if replaces && how.overwrite {
             Some(SchemaMode::Overwrite)
         } else if !aligned.added.is_empty() || !aligned.missing.is_empty() {
             Some(SchemaMode::Merge)
@@ -460,6 +460,12 @@ impl Commit<'_> {
             files_removed: 0,
             version_before: before.map(|version| version.to_string()),
             version_after: after.map(|version| version.to_string()),
+            evidence: match effect {
+                WriteEffect::Published | WriteEffect::AlreadyApplied => {
+                    Some(format!("txn {}", self.app_id()))
+                }
+                WriteEffect::Unchanged => None,
+            },
         }
     }
 
@@ -486,6 +492,7 @@ impl Commit<'_> {
                 path: self.location.path.clone(),
                 bytes,
                 modified,
+                version: None,
             }),
             write: Some(fact),
         })

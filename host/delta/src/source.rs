@@ -68,6 +68,7 @@ pub(crate) fn open(
                 path: location.path.clone(),
                 bytes,
                 modified,
+                version: Some(number.to_string()),
             },
             version: format!("delta {} {number}", state.metadata().id()),
             schema,

@@ -6,12 +6,12 @@ use arrow_schema::SchemaRef;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::PROTOCOL;
 use odibi_engine::driver::{DriverBatch, DriverTarget, Lent, Place};
-use odibi_plan::plan::{ColumnName, DeltaWrite, Write, WriteFormat, WriteMode};
+use odibi_plan::plan::{ColumnName, SchemaPolicy, Write, WriteFormat, WriteMode};
 use odibi_run::port::Published;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use crate::batch::{Incoming, keyed};
-use crate::columns::{check_partitions, stored};
+use crate::columns::{How, check_partitions, stored};
 use crate::commit::Commit;
 use crate::failure::{During, classify, internal};
 use crate::location::Location;
@@ -26,7 +26,7 @@ struct DeltaTarget {
     location: Location,
     lent: Lent,
     mode: WriteMode,
-    how: DeltaWrite,
+    how: How,
     partition_by: Vec<ColumnName>,
     staged: Option<(DriverBatch, SchemaRef)>,
 }
@@ -49,7 +49,10 @@ pub(crate) fn open(
         location,
         lent: lent.clone(),
         mode: write.mode.clone(),
-        how: *how,
+        how: How {
+            policy: write.schema_policy.unwrap_or(SchemaPolicy::STRICT),
+            overwrite: how.overwrite_schema,
+        },
         partition_by: write.partition_by.clone(),
         staged: None,
     }))

@@ -25,6 +25,7 @@ use odibi_story::failure::Failure;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::DeltaDriver;
+use crate::columns::How;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();
@@ -109,24 +110,27 @@ impl Bench {
         mode: &WriteMode,
         rows: RecordBatch,
     ) -> Result<WriteFact, Failure> {
-        self.write_how(batch, mode, DeltaWrite::default(), &[], vec![rows])
+        self.write_how(batch, mode, How::default(), &[], vec![rows])
     }
 
     fn write_how(
         &self,
         batch: &str,
         mode: &WriteMode,
-        how: DeltaWrite,
+        how: How,
         partition_by: &[&str],
         rows: Vec<RecordBatch>,
     ) -> Result<WriteFact, Failure> {
         let write = Write {
             connection: connection(),
-            format: WriteFormat::Delta(how),
+            format: WriteFormat::Delta(DeltaWrite {
+                overwrite_schema: how.overwrite,
+            }),
             path: "t".into(),
             layout: TargetLayout::File,
             partition_by: partition_by.iter().map(|name| named(name)).collect(),
             mode: mode.clone(),
+            schema_policy: Some(how.policy),
             span: NOWHERE,
         };
         let mut target = DeltaDriver.target(self.place(), &write, &self.lent())?;
@@ -147,6 +151,8 @@ impl Bench {
             format: ReadFormat::Delta(DeltaRead { at }),
             path: "t".into(),
             options: odibi_plan::plan::ReadOptions::default(),
+            sensitive: odibi_plan::plan::Marks::None,
+            writers: Vec::new(),
             span: NOWHERE,
         };
         let table = DeltaDriver.open(self.place(), &read, &self.lent())?;

@@ -2,13 +2,18 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use odibi_plan::plan::Connection;
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use crate::failure::{During, classify};
 use crate::store::{Expect, Purpose, Store, Stores, normal};
+
+/// Groups of documents that are removed at the same time.
+const REMOVERS_MAX: usize = 8;
 
 /// The documents of one connection. Calls block.
 #[derive(Debug)]
@@ -83,6 +88,50 @@ impl Documents {
             .map_err(|e| classify(&e, During::Write(&shown)))?;
         staged.put(&Expect::Anything)?;
         Ok(shown)
+    }
+
+    /// When the store last saw a document written, by its own clock.
+    ///
+    /// # Errors
+    /// `read/denied`, `read/failed`.
+    pub fn modified(&self, path: &str) -> Result<Option<Timestamp>, Failure> {
+        let stat = self.store.stat(&normal(path, Purpose::Read)?)?;
+        Ok(stat.and_then(|stat| stat.modified))
+    }
+
+    /// Removes groups of documents, several groups at a time, the documents of one in their order. Whether all are gone
+    /// or not: a failure is the first that was met, after which no further group is begun.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn remove_all(&self, groups: &[Vec<String>]) -> Result<(), Failure> {
+        let next = AtomicUsize::new(0);
+        let failed: Mutex<Option<Failure>> = Mutex::default();
+        let work = || {
+            while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let removed = group.iter().try_for_each(|path| self.remove(path));
+                if let Err(failure) = removed {
+                    next.store(groups.len(), Ordering::Relaxed);
+                    let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert(failure);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..REMOVERS_MAX.min(groups.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Removes a directory that holds nothing any more.
+    pub fn remove_empty(&self, dir: &str) {
+        if let Ok(dir) = normal(dir, Purpose::Write) {
+            self.store.remove_empty(&dir);
+        }
     }
 
     /// Removes a document. It is no failure when it is not there.

@@ -1,18 +1,22 @@
 //! Between the executor and the drivers: which driver a format has, and both sides of it as the engine sees them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use odibi_plan::plan::{PlannedNode, Read, ReadFormat, Write, WriteFormat};
-use odibi_run::port::{Published, SessionContext};
+use odibi_run::port::{Cancel, MemoryBatchLog, Published, SessionContext};
 use odibi_story::failure::{Failure, code};
 
 use crate::Publish;
 use crate::driver::{
     Batches, Driver, DriverBatch, DriverRows, DriverTable, DriverTarget, Lent, Place,
 };
-use crate::failure::{During, internal};
+use crate::failure::{During, classify, internal, panic_text};
+use crate::limits::{BATCH_ROWS_DEFAULT, STACK_BYTES};
 use crate::read::Decode;
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
@@ -81,6 +85,49 @@ impl Drivers {
         let driver = self.by_format.get(word);
         driver.ok_or_else(|| internal(format!("no driver is registered for format `{word}`")))
     }
+}
+
+/// The columns of a table, outside of any run.
+pub(crate) fn schema_of(
+    driver: &Arc<dyn Driver>,
+    read: &Read,
+    project_dir: &Path,
+) -> Result<SchemaRef, Failure> {
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|e| classify(&e, During::Run))?;
+        let env: Arc<dyn Any + Send + Sync> = Arc::new(RuntimeEnv::default());
+        let drivers = Drivers {
+            by_format: Arc::new(BTreeMap::from([(driver.format(), Arc::clone(driver))])),
+            lent: Lent::new(
+                runtime.handle().clone(),
+                Cancel::default(),
+                Arc::new(MemoryBatchLog::default()),
+                std::env::temp_dir(),
+                BATCH_ROWS_DEFAULT,
+                env,
+            ),
+        };
+        let stores = Stores::new(project_dir, std::env::temp_dir());
+        let table = drivers.table(read, &stores)?;
+        let table = table.ok_or_else(|| internal("a format has a driver and no table"))?;
+        Ok(Arc::clone(table.schema()))
+    };
+    // A driver waits on its own runtime, which cannot be done on a thread of another one.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("odibi-columns".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, ask)
+            .map_err(|e| classify(&e, During::Run))?;
+        let asked = thread.join();
+        asked.unwrap_or_else(|panic| {
+            Err(internal("the driver panicked").cause(panic_text(panic.as_ref())))
+        })
+    })
 }
 
 /// Word of a format that has a driver.

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use arrow_array::{Array as _, RecordBatch};
-use arrow_cast::display::{ArrayFormatter, FormatOptions, ValueFormatter};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use arrow_buffer::NullBuffer;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
 use odibi_run::port::InputPlan;
-use odibi_story::event::{Column, ColumnFlow, PassedColumn, PortFlow, Sample, StepFlow};
+use odibi_story::event::{Column, ColumnFlow, PassedColumn, PortFlow, Profile, Sample, StepFlow};
 
 use crate::exec::PlannedStep;
 
-use crate::limits::SAMPLE_CELL_CHARS_MAX;
+use crate::limits::{SAMPLE_BYTES_MAX, SAMPLE_CELL_CHARS_MAX, SAMPLE_COLUMNS_MAX};
+use crate::profile::Profiler;
 
 /// Stands in a sample for a value that has no text form.
 const UNPRINTABLE: &str = "<unprintable>";
@@ -62,26 +64,19 @@ pub(crate) fn flow(index: usize, planned: &PlannedStep) -> StepFlow {
 pub(crate) struct Tally {
     pub(crate) rows: u64,
     pub(crate) nulls: Vec<u64>,
-    pub(crate) sample: Sample,
-    sample_rows_max: usize,
+    sampler: Sampler,
+    /// None where no values may be told.
+    profiler: Option<Profiler>,
 }
 
 impl Tally {
-    /// Keeps the first rows as a sample.
+    /// Keeps the first rows as a sample; 0 of them: no values at all.
     pub(crate) fn new(schema: &SchemaRef, sample_rows_max: usize) -> Self {
-        let columns = if sample_rows_max == 0 {
-            Vec::new()
-        } else {
-            schema.fields().iter().map(|f| f.name().clone()).collect()
-        };
         Self {
             rows: 0,
             nulls: vec![0; schema.fields().len()],
-            sample: Sample {
-                columns,
-                rows: Vec::new(),
-            },
-            sample_rows_max,
+            sampler: Sampler::new(schema, |_| true, sample_rows_max),
+            profiler: (sample_rows_max > 0).then(|| Profiler::new(schema)),
         }
     }
 
@@ -91,46 +86,124 @@ impl Tally {
         for (nulls, column) in self.nulls.iter_mut().zip(batch.columns()) {
             *nulls += column.logical_null_count() as u64;
         }
+        self.sampler.add(batch);
+        if let Some(profiler) = &mut self.profiler {
+            profiler.add(batch);
+        }
+    }
+
+    /// The sample, and what the values are like.
+    pub(crate) fn values(self) -> (Sample, Option<Profile>) {
+        (self.sampler.sample, self.profiler.map(Profiler::finish))
+    }
+}
+
+/// Keeps the first rows of what passes by.
+#[derive(Debug, Default)]
+pub(crate) struct Sampler {
+    columns: Vec<usize>,
+    rows_max: usize,
+    bytes: usize,
+    pub(crate) sample: Sample,
+}
+
+impl Sampler {
+    /// Of the columns that are wanted, as many as there is room for.
+    pub(crate) fn new(schema: &SchemaRef, wanted: impl Fn(usize) -> bool, rows_max: usize) -> Self {
+        if rows_max == 0 {
+            return Self::default();
+        }
+        let mut columns: Vec<usize> = (0..schema.fields().len())
+            .filter(|at| wanted(*at))
+            .collect();
+        let left_out = columns.len().saturating_sub(SAMPLE_COLUMNS_MAX);
+        columns.truncate(SAMPLE_COLUMNS_MAX);
+        Self {
+            rows_max,
+            bytes: 0,
+            sample: Sample {
+                columns: columns
+                    .iter()
+                    .map(|at| schema.field(*at).name().clone())
+                    .collect(),
+                rows: Vec::new(),
+                columns_left_out: left_out as u64,
+            },
+            columns,
+        }
+    }
+
+    /// Takes the first rows of a batch while there is room.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
         let wanted = self
-            .sample_rows_max
+            .rows_max
             .saturating_sub(self.sample.rows.len())
             .min(batch.num_rows());
         if wanted == 0 {
             return;
         }
-        let options = FormatOptions::new().with_display_error(false);
-        let head = batch.slice(0, wanted);
-        let formatters: Vec<_> = head
-            .columns()
+        let head: Vec<ArrayRef> = self
+            .columns
             .iter()
-            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options).ok())
+            .map(|at| batch.column(*at).slice(0, wanted))
             .collect();
+        let cells: Vec<Cells<'_>> = head.iter().map(Cells::of).collect();
         for row in 0..wanted {
-            let cells = head
-                .columns()
-                .iter()
-                .zip(&formatters)
-                .map(|(column, formatter)| {
-                    if column.is_null(row) || column.data_type().is_null() {
-                        return None;
-                    }
-                    let text = formatter.as_ref().and_then(|f| short(&f.value(row)));
-                    Some(text.unwrap_or_else(|| UNPRINTABLE.to_owned()))
-                });
-            self.sample.rows.push(cells.collect());
+            let row: Vec<Option<String>> = cells.iter().map(|cells| cells.cell(row)).collect();
+            self.bytes += row.iter().flatten().map(String::len).sum::<usize>();
+            self.sample.rows.push(row);
+            if self.bytes > SAMPLE_BYTES_MAX {
+                self.rows_max = 0;
+                return;
+            }
         }
     }
 }
 
-/// The text of a value, cut; `None` when it has none. What is cut off is never written: a list may have millions of items.
-fn short(value: &ValueFormatter<'_>) -> Option<String> {
-    let mut head = Head::default();
-    match value.write(&mut head) {
-        Err(_) if head.is_cut => head.text.push('…'),
-        Err(_) => return None,
-        Ok(()) => {}
+/// Values of a column, as text.
+pub(crate) struct Cells<'a> {
+    formatter: Option<ArrayFormatter<'a>>,
+    nulls: Option<NullBuffer>,
+}
+
+impl<'a> Cells<'a> {
+    pub(crate) fn of(column: &'a ArrayRef) -> Self {
+        Self {
+            formatter: ArrayFormatter::try_new(column.as_ref(), &OPTIONS).ok(),
+            nulls: column.logical_nulls(),
+        }
     }
-    Some(head.text)
+
+    /// A cell of a sample: cut, and `None` for null.
+    fn cell(&self, row: usize) -> Option<String> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return None;
+        }
+        let head = self.head(row).map(|head| head.cut());
+        Some(head.unwrap_or_else(|| UNPRINTABLE.to_owned()))
+    }
+
+    /// The text of a value that is not null, if it has one that need not be cut.
+    pub(crate) fn whole(&self, row: usize) -> Option<String> {
+        let head = self.head(row)?;
+        (!head.is_cut).then_some(head.text)
+    }
+
+    /// What is cut off is never written: a list may have millions of items.
+    fn head(&self, row: usize) -> Option<Head> {
+        let mut head = Head::default();
+        match self.formatter.as_ref()?.value(row).write(&mut head) {
+            Err(_) if !head.is_cut => None,
+            Ok(()) | Err(_) => Some(head),
+        }
+    }
+}
+
+const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(false);
+
+/// The text of a value that is not null, cut; `None` when it has none.
+pub(crate) fn short_text(column: &ArrayRef, row: usize) -> Option<String> {
+    Cells::of(column).head(row).map(|head| head.cut())
 }
 
 /// The beginning of a text; writing on fails.
@@ -139,6 +212,15 @@ struct Head {
     text: String,
     chars: usize,
     is_cut: bool,
+}
+
+impl Head {
+    fn cut(mut self) -> String {
+        if self.is_cut {
+            self.text.push('…');
+        }
+        self.text
+    }
 }
 
 impl fmt::Write for Head {
@@ -165,7 +247,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::types::Int32Type;
-    use arrow_array::{ArrayRef, Date32Array, ListArray, StringArray};
+    use arrow_array::{Date32Array, ListArray, StringArray};
 
     use super::*;
 
@@ -177,6 +259,7 @@ mod tests {
         let mut tally = Tally::new(&batch.schema(), 2);
         tally.add(&batch);
         let cells: Vec<&str> = tally
+            .sampler
             .sample
             .rows
             .iter()
@@ -211,7 +294,7 @@ mod tests {
         let cut = format!("{}…", "é".repeat(SAMPLE_CELL_CHARS_MAX));
         let cell = |t: &str| Some(t.to_owned());
         assert_eq!(
-            tally.sample.rows,
+            tally.sampler.sample.rows,
             [
                 vec![cell("a\u{1b}"), cell("1970-01-01")],
                 vec![None, cell(UNPRINTABLE)],
@@ -219,5 +302,32 @@ mod tests {
                 vec![cell("a\u{1b}"), cell("1970-01-01")],
             ]
         );
+    }
+
+    #[test]
+    fn samples_are_bounded_in_columns_and_bytes() {
+        let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(200); 100]));
+        let columns = (0..SAMPLE_COLUMNS_MAX + 3).map(|n| (format!("c{n}"), Arc::clone(&wide)));
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut sampler = Sampler::new(&batch.schema(), |at| at > 0, 100);
+        sampler.add(&batch);
+        sampler.add(&batch);
+        let sample = sampler.sample;
+        assert_eq!(sample.columns.len(), SAMPLE_COLUMNS_MAX);
+        assert_eq!(
+            (sample.columns[0].as_str(), sample.columns_left_out),
+            ("c1", 2)
+        );
+        let rows = SAMPLE_BYTES_MAX / (200 * SAMPLE_COLUMNS_MAX) + 1;
+        assert_eq!(sample.rows.len(), rows);
+    }
+
+    #[test]
+    fn without_a_sample_no_value_is_kept() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+        let batch = RecordBatch::try_from_iter([("t", text)]).unwrap();
+        let mut tally = Tally::new(&batch.schema(), 0);
+        tally.add(&batch);
+        assert_eq!((tally.rows, tally.values()), (1, (Sample::default(), None)));
     }
 }

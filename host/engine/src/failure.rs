@@ -119,7 +119,8 @@ fn of_io(error: &io::Error, during: During<'_>) -> Failure {
                 K::UnexpectedEof | K::InvalidData | K::InvalidInput | K::IsADirectory
             ) =>
         {
-            Failure::new(Data, code::READ_BAD_FILE, format!("cannot read `{file}`"))
+            let message = format!("cannot read `{file}`");
+            Failure::new(Data, code::READ_BAD_FILE, message.clone()).own_message(message)
         }
         During::Read(file) => Failure::new(
             Transient,
@@ -182,6 +183,7 @@ fn fallback(error: &(dyn Error + 'static), during: During<'_>) -> Failure {
             code::READ_BAD_FILE,
             format!("cannot read `{file}`"),
         )
+        .own_message(format!("cannot read `{file}`"))
         .cause(text),
         During::Write(target) => {
             let class = if error.downcast_ref::<ParquetError>().is_some() {
@@ -194,9 +196,12 @@ fn fallback(error: &(dyn Error + 'static), during: During<'_>) -> Failure {
                 class,
                 format!("cannot write `{target}`"),
             )
+            .own_message(format!("cannot write `{target}`"))
             .cause(text)
         }
-        During::Scratch | During::Run => internal("the data engine failed").cause(text),
+        During::Scratch | During::Run => internal("the data engine failed")
+            .own_message("the data engine failed")
+            .cause(text),
     }
 }
 

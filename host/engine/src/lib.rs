@@ -17,10 +17,12 @@ pub mod driver;
 mod exec;
 mod facts;
 mod failure;
+mod guest_log;
 pub mod limits;
 mod partition;
 mod pool;
 mod probe;
+mod profile;
 mod read;
 mod reason;
 mod stage;
@@ -43,10 +45,10 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use odibi_plan::plan::{Connection, InputSource, NodeId};
-use odibi_run::MemoryBudget;
 use odibi_run::port::{
     Attempt, BatchLog, Engine, MemoryBatchLog, Published, SessionContext, Staged,
 };
+use odibi_run::{MemoryBudget, Shades};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
 use tempfile::TempDir;
@@ -54,6 +56,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::documents::Documents;
+pub use self::guest_log::{GuestLog, GuestSaid};
 pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
 
@@ -116,9 +119,13 @@ pub struct DataEngine {
     ready: Mutex<HashMap<u64, Ready>>,
     /// Outputs of published nodes, by run and node.
     spools: Mutex<HashMap<(String, NodeId), Arc<Spool>>>,
+    /// What of those is sensitive, also of nodes that nobody reads.
+    shades: Mutex<HashMap<(String, NodeId), Shades>>,
     /// What was written to targets before.
     batch_log: Arc<dyn BatchLog>,
     drivers: BTreeMap<&'static str, Arc<dyn Driver>>,
+    /// Hears what guests say.
+    guest_log: Option<Arc<dyn GuestLog>>,
 }
 
 impl DataEngine {
@@ -172,8 +179,10 @@ impl DataEngine {
             tokens: AtomicU64::new(1),
             ready: Mutex::default(),
             spools: Mutex::default(),
+            shades: Mutex::default(),
             batch_log: Arc::new(MemoryBatchLog::default()),
             drivers: BTreeMap::new(),
+            guest_log: None,
         })
     }
 
@@ -188,6 +197,13 @@ impl DataEngine {
     #[must_use]
     pub fn with_driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.drivers.insert(driver.format(), driver);
+        self
+    }
+
+    /// Tells what guests say.
+    #[must_use]
+    pub fn with_guest_log(mut self, log: Arc<dyn GuestLog>) -> Self {
+        self.guest_log = Some(log);
         self
     }
 
@@ -214,6 +230,7 @@ impl DataEngine {
             path: stat.path,
             bytes: stat.bytes,
             modified: stat.modified,
+            version: None,
         }))
     }
 
@@ -289,6 +306,7 @@ impl DataEngine {
                 logical_time: attempt.logical_time,
                 cancel: attempt.cancel.clone(),
                 memory: self.memory.clone(),
+                sensitive: Arc::default(),
             },
             sample_rows_max: attempt.sample_rows_max,
             progress: Arc::clone(&attempt.progress),
@@ -311,6 +329,12 @@ impl DataEngine {
             runtime: Arc::clone(&self.runtime),
             layout: self.layout,
             batch_log: Arc::clone(&self.batch_log),
+            shades: lock(&self.shades)
+                .iter()
+                .filter(|((run, _), _)| run == attempt.run_id)
+                .map(|((_, node), shades)| (*node, shades.clone()))
+                .collect(),
+            guest_log: self.guest_log.clone(),
             node: node.clone(),
         })
     }
@@ -346,6 +370,7 @@ impl Engine for DataEngine {
             write,
             quarantine,
             spool,
+            shades,
             ..
         }) = taken
         else {
@@ -353,6 +378,7 @@ impl Engine for DataEngine {
         };
         let visible = move || make_visible(quarantine, write);
         let published = on_thread("odibi-publish", visible).await?;
+        lock(&self.shades).insert((run_id.clone(), node), shades);
         if let Some(spool) = spool {
             lock(&self.spools).insert((run_id, node), spool);
         }

@@ -36,6 +36,8 @@ pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.
 pub const FILES_MAX: usize = 10_000;
+/// Partitions that one write may have: a read takes so many files.
+pub const PARTITIONS_MAX: u64 = 10_000;
 /// Files that a listing of a directory may hold.
 pub const LIST_FILES_MAX: usize = 1_000_000;
 /// Directories in one another that a listing goes down. Links that lead back up would never end.
@@ -60,6 +62,18 @@ pub const CONDITIONAL_PUT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const PATH_BYTES_MAX: usize = 4_096;
 /// Characters of a cell in a sample.
 pub const SAMPLE_CELL_CHARS_MAX: usize = 256;
+/// Columns of a sample, the first ones.
+pub const SAMPLE_COLUMNS_MAX: usize = 200;
+/// Text in a sample, in bytes; it ends with the row that goes beyond.
+pub const SAMPLE_BYTES_MAX: usize = 256 << 10;
+/// Columns of a result whose smallest and largest values are told, the first ones.
+pub const PROFILE_COLUMNS_MAX: usize = 200;
+/// Rows of a result in which equal values are counted, the first ones.
+pub const PROFILE_ROWS_COUNTED: usize = 10_000;
+/// Different values of a column that are counted; of one that has more, none are.
+pub const PROFILE_VALUES_MAX: usize = 20;
+/// The most frequent of them that are told.
+pub const PROFILE_TOP_MAX: usize = 5;
 /// Encoded bytes of an open Parquet row group; it is closed when it has grown beyond.
 pub const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Below this input size a partitioned step runs in one instance: starting a second one costs more than it saves.

@@ -1,10 +1,5 @@
 //! Values of partition columns as names of directories, and back: `year=2024/city=S%C3%A3o`, as Hive writes them.
 
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "writes with `partition_by` will call it")
-)]
-
 use std::fmt::Write as _;
 
 use arrow_array::{Array as _, ArrayRef};
@@ -103,19 +98,22 @@ pub(crate) fn is_partition_type(data_type: &DataType) -> bool {
         )
 }
 
-/// The value of a row as text; `None` for null. The outer `None` is a value without a text, or of another type.
-pub(crate) fn text_of(column: &ArrayRef, row: usize) -> Option<Option<String>> {
-    if column.is_null(row) {
-        return Some(None);
-    }
+/// The value of each row as text; `None` for null. The outer `None`: a value has no text, or the type is another.
+pub(crate) fn texts(column: &ArrayRef) -> Option<Vec<Option<String>>> {
     if !is_partition_type(column.data_type()) {
         return None;
     }
     let options = FormatOptions::new().with_display_error(false);
     let formatter = ArrayFormatter::try_new(column.as_ref(), &options).ok()?;
-    let mut text = String::new();
-    formatter.value(row).write(&mut text).ok()?;
-    Some(Some(text))
+    let text = |row: usize| {
+        if column.is_null(row) {
+            return Some(None);
+        }
+        let mut text = String::new();
+        formatter.value(row).write(&mut text).ok()?;
+        Some(Some(text))
+    };
+    (0..column.len()).map(text).collect()
 }
 
 /// What a value of a partition looks like: a whole number, a date, or text. `1.5` and `true` stay text, as everywhere.
@@ -207,7 +205,7 @@ mod tests {
 
     #[test]
     fn values_of_columns_have_texts() {
-        let text = |column: ArrayRef| text_of(&column, 0);
+        let text = |column: ArrayRef| texts(&column).map(|texts| texts[0].clone());
         let some = |t: &str| Some(Some(t.to_owned()));
         assert_eq!(text(Arc::new(Int64Array::from(vec![-5]))), some("-5"));
         assert_eq!(

@@ -27,7 +27,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::files::Files;
 use crate::driven;
-use crate::driver::DriverTable;
+use crate::driver::{Driver, DriverTable};
 use crate::failure::panic_text;
 use crate::limits::{COLUMNS_MAX, FILES_MAX};
 use crate::store::{Purpose, Store, Stores, join, normal, pattern, with_nearest};
@@ -267,7 +267,8 @@ fn find(store: &dyn Store, read: &Read) -> Result<Found, Failure> {
     Ok(Found { paths, base })
 }
 
-/// The columns of a `read:`. `None` when they can only be told by reading more than `scan_bytes_max`.
+/// The columns of a `read:`. `None` when they can only be told by reading more than `scan_bytes_max`, or by a driver that is
+/// not among these.
 ///
 /// # Errors
 /// As a run would fail that reads it.
@@ -275,14 +276,19 @@ pub fn schema_of(
     read: &Read,
     project_dir: &Path,
     scan_bytes_max: u64,
+    drivers: &[Arc<dyn Driver>],
 ) -> Result<Option<SchemaRef>, Failure> {
     let scans = match &read.format {
         ReadFormat::Csv(options) => options.infer_rows.is_none(),
         ReadFormat::Json(_) => true,
         ReadFormat::Parquet | ReadFormat::Arrow | ReadFormat::Avro | ReadFormat::Delta(_) => false,
     };
-    if driven::read_word(&read.format).is_some() {
-        return Ok(None);
+    if let Some(word) = driven::read_word(&read.format) {
+        let driver = drivers.iter().find(|driver| driver.format() == word);
+        return match driver {
+            Some(driver) => driven::schema_of(driver, read, project_dir).map(Some),
+            None => Ok(None),
+        };
     }
     let stores = Stores::new(project_dir, std::env::temp_dir());
     if scans {
@@ -343,6 +349,7 @@ pub(crate) fn bad_row(shown: &str, line: u64, what: &str) -> Failure {
         code::READ_BAD_ROW,
         format!("bad row in `{shown}`, line {line}: {what}"),
     )
+    .own_message(format!("bad row in `{shown}`, line {line}"))
 }
 
 /// The failure of a file that is not what it should be.
@@ -352,4 +359,5 @@ pub(crate) fn bad_file(shown: &str, what: &str) -> Failure {
         code::READ_BAD_FILE,
         format!("cannot read `{shown}`: {what}"),
     )
+    .own_message(format!("cannot read `{shown}`"))
 }

@@ -1,6 +1,7 @@
 //! One attempt of one node, from its files to data that lies ready: runs on a thread of its own.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,8 +14,10 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
 use odibi_plan::plan::{InputSource, NodeId, OnBadRow, OnRowError, PlannedNode};
 use odibi_run::port::{BatchLog, Operation, Progress, SessionContext};
-use odibi_story::event::{NodeFacts, OperationFact};
+use odibi_run::{Shaded, Shades, Shading};
+use odibi_story::event::{NodeFacts, OperationFact, StepFlow};
 use odibi_story::failure::Failure;
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::Publish;
@@ -25,11 +28,14 @@ use crate::exec::node_run::NodeRun;
 use crate::exec::{Layout, PlannedStep, build, check_plan, handed_out};
 use crate::facts::{Tally, columns, flow};
 use crate::failure::{During, cancelled, classify, internal};
+use crate::guest_log::{self, GuestLog};
 use crate::read::Table;
 use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Stores, Upload};
+use crate::target::align::Alignment;
 use crate::target::batch::batch_id;
 use crate::target::keys::KeyMaker;
+use crate::target::parted::{Parted, Parter};
 use crate::target::{self, Rows, Target};
 use crate::write::WriteTable;
 use crate::write::bad_rows::Unread;
@@ -57,6 +63,10 @@ pub(crate) struct NodeAttempt {
     /// Whose writes these are.
     pub(crate) slot: String,
     pub(crate) batch_log: Arc<dyn BatchLog>,
+    /// What of the results of this run's nodes so far is sensitive.
+    pub(crate) shades: HashMap<NodeId, Shades>,
+    /// Hears what guests say.
+    pub(crate) guest_log: Option<Arc<dyn GuestLog>>,
 }
 
 /// What lies ready.
@@ -68,6 +78,8 @@ pub(crate) struct Ready {
     pub(crate) write: Option<Box<dyn Publish>>,
     pub(crate) quarantine: Vec<Box<dyn Upload>>,
     pub(crate) spool: Option<Arc<Spool>>,
+    /// What of the result is sensitive.
+    pub(crate) shades: Shades,
 }
 
 impl NodeAttempt {
@@ -106,12 +118,9 @@ impl NodeAttempt {
             .map(|target| target.begin(&self.scratch_dir));
         let rows = rows.transpose()?;
         let tables = self.tables()?;
-        let planned = self.plan(&tables)?;
-        let flows: Vec<_> = planned
-            .iter()
-            .enumerate()
-            .map(|(at, p)| flow(at, p))
-            .collect();
+        let (planned, shaded) = self.plan(&tables)?;
+        let batch = self.batch(&tables, &planned);
+        let told = self.told(&planned, &shaded);
         let steps = chain::chained(planned, &self.links);
         chained.extend(steps.iter().filter(|s| s.steps > 1).map(|s| s.at));
         let quarantine = self.quarantine(&steps)?;
@@ -119,7 +128,10 @@ impl NodeAttempt {
         let plan = build(&tables, &steps, self.layout, quarantines)?;
         let run = NodeRun::new(
             self.handle.clone(),
-            self.context.clone(),
+            SessionContext {
+                sensitive: Arc::new(shaded.given.clone()),
+                ..self.context.clone()
+            },
             Arc::clone(&self.progress),
             Arc::clone(&self.abandoned),
             self.scratch_dir.clone(),
@@ -127,25 +139,35 @@ impl NodeAttempt {
             tables.len(),
         );
         let unread = self.unread(&tables)?;
-        let run = Arc::new(run.with_quarantine(quarantine).with_unread(unread));
+        let run = run
+            .with_quarantine(quarantine)
+            .with_unread(unread)
+            .with_sample_rows(self.sample_rows_max);
+        let run = Arc::new(run);
         let result = plain_schema(&plan.schema());
-        let batch = self.batch(&tables);
         let to = target.as_ref().zip(rows.as_ref());
         let mut sink = Sink::new(self, to, driven.is_some(), &batch, &result)?;
-        self.execute(plan, &run, &mut sink)?;
-        let Sunk { tally, spool } = sink.finish(&batch)?;
+        self.executed(plan, &run, &mut sink, !chained.is_empty())?;
+        let Sunk {
+            tally,
+            spool,
+            written,
+            parts,
+        } = sink.finish(&batch)?;
+        let rows = parts.map(Rows::Parts).or(rows);
         let spool = spool.map(Arc::new);
         let rows_count = tally.rows;
         let mut facts = self.facts(&tables, &result, (&run, &steps), tally);
-        for (fact, flow) in facts.operations.iter_mut().zip(flows) {
-            fact.flow = Some(flow);
+        for (fact, told) in facts.operations.iter_mut().zip(told) {
+            (fact.flow, fact.params, fact.sensitive) = (Some(told.flow), told.params, told.given);
         }
+        facts.privacy = Some(Box::new(shaded.fact));
         let mut write: Option<Box<dyn Publish>> = None;
         if let Some((target, rows)) = target.zip(rows) {
             write = Some(Box::new(target::Ready {
                 target,
                 rows,
-                schema: Arc::clone(&result),
+                schema: written,
                 rows_count,
                 batch,
                 run_id: self.context.run_id.clone(),
@@ -168,25 +190,34 @@ impl NodeAttempt {
             driven.stage(driven::batch(node, slot, &self.context, batch, rows))?;
             write = Some(Box::new(Driven(driven)));
         }
-        let mut rejected = Vec::new();
-        if let Some(quarantine) = run.take_quarantine() {
-            (rejected, facts.quarantine) = quarantine.finish()?;
-            facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
-        }
-        if let Some(unread) = run.take_unread() {
-            let (staged, found) = unread.finish()?;
-            rejected.extend(staged);
-            facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
-            facts.unread = found;
-        }
+        let quarantine = rejected(&run, &mut facts)?;
         Ok(Ready {
             run_id: self.context.run_id.clone(),
             node: self.node.id,
             facts,
             write,
-            quarantine: rejected,
+            quarantine,
             spool: spool.filter(|_| self.node.has_dependents),
+            shades: shaded.result,
         })
+    }
+
+    /// As [`Self::execute`]; what guests said is told, however it ends.
+    fn executed(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: &Arc<NodeRun>,
+        sink: &mut Sink,
+        chained: bool,
+    ) -> Result<(), Failure> {
+        let drained = self.execute(plan, run, sink);
+        // Of a chain that failed, the steps say the same once more.
+        if let Some(log) = &self.guest_log
+            && (drained.is_ok() || !chained)
+        {
+            guest_log::tell(log.as_ref(), run);
+        }
+        drained
     }
 
     /// Lets the plan run to its end, and every thread of it.
@@ -218,9 +249,14 @@ impl NodeAttempt {
     }
 
     /// The hash of what the result comes from.
-    fn batch(&self, tables: &[Arc<Table>]) -> String {
+    fn batch(&self, tables: &[Arc<Table>], planned: &[PlannedStep]) -> String {
         let origins: Vec<String> = tables.iter().map(|table| table.identity()).collect();
-        batch_id(&self.node, &origins, &self.operations, &self.slot)
+        let mut node = self.node.clone();
+        for (step, planned) in node.steps.iter_mut().zip(planned) {
+            // With the columns that were filled in.
+            step.params.value = planned.step.params.value.clone();
+        }
+        batch_id(&node, &origins, &self.operations, &self.slot)
     }
 
     fn tables(&self) -> Result<Vec<Arc<Table>>, Failure> {
@@ -289,7 +325,8 @@ impl NodeAttempt {
     }
 
     /// Asks the operations one after the other; the output of one is what the next is offered.
-    fn plan(&self, tables: &[Arc<Table>]) -> Result<Vec<PlannedStep>, Failure> {
+    fn plan(&self, tables: &[Arc<Table>]) -> Result<(Vec<PlannedStep>, Shaded), Failure> {
+        let mut shading = self.shading(tables)?;
         let mut current: SchemaRef = Arc::clone(&tables[0].schema);
         let mut planned = Vec::with_capacity(self.node.steps.len());
         for (index, (step, operation)) in self.node.steps.iter().zip(&self.operations).enumerate() {
@@ -314,20 +351,57 @@ impl NodeAttempt {
                 step: index,
                 ..self.context.clone()
             };
+            let params = shading.params(index, step, &offered[0]).map_err(at)?;
             let plan = operation
-                .plan_within(&step.params.value, &offered, &context)
+                .plan_within(&params, &offered, &context)
                 .map_err(at)?;
             check_plan(&plan, &offered).map_err(at)?;
+            shading.step(index, step, &plan);
+            let mut step = step.clone();
+            step.params.value = params;
             current = Arc::clone(&plan.output);
             planned.push(PlannedStep {
                 at: index,
                 steps: 1,
                 operation: Arc::clone(operation),
-                step: step.clone(),
+                step,
                 plan: Arc::new(plan),
             });
         }
-        Ok(planned)
+        Ok((planned, shading.finish()?))
+    }
+
+    /// What of the inputs is sensitive.
+    fn shading(&self, tables: &[Arc<Table>]) -> Result<Shading<'_>, Failure> {
+        let known = |id: NodeId| self.shades.get(&id).cloned();
+        let mut shaded = Vec::with_capacity(tables.len());
+        for (input, table) in self.node.inputs.iter().zip(tables) {
+            let shades = match &input.source {
+                InputSource::Node(id) => known(*id)
+                    .ok_or_else(|| internal("it is not known what of an input is sensitive"))?,
+                InputSource::Read(read) => Shades::of_files(read, &table.schema, &known),
+            };
+            shaded.push((table.schema.as_ref(), shades));
+        }
+        Ok(Shading::new(&self.node, shaded))
+    }
+
+    /// What is told of each step. A salt never is.
+    fn told(&self, planned: &[PlannedStep], shaded: &Shaded) -> Vec<StepTold> {
+        let told = |(planned, given): (&PlannedStep, &Vec<String>)| {
+            let mut params = planned.step.params.value.clone();
+            if self.node.privacy.step == Some(planned.at)
+                && let Some(salt) = params.get_mut("salt")
+            {
+                *salt = Value::from(odibi_plan::config::MASK);
+            }
+            StepTold {
+                flow: flow(planned.at, planned),
+                params,
+                given: !given.is_empty(),
+            }
+        };
+        planned.iter().zip(&shaded.given).map(told).collect()
     }
 
     /// What runs for each step.
@@ -376,12 +450,13 @@ impl NodeAttempt {
             .zip(&self.operations)
             .zip(run.records())
             .enumerate()
-            .map(|(at, ((step, operation), record))| OperationFact {
+            .map(|(at, ((_, operation), record))| OperationFact {
                 chained_to: planned
                     .iter()
                     .find(|p| p.at < at && at < p.at + p.steps)
                     .map(|p| p.at),
                 flow: None,
+                sensitive: false,
                 operation: operation.identity(),
                 grants: operation
                     .grants()
@@ -389,7 +464,7 @@ impl NodeAttempt {
                     .into_iter()
                     .map(str::to_owned)
                     .collect(),
-                params: step.params.value.clone(),
+                params: Value::Null,
                 ledger: record.ledger,
                 instances: record.instances,
                 component: operation.origin(),
@@ -398,14 +473,19 @@ impl NodeAttempt {
                 bytes_spilled: record.bytes_spilled,
             })
             .collect();
+        let (rows_out, nulls_out) = (tally.rows, tally.nulls.clone());
+        let (sample, profile) = tally.values();
+        let names = self.node.inputs.iter().map(|input| input.name.as_str());
         NodeFacts {
             rows_in: run.rows_in(),
-            rows_out: tally.rows,
-            rows_written: self.node.write.as_ref().map(|_| tally.rows),
+            rows_out,
+            rows_written: self.node.write.as_ref().map(|_| rows_out),
             schema_in: columns(&tables[0].schema),
             schema_out: columns(result),
-            nulls_out: tally.nulls,
-            sample: tally.sample,
+            nulls_out,
+            sample,
+            profile,
+            inputs: run.inputs(names),
             sources: tables
                 .iter()
                 .flat_map(|t| t.files.iter().cloned())
@@ -416,18 +496,36 @@ impl NodeAttempt {
     }
 }
 
+/// What is told of a step besides its costs.
+struct StepTold {
+    flow: StepFlow,
+    params: Value,
+    /// Was it given a sensitive column?
+    given: bool,
+}
+
 /// What a sink leaves behind.
 struct Sunk {
     tally: Tally,
     spool: Option<Spool>,
+    /// Columns that were written.
+    written: SchemaRef,
+    parts: Option<Parted>,
 }
 
 /// Where the result goes: counted, written, spooled.
 struct Sink {
     schema: SchemaRef,
     tally: Tally,
-    writer: Option<Box<dyn WriteTable>>,
+    alignment: Option<Alignment>,
+    writer: Option<Writer>,
     spool: Option<SpoolWriter>,
+}
+
+/// What takes the rows for the target.
+enum Writer {
+    Table(Box<dyn WriteTable>),
+    Parts(Box<Parter>),
 }
 
 impl Sink {
@@ -438,19 +536,19 @@ impl Sink {
         batch: &str,
         schema: &SchemaRef,
     ) -> Result<Self, Failure> {
+        let alignment = match target {
+            Some((target, _)) => target.align(schema, &|| attempt.stopped())?,
+            None => None,
+        };
+        let written = alignment.as_ref().map_or(schema, |to| &to.schema);
         let writer = match target {
-            Some((target, rows)) => {
-                let (write, shown) = (target.write(), target.shown());
-                if let Some(keys) = write.mode.keys() {
-                    // Only for what it refuses, before any row is made.
-                    KeyMaker::new(keys, schema, &shown)?;
-                }
-                let mut writer =
-                    crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
-                let (key, value) = target::footer_note(batch);
-                writer.note(key, &value);
-                Some(writer)
-            }
+            Some((target, rows)) => Some(Writer::new(
+                target,
+                rows,
+                &attempt.scratch_dir,
+                batch,
+                written,
+            )?),
             None => None,
         };
         let spool = if attempt.node.has_dependents || keeps_rows {
@@ -462,6 +560,7 @@ impl Sink {
         Ok(Self {
             schema: Arc::clone(schema),
             tally,
+            alignment,
             writer,
             spool,
         })
@@ -479,7 +578,13 @@ impl Sink {
             .map_err(|e| classify(&e, During::Run))?;
         self.tally.add(&batch);
         if let Some(writer) = &mut self.writer {
-            writer.write(&batch)?;
+            let aligned = self.alignment.as_ref().map(|to| to.apply(&batch));
+            let aligned = aligned.transpose()?;
+            let rows = aligned.as_ref().unwrap_or(&batch);
+            match writer {
+                Writer::Table(writer) => writer.write(rows)?,
+                Writer::Parts(parter) => parter.write(rows)?,
+            }
         }
         if let Some(spool) = &mut self.spool {
             spool.write(&batch)?;
@@ -488,13 +593,62 @@ impl Sink {
     }
 
     fn finish(self, batch: &str) -> Result<Sunk, Failure> {
-        if let Some(writer) = self.writer {
-            writer.finish()?;
+        let mut parts = None;
+        match self.writer {
+            Some(Writer::Table(writer)) => writer.finish()?,
+            Some(Writer::Parts(parter)) => {
+                let (key, value) = target::footer_note(batch);
+                parts = Some(parter.finish((key, &value))?);
+            }
+            None => {}
         }
         let spool = self.spool.map(|spool| spool.finish(batch)).transpose()?;
+        let written = self.alignment.map(|to| to.schema);
         Ok(Sunk {
             tally: self.tally,
             spool,
+            written: written.unwrap_or(self.schema),
+            parts,
         })
     }
+}
+
+impl Writer {
+    fn new(
+        target: &Target,
+        rows: &Rows,
+        scratch: &Path,
+        batch: &str,
+        schema: &SchemaRef,
+    ) -> Result<Self, Failure> {
+        let (write, shown) = (target.write(), target.shown());
+        if let Some(keys) = write.mode.keys() {
+            // Only for what it refuses, before any row is made.
+            KeyMaker::new(keys, schema, &shown)?;
+        }
+        if !write.partition_by.is_empty() {
+            let parter = Parter::new(write, schema, scratch, &shown)?;
+            return Ok(Self::Parts(Box::new(parter)));
+        }
+        let mut writer = crate::write::begin(&write.format, schema, rows.writer()?, &shown)?;
+        let (key, value) = target::footer_note(batch);
+        writer.note(key, &value);
+        Ok(Self::Table(writer))
+    }
+}
+
+/// The files of rows that were set aside, with what is said of them.
+fn rejected(run: &NodeRun, facts: &mut NodeFacts) -> Result<Vec<Box<dyn Upload>>, Failure> {
+    let mut rejected = Vec::new();
+    if let Some(quarantine) = run.take_quarantine() {
+        (rejected, facts.quarantine) = quarantine.finish()?;
+        facts.rows_quarantined = facts.quarantine.iter().map(|q| q.rows).sum();
+    }
+    if let Some(unread) = run.take_unread() {
+        let (staged, found) = unread.finish()?;
+        rejected.extend(staged);
+        facts.rows_unread = found.iter().map(|fact| fact.rows).sum();
+        facts.unread = found;
+    }
+    Ok(rejected)
 }

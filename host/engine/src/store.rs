@@ -10,7 +10,7 @@ pub(crate) mod blob;
     clippy::cast_possible_truncation,
     reason = "a test may panic"
 )]
-mod conformance;
+pub(crate) mod conformance;
 mod local;
 mod object;
 pub(crate) mod pattern;
@@ -95,6 +95,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Removes a file, durably. It is no failure when it is not there.
     fn remove(&self, path: &str) -> Result<(), Failure>;
+
+    /// Removes a directory that holds nothing any more; one that does stays. An object store has no directories.
+    fn remove_empty(&self, _dir: &str) {}
 }
 
 /// An open file. Where the store can, all reads are of one version.

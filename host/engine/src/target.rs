@@ -6,13 +6,17 @@
 //! becomes visible in the same step as its rows: in the footer of a Parquet file, in the log of a directory, or as the
 //! digest of a text file.
 
+pub(crate) mod align;
 pub(crate) mod batch;
 mod directory;
 mod file;
 pub(crate) mod keys;
 pub(crate) mod merge;
+pub(crate) mod parted;
 pub(crate) mod rows;
 mod settle;
+mod source;
+mod spread;
 
 use std::fs::File;
 use std::io;
@@ -27,10 +31,15 @@ use odibi_run::port::{BatchLog, BatchRecord, BatchState, Cancel, Published};
 use odibi_story::event::{WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use self::align::{Alignment, align};
 use self::merge::{Counts, Workspace};
+use self::parted::{Parted, file_columns};
 use self::rows::{Batch, RowFormat};
+use self::source::{Piece, Source};
 use crate::Publish;
+use crate::driver::Reach;
 use crate::failure::{During, classify, internal};
+use crate::read::Stop;
 use crate::store::{Purpose, Store, Stores, Upload, normal};
 
 /// Key of a Parquet footer under which the batches stand that the file holds.
@@ -56,8 +65,10 @@ pub(crate) enum Rows {
     /// The whole new file of an overwrite.
     Whole(Box<dyn Upload>),
     /// A file in the scratch directory, in the format of the target.
-    Batch(File),
-    /// They were put.
+    Batch(Arc<File>),
+    /// Such a file for each partition.
+    Parts(Parted),
+    /// They are not there yet, or were put.
     Gone,
 }
 
@@ -106,13 +117,16 @@ impl Target {
         let refuse = |what: &str, hint: &str| {
             Err(Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what).hint(hint))
         };
-        if !write.partition_by.is_empty() {
-            return refuse(
-                "`partition_by` is not built yet for files",
-                "write without it",
-            );
-        }
         let whole = write.mode == WriteMode::Overwrite;
+        let adds = matches!(write.mode, WriteMode::Append | WriteMode::AppendOnce(None));
+        let many = self.is_directory() && (!adds || !write.partition_by.is_empty());
+        if many && matches!(self.store.reach()?, Reach::Objects(..)) {
+            let what = format!(
+                "an object store cannot replace a directory in one step: `{}`",
+                self.shown()
+            );
+            return refuse(&what, "use format `delta`, or write one file");
+        }
         if !whole && RowFormat::of(&write.format).is_none() {
             let what = format!(
                 "mode `{}` cannot be done in this format with these options",
@@ -120,7 +134,7 @@ impl Target {
             );
             return refuse(
                 &what,
-                "write Parquet, or plain CSV or JSON lines, or use mode `overwrite`",
+                "write Parquet, CSV or JSON lines, or use mode `overwrite`",
             );
         }
         Ok(())
@@ -128,21 +142,56 @@ impl Target {
 
     /// Where the rows go while they are made. Done before any work, so that a target that cannot be written is known first.
     pub(crate) fn begin(&self, scratch: &std::path::Path) -> Result<Rows, Failure> {
-        if self.is_directory() {
-            let in_scratch = tempfile::tempfile_in(scratch);
-            return Ok(Rows::Batch(
-                in_scratch.map_err(|e| classify(&e, During::Scratch))?,
-            ));
+        if !self.write.partition_by.is_empty() {
+            return Ok(Rows::Gone);
         }
-        let upload = self.store.create(&self.path)?;
-        if self.write.mode == WriteMode::Overwrite {
-            return Ok(Rows::Whole(upload));
+        if !self.is_directory() {
+            let upload = self.store.create(&self.path)?;
+            if self.write.mode == WriteMode::Overwrite {
+                return Ok(Rows::Whole(upload));
+            }
         }
-        drop(upload);
         let in_scratch = tempfile::tempfile_in(scratch);
-        Ok(Rows::Batch(
-            in_scratch.map_err(|e| classify(&e, During::Scratch))?,
-        ))
+        let in_scratch = in_scratch.map_err(|e| classify(&e, During::Scratch))?;
+        Ok(Rows::Batch(Arc::new(in_scratch)))
+    }
+
+    /// How a result of these columns becomes what is written, where the project says that its columns may be others than
+    /// those of the target; `None` when it is written as it is.
+    pub(crate) fn align(
+        &self,
+        result: &SchemaRef,
+        stop: Stop<'_>,
+    ) -> Result<Option<Alignment>, Failure> {
+        let Some(policy) = self.write.schema_policy else {
+            return Ok(None);
+        };
+        let shown = self.shown();
+        let format = RowFormat::of(&self.write.format);
+        let format = format.ok_or_else(|| internal("a format without rows was planned"))?;
+        let sources = if self.is_directory() {
+            directory::sources(self, result)?
+        } else {
+            let there = self.store.stat(&self.path)?.is_some();
+            let blob = there.then(|| self.store.open(&self.path)).transpose()?;
+            blob.into_iter().map(Source::of).collect()
+        };
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let known = format.known(&sources, &shown, stop)?;
+        let (file, _) = file_columns(result, &self.write.partition_by);
+        let stored = format.stored(&file, &shown)?;
+        let partition_by = &self.write.partition_by;
+        align(
+            result,
+            stored.as_ref(),
+            &known,
+            partition_by,
+            policy,
+            &shown,
+        )
+        .map(Some)
     }
 
     pub(crate) fn shown(&self) -> String {
@@ -169,7 +218,7 @@ impl Rows {
         match self {
             Self::Whole(upload) => upload.writer(),
             Self::Batch(file) => file.try_clone().map_err(|e| classify(&e, During::Scratch)),
-            Self::Gone => Err(internal("rows are written that were put")),
+            Self::Parts(_) | Self::Gone => Err(internal("rows are written that were put")),
         }
     }
 }
@@ -230,16 +279,26 @@ impl Ready {
             files_removed: 0,
             version_before: None,
             version_after: None,
+            evidence: None,
         }
     }
 
-    fn batch_of<'a>(&'a self, file: &'a File) -> Batch<'a> {
-        Batch {
-            file,
-            schema: &self.schema,
-            keys: self.target.write.mode.keys(),
+    /// The rows, unless they are the whole file.
+    fn batch(&self) -> Result<Batch<'_>, Failure> {
+        let pieces = match &self.rows {
+            Rows::Batch(file) => vec![Piece::of(file)],
+            Rows::Parts(parted) => parted.pieces(),
+            Rows::Whole(_) | Rows::Gone => return Err(internal("a merge has no batch")),
+        };
+        let write = &self.target.write;
+        Ok(Batch {
+            pieces,
+            schema: file_columns(&self.schema, &write.partition_by).0,
+            whole: &self.schema,
+            keys: write.mode.keys(),
             batch_rows: self.batch_rows,
-        }
+            evolves: write.schema_policy.is_some(),
+        })
     }
 
     fn workspace<'a>(&self, stop: crate::read::Stop<'a>) -> Workspace<'a> {

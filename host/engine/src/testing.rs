@@ -429,6 +429,7 @@ pub(crate) fn node() -> PlannedNode {
         attempts: Attempts::once(),
         on_error: OnError::FailLater,
         has_dependents: false,
+        privacy: odibi_plan::plan::Privacy::default(),
     }
 }
 
@@ -451,6 +452,8 @@ impl Build for PlannedNode {
             format,
             path: path.into(),
             options: ReadOptions::default(),
+            sensitive: odibi_plan::plan::Marks::None,
+            writers: Vec::new(),
             span: NOWHERE,
         };
         self.inputs.push(Input {
@@ -501,6 +504,7 @@ impl Build for PlannedNode {
             layout: TargetLayout::File,
             partition_by: Vec::new(),
             mode,
+            schema_policy: None,
             span: NOWHERE,
         });
         self

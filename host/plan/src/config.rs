@@ -4,6 +4,7 @@
 //! changes no result is a warning. Diagnostics never show the value of a variable, only the `${NAME}` that stands in
 //! the file.
 
+mod alerts;
 mod alias;
 mod assemble;
 mod attempts;
@@ -12,12 +13,15 @@ mod connection;
 mod delta;
 mod format;
 mod limits;
+mod logging;
 mod masked;
 mod node;
+mod outside;
 mod params;
 mod path;
 mod pipeline;
 mod plugins;
+mod privacy;
 mod project;
 mod quarantine;
 mod read;
@@ -31,15 +35,18 @@ mod system;
 mod transform;
 mod write;
 
+pub use alerts::Alert;
 pub use assemble::{Assembled, assemble, resolve};
 pub use attempts::{AttemptKeys, ON_ERRORS};
 pub use beside::{FileFault, ReadBeside};
 pub use connection::Connection;
+pub use logging::{LOG_LEVELS, LogLevel, Logging};
 pub use masked::{MASK, mask};
 pub use node::{MAIN_INPUT, Node, NodeInput, NodeInputSource};
 pub use params::StepParams;
 pub use path::normal_path;
 pub use pipeline::Pipeline;
+pub use privacy::{OPERATION as PRIVACY_OPERATION, Privacy};
 pub use project::Project;
 pub use quarantine::{OnRowError, Quarantine};
 pub use read::Read;

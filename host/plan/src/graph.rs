@@ -5,7 +5,8 @@ mod selection;
 mod selector;
 
 pub use order::{cycles, order};
-pub use selection::{Selection, select};
+pub use selection::{Remembered, Selection, asked, select};
+pub use selector::NodeResult;
 
 use std::collections::HashMap;
 

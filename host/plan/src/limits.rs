@@ -33,8 +33,20 @@ pub const SQL_BYTES_MAX: usize = 1 << 20;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// The longest time that can be set for attempts: 30 days.
 pub const DURATION_MS_MAX: u64 = 30 * 86_400_000;
+/// Time of one try to send an alert, lineage event or trace.
+pub const SEND_TIMEOUT_MS_MAX: u64 = 120_000;
+/// Minutes that alerts of one kind can be held back for: a week.
+pub const THROTTLE_MINUTES_MAX: usize = 7 * 24 * 60;
+/// Channels of a project that alerts go to: each has a connection of its own.
+pub const ALERTS_MAX: usize = 64;
+/// Alerts of one kind in an hour.
+pub const ALERTS_PER_HOUR_MAX: usize = 10_000;
 /// Sample rows of each node in a story, as in ODIBI.
 pub const SAMPLE_ROWS_MAX: usize = 100;
+/// Entries of `logging.metadata`, which stand in every line.
+pub const LOG_METADATA_MAX: usize = 32;
+/// Length of one of them.
+pub const LOG_METADATA_CHARS_MAX: usize = 256;
 /// JSON Pointers of the params of one step: their texts together.
 pub const POINTER_BYTES_MAX: usize = 1 << 20;
 

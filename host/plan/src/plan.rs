@@ -4,11 +4,16 @@ mod attempts;
 mod build;
 mod connection;
 mod delta;
+mod fingerprint;
 mod format;
 mod grants;
 mod narrow;
+mod outside;
 mod params;
+mod privacy;
 mod races;
+mod reach;
+mod targets;
 mod write;
 
 use std::collections::BTreeMap;
@@ -28,6 +33,8 @@ pub use format::{
 };
 pub use grants::Grants;
 pub use narrow::{Fate, Narrowed};
+pub use outside::{AlertChannel, AlertEvent, AlertKind, LineageTarget, Telemetry};
+pub use privacy::{Marks, Privacy, Reach, Writer};
 pub use write::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 
 use serde_json::Value;
@@ -52,6 +59,12 @@ pub struct Plan {
     pub story: Option<Story>,
     /// Third-party components by the name under which `operation: name/…` finds them.
     pub plugins: BTreeMap<String, PluginSource>,
+    /// Who is told when a run begins and ends.
+    pub alerts: Vec<AlertChannel>,
+    /// Where lineage events go.
+    pub lineage: Option<LineageTarget>,
+    /// Where traces and metrics go.
+    pub telemetry: Option<Telemetry>,
     /// SHA-256 of the configuration files, hex.
     pub config_digest: String,
     /// Configuration files that took part, as given.
@@ -65,6 +78,12 @@ impl Plan {
         let plugin = operation.plugin.as_ref();
         let source = plugin.and_then(|plugin| self.plugins.get(plugin));
         source.map_or_else(Grants::default, |source| source.grants)
+    }
+
+    /// True when a column of the run may be sensitive: then free text that has met data is not shown.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.nodes.iter().any(|node| node.privacy.touches)
     }
 
     /// The node that writes what another one reads, when it does not come after that one. With wildcards, one that may.
@@ -116,6 +135,8 @@ pub struct PlannedNode {
     pub on_error: OnError,
     /// True when another planned node reads this node's output.
     pub has_dependents: bool,
+    /// Columns that must not be seen.
+    pub privacy: Privacy,
 }
 
 /// A named table that a node starts from.
@@ -142,6 +163,17 @@ pub enum InputSource {
     Node(NodeId),
 }
 
+impl InputSource {
+    /// The read, when it is one.
+    #[must_use]
+    pub fn read(&self) -> Option<&Read> {
+        match self {
+            Self::Read(read) => Some(read),
+            Self::Node(_) => None,
+        }
+    }
+}
+
 /// `read:` with its connection resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Read {
@@ -153,6 +185,10 @@ pub struct Read {
     pub path: String,
     /// Options that do not depend on the format.
     pub options: ReadOptions,
+    /// Columns that must not be seen.
+    pub sensitive: Marks,
+    /// Nodes of the project that write what is read, and of which a column may be sensitive.
+    pub writers: Vec<Writer>,
     /// Where `path` stands.
     pub span: Span,
 }
@@ -262,6 +298,9 @@ pub struct Write {
     pub partition_by: Vec<ColumnName>,
     /// What happens to what is there.
     pub mode: WriteMode,
+    /// What becomes of columns that differ from those of the target; `None`: every difference is a failure, but in mode
+    /// overwrite of files, which replaces the columns as well (default).
+    pub schema_policy: Option<SchemaPolicy>,
     /// Where `path` stands.
     pub span: Span,
 }
@@ -301,6 +340,31 @@ pub struct Story {
     pub retention_days: Option<u32>,
     /// So many are kept.
     pub retention_count: Option<usize>,
+    /// Who started the run is told.
+    pub record_user: bool,
+    /// Documents that are written beside the stories.
+    pub docs: Option<StoryDocs>,
+}
+
+/// `docs:` of a story: Markdown that says what a pipeline is and does, as its last successful run showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoryDocs {
+    /// Directory below the connection's root; each pipeline has one of its own in it.
+    pub path: String,
+    /// `README.md`
+    pub readme: bool,
+    /// `TECHNICAL_DETAILS.md`
+    pub technical_details: bool,
+    /// `node_cards/NODE.md`
+    pub node_cards: bool,
+    /// `…_memo.md` beside each story, for failed runs too.
+    pub run_memo: bool,
+    /// Statements of `sql` steps are shown.
+    pub sql: bool,
+    /// Params of other steps are shown.
+    pub config_snapshot: bool,
+    /// Columns are shown.
+    pub schema: bool,
 }
 
 /// Where a third-party component lies.

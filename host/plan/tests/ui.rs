@@ -11,7 +11,7 @@
 //! ```
 //!
 //! SQL files are those of `tests/ui/files`. A line `# refused: NODE STEP POINTER WORD: MESSAGE` stands for what an operation says of its params
-//! when it is asked: `WORD` of the text at `POINTER` is to blame, or the whole of it without a word. Places are line and column from 1, the end exclusive. A line `# select: pipelines=a nodes=b,c tags=d` stands for the
+//! when it is asked, a line `# unseen: NODE COLUMN NEAR` for a column of `sensitive` that is not there; `WORD` of the text at `POINTER` is to blame, or the whole of it without a word. Places are line and column from 1, the end exclusive. A line `# select: pipelines=a nodes=b,c tags=d` stands for the
 //! command line. The operations are those of `operations.json`. A plugin exports those
 //! under its name, or else those of `geo`; one whose path is `NAME.wasm` fails with the code `plugin/NAME`. `UPDATE_EXPECT=1` writes what is found into the files.
 
@@ -186,7 +186,19 @@ fn refusals(text: &str, plan: &Plan, sources: &Sources) -> Vec<Diagnostic> {
         };
         diagnostic::refused(sources, node, &refusal)
     };
-    lines.map(one).collect()
+    let unseen = text
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("# unseen: "));
+    let unseen = unseen.map(|line| {
+        let [node, name, near] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let node = plan.nodes.iter().find(|n| n.name == node).unwrap();
+        let mut named = node.privacy.sensitive.columns().iter();
+        let column = named.find(|column| column.name == name).unwrap();
+        diagnostic::unknown_sensitive(node, column, [near])
+    });
+    lines.map(one).chain(unseen).collect()
 }
 
 fn place(sources: &Sources, span: odibi_plan::Span) -> String {

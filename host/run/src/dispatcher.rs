@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use odibi_plan::Plan;
 use odibi_plan::plan::NodeId;
+use odibi_story::Withhold;
 use odibi_story::event::{Event, FORMAT_VERSION, Outcome, RunEvent, RunStarted};
 use odibi_story::failure::{Failure, FailureClass, Place, code};
 use tokio::sync::mpsc;
@@ -54,6 +55,12 @@ pub struct Settings {
     pub host: Option<String>,
     /// Git commit of the project's directory, for the events.
     pub git_commit: Option<String>,
+    /// Environment that was chosen, for the events.
+    pub environment: Option<String>,
+    /// Who started it, when that is to be told.
+    pub user: Option<String>,
+    /// Key of the fingerprints that stand for withheld text: random, and kept nowhere.
+    pub fingerprint_key: [u8; 32],
 }
 
 /// How a run ended.
@@ -91,6 +98,9 @@ pub async fn run(
         sink,
         clock: ports.clock.clone(),
         seq: 0,
+        withhold: plan
+            .is_private()
+            .then(|| Withhold::new(settings.fingerprint_key)),
     };
     let started_ms = ports.clock.monotonic_ms();
     let mut dispatcher = Dispatcher {
@@ -146,10 +156,16 @@ struct Voice<'a> {
     sink: &'a mut dyn EventSink,
     clock: Arc<dyn Clock>,
     seq: u64,
+    /// Where a column of the run is sensitive: what every event goes through.
+    withhold: Option<Withhold>,
 }
 
 impl Voice<'_> {
-    fn say(&mut self, kind: RunEvent) {
+    fn say(&mut self, mut kind: RunEvent) {
+        match &self.withhold {
+            Some(withhold) => withhold.event(&mut kind),
+            None => untold(&mut kind),
+        }
         let event = Event {
             seq: self.seq,
             at: self.clock.now(),
@@ -157,6 +173,16 @@ impl Voice<'_> {
         };
         self.seq += 1;
         self.sink.emit(&event);
+    }
+}
+
+/// Where nothing is sensitive there is nothing to tell of it.
+fn untold(event: &mut RunEvent) {
+    if let RunEvent::NodeFinished {
+        facts: Some(facts), ..
+    } = event
+    {
+        facts.privacy = None;
     }
 }
 
@@ -174,6 +200,8 @@ impl Dispatcher<'_> {
             host: self.settings.host.clone(),
             git_commit: self.settings.git_commit.clone(),
             continues: self.settings.continues.clone(),
+            environment: self.settings.environment.clone(),
+            user: self.settings.user.clone(),
         }));
         for pipeline in 0..self.pipelines.len() {
             if self.pipelines[pipeline].nodes_left == 0 {

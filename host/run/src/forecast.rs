@@ -10,12 +10,14 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use odibi_plan::Plan;
 use odibi_plan::config::normal_path;
 use odibi_plan::plan::{
-    InputSource, OperationRef, PlannedNode, Read, ReadFormat, Step, WriteFormat,
+    ColumnName, InputSource, NodeId, OperationRef, PlannedNode, Read, ReadFormat, Step, WriteFormat,
 };
 use odibi_story::event::Column;
 use odibi_story::failure::Failure;
+use serde_json::Value;
 
-use crate::port::{Operation, Transforms, UNKNOWN_SCHEMA};
+use crate::port::{OperationPlan, Transforms, UNKNOWN_SCHEMA};
+use crate::shade::{Shades, Shading};
 
 /// What is known of a node beforehand.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,10 @@ pub struct Forecast {
     pub failure: Option<Failure>,
     /// Why something is not known.
     pub notes: Vec<String>,
+    /// Columns that must not be seen and do not exist, where all columns are known.
+    pub missing: Vec<ColumnName>,
+    /// What of the result is sensitive, where its columns are known.
+    pub shades: Option<Shades>,
 }
 
 /// The schema of a file, `None` when finding out would take too long.
@@ -45,6 +51,7 @@ pub async fn forecast(
         schema_of,
         read: HashMap::new(),
         done: Vec::with_capacity(plan.nodes.len()),
+        shades: Vec::with_capacity(plan.nodes.len()),
     };
     let mut forecasts = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
@@ -52,6 +59,7 @@ pub async fn forecast(
         let schema = outlook.node(node, &mut made).await;
         made.output = schema.as_ref().map(columns);
         outlook.done.push(schema);
+        outlook.shades.push(made.shades.clone());
         forecasts.push(made);
     }
     forecasts
@@ -77,6 +85,8 @@ struct Outlook<'a> {
     read: HashMap<String, Known>,
     /// What the nodes so far hand on.
     done: Vec<Option<SchemaRef>>,
+    /// What of that is sensitive.
+    shades: Vec<Option<Shades>>,
 }
 
 impl Outlook<'_> {
@@ -99,13 +109,28 @@ impl Outlook<'_> {
             }
             tables.push(known.ok());
         }
+        let mut shading = self.shading(node, &tables);
         let mut current = tables.first().cloned().flatten();
         for (index, step) in node.steps.iter().enumerate() {
             let mut ports = vec![current];
             let further = step.further_inputs.iter();
             ports.extend(further.map(|i| tables.get(*i).cloned().flatten()));
-            match self.step(step, &ports).await {
-                Ok(output) => current = output,
+            let params = match (&shading, &ports[0]) {
+                (Some(shading), Some(schema)) => shading.params(index, step, schema),
+                (_, _) => Ok(step.params.value.clone()),
+            };
+            let planned = match params {
+                Ok(params) => self.step(step, &params, &ports).await,
+                Err(failure) => Err(failure),
+            };
+            match planned {
+                Ok(plan) => {
+                    match (&mut shading, &plan) {
+                        (Some(shading), Some(plan)) => shading.step(index, step, plan),
+                        (_, _) => shading = None,
+                    }
+                    current = plan.map(|plan| plan.output);
+                }
                 Err(failure) => {
                     let placed = failure.step.is_some();
                     made.failure = Some(if placed {
@@ -118,14 +143,40 @@ impl Outlook<'_> {
             }
             made.steps.push(current.as_ref().map(columns));
         }
+        if let (Some(shading), Some(_)) = (shading, &current) {
+            made.missing = shading.missing().into_iter().cloned().collect();
+            if made.missing.is_empty() {
+                made.shades = shading.finish().ok().map(|shaded| shaded.result);
+            }
+        }
         current
+    }
+
+    /// Nothing, unless every column is known.
+    fn shading<'n>(
+        &self,
+        node: &'n PlannedNode,
+        tables: &[Option<SchemaRef>],
+    ) -> Option<Shading<'n>> {
+        let known = |id: NodeId| self.shades.get(id.0).cloned().flatten();
+        let mut shaded = Vec::with_capacity(tables.len());
+        for (input, table) in node.inputs.iter().zip(tables) {
+            let schema = table.as_ref()?;
+            let shades = match &input.source {
+                InputSource::Node(id) => known(*id)?,
+                InputSource::Read(read) => Shades::of_files(read, schema, &known),
+            };
+            shaded.push((schema.as_ref(), shades));
+        }
+        Some(Shading::new(node, shaded))
     }
 
     async fn step(
         &self,
         step: &Step,
+        params: &Value,
         ports: &[Option<SchemaRef>],
-    ) -> Result<Option<SchemaRef>, Failure> {
+    ) -> Result<Option<OperationPlan>, Failure> {
         let known = ports.iter().all(Option::is_some);
         if !known && !reads_blindly(&step.operation) {
             return Ok(None);
@@ -138,7 +189,7 @@ impl Outlook<'_> {
             .transforms
             .resolve(&step.operation, &step.limits)
             .await?;
-        let planned = ask(operation.as_ref(), step, &offered)?;
+        let planned = operation.plan(params, &offered)?;
         Ok(known.then_some(planned))
     }
 
@@ -153,6 +204,7 @@ impl Outlook<'_> {
         let known = match (self.schema_of)(read) {
             Ok(Some(schema)) => Ok(schema),
             Ok(None) => Err(format!("`{}` would have to be read first", read.path)),
+            Err(failure) if self.plan.is_private() => Err(failure.openly()),
             Err(failure) => Err(failure.message),
         };
         self.read.insert(key, known.clone());
@@ -165,10 +217,11 @@ impl Outlook<'_> {
             .write
             .as_ref()
             .is_some_and(|write| matches!(write.format, WriteFormat::Parquet(_)));
-        let whole = writer
-            .write
-            .as_ref()
-            .is_some_and(|w| normal_path(&w.path) == normal_path(&read.path));
+        let whole = writer.write.as_ref().is_some_and(|w| {
+            let same = normal_path(&w.path) == normal_path(&read.path);
+            // Directories come as columns of types that are told from their names; a target may have more columns.
+            same && w.partition_by.is_empty() && w.schema_policy.is_none()
+        });
         match self.done.get(writer.id.0).cloned().flatten() {
             Some(schema) if parquet && whole && read.format == ReadFormat::Parquet => Ok(schema),
             Some(_) | None => Err(format!("node `{}` writes the file", writer.name)),
@@ -186,16 +239,6 @@ fn unknown() -> SchemaRef {
     Arc::new(Schema::empty().with_metadata(note))
 }
 
-fn ask(
-    operation: &dyn Operation,
-    step: &Step,
-    offered: &[SchemaRef],
-) -> Result<SchemaRef, Failure> {
-    operation
-        .plan(&step.params.value, offered)
-        .map(|plan| plan.output)
-}
-
 #[cfg(test)]
 mod tests {
     use arrow_schema::DataType;
@@ -207,7 +250,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::port::{OperationPlan, Session, SessionContext, Spread};
+    use crate::port::{Operation, Session, SessionContext, Spread};
 
     /// `add` appends the column of its param, which must be new; `sql` refuses the text `bad`.
     struct Fake(String);

@@ -1,6 +1,7 @@
 //! What the outside implements: the engine, the transforms, the clock, and the sink of events.
 
 mod batch_log;
+mod outbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog};
+pub use self::outbox::{Outbox, OutboxAlert};
 
 use crate::memory::MemoryBudget;
 
@@ -311,6 +313,8 @@ pub struct SessionContext {
     pub cancel: Cancel,
     /// What the guest's memory is charged to.
     pub memory: MemoryBudget,
+    /// For each step of the node, the sensitive columns that enter its sandbox.
+    pub sensitive: Arc<Vec<Vec<String>>>,
 }
 
 /// Wants more, or has enough.

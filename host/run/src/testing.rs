@@ -106,6 +106,9 @@ pub fn plan_of(nodes: &[(&str, &[&str])]) -> Plan {
         nodes: planned,
         story: None,
         plugins: BTreeMap::new(),
+        alerts: Vec::new(),
+        lineage: None,
+        telemetry: None,
         config_digest: "00".to_owned(),
         config_files: vec!["odibi.yaml".to_owned()],
     }
@@ -141,6 +144,7 @@ fn bare_node(id: NodeId, pipeline: &str, name: &str, depends_on: Vec<NodeId>) ->
         attempts: Attempts::once(),
         on_error: OnError::FailLater,
         has_dependents: false,
+        privacy: odibi_plan::plan::Privacy::default(),
     }
 }
 

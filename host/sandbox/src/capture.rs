@@ -32,6 +32,10 @@ pub struct Subject<'a> {
     pub step: usize,
     /// Columns whose values would be in the capsule, for each input.
     pub columns: Vec<Vec<&'a str>>,
+    /// Those of them that are sensitive.
+    pub sensitive: &'a [String],
+    /// True when its params hold a secret.
+    pub secret: bool,
 }
 
 /// May a step be recorded?
@@ -86,7 +90,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Records everything in a directory, which is made if need be, for this user only.
+    /// Records in a directory what holds no sensitive column. The directory is made if need be, for this user only.
     ///
     /// # Errors
     /// `capture/not-written` when it cannot be made.
@@ -96,11 +100,30 @@ impl Capture {
             dir,
             bytes_max: CAPSULE_BYTES_MAX,
             per_step_max: CAPSULES_PER_STEP_MAX,
-            may: Arc::new(|_| Permission::Allowed),
+            may: Arc::new(|subject| but(&[], subject)),
             tell,
             hush: None,
         })
     }
+
+    /// Records sensitive columns of these names as well.
+    #[must_use]
+    pub fn with_columns(mut self, names: Vec<String>) -> Self {
+        self.may = Arc::new(move |subject| but(&names, subject));
+        self
+    }
+}
+
+/// No step that is given a sensitive column, unless each of them is named.
+fn but(named: &[String], subject: &Subject<'_>) -> Permission {
+    let mut columns: Vec<String> = subject.sensitive.to_vec();
+    if !subject.secret {
+        columns.retain(|column| !named.contains(column));
+        if columns.is_empty() {
+            return Permission::Allowed;
+        }
+    }
+    Permission::Refused { columns }
 }
 
 /// A capture at work: numbers the capsules of each step.

@@ -140,6 +140,26 @@ impl Sandbox {
             .collect()
     }
 
+    /// False when nothing that is compiled will be there next time.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        self.inner.loader.store.is_some()
+    }
+
+    /// Makes every component ready that comes with odibi or that the project names, so that the store has them. Blocks as
+    /// [`Sandbox::manifest`].
+    ///
+    /// # Errors
+    /// As [`Sandbox::manifest`].
+    pub fn load_all(&self) -> Result<Vec<Manifest>, Failure> {
+        let first = (0..self.inner.first_party.len()).map(Key::First);
+        let plugins = self.inner.plugins.keys().cloned().map(Key::Plugin);
+        first
+            .chain(plugins)
+            .map(|key| Ok(self.inner.load(&key)?.manifest.clone()))
+            .collect()
+    }
+
     /// An operation, as itself. Blocks as [`Sandbox::manifest`].
     pub(crate) fn find(&self, reference: &OperationRef) -> Result<Found, Failure> {
         self.inner.find(reference)

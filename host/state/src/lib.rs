@@ -3,6 +3,7 @@
 //! Everything is durable when a call returns. Calls block; async code makes them on a blocking thread. What cannot be
 //! read is a failure and never an empty answer, and nothing is ever made anew in its place.
 
+mod alert;
 mod batch;
 mod db;
 mod lease;
@@ -10,10 +11,11 @@ mod run;
 #[cfg(test)]
 mod testing;
 
+pub use alert::{AlertRecord, AlertSender, NewAlert, Posted};
 pub use batch::Batches;
 pub use db::StateDb;
 pub use lease::{Holder, Lease, LeaseRequest};
 pub use run::{
-    Interrupted, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
+    Interrupted, Made, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunFilter, RunMark, RunRecord,
     RunSelection,
 };

@@ -1,5 +1,6 @@
 //! Runs and what became of their nodes; which runs were interrupted, and whose writes the next one goes on with.
 
+mod made;
 mod mark;
 mod record;
 
@@ -10,6 +11,7 @@ use odibi_story::event::{FileFact, NodeRef, Outcome};
 use odibi_story::failure::Failure;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+pub use self::made::Made;
 pub use self::mark::RunMark;
 use self::mark::{boot_id, is_left, is_running};
 pub use self::record::{NodeRecord, RunFilter, RunRecord};

@@ -7,11 +7,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use odibi_run::port::{BatchLog as _, BatchRecord, BatchState};
+use odibi_run::port::{BatchLog as _, BatchRecord, BatchState, Outbox as _};
 use odibi_story::event::NodeRef;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Batches, Lease, LeaseRequest, NewRun, PipelineSlot, RunMark, RunSelection, StateDb};
+use crate::{
+    AlertSender, Batches, Lease, LeaseRequest, NewRun, PipelineSlot, RunMark, RunSelection, StateDb,
+};
 
 /// Name of the variable that gives a process its role.
 const ROLE: &str = "ODIBI_STATE_TEST_ROLE";
@@ -234,6 +236,13 @@ fn play_a_role() {
                 })
             });
             say(&format!("end {}", end.unwrap_err().code));
+        }
+        "claim" => {
+            let db = open(directory);
+            let sender = AlertSender::new(db, "other", "shop", "").unwrap();
+            let alert = sender.claim("slack", at(1), &[]).unwrap().unwrap();
+            say(&format!("claimed {}", alert.id));
+            listen();
         }
         "hold" => {
             let db = open(directory);

@@ -6,8 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 
 mod flow;
+mod outside;
+mod privacy;
+mod profile;
 
 pub use flow::{ColumnFlow, InputOrigin, InputOutline, PassedColumn, PortFlow, StepFlow};
+pub use outside::{AlertFact, AlertState, Sending};
+pub use privacy::{PrivacyFact, SensitiveInput};
+pub use profile::{ColumnProfile, InputFact, Profile, Sample, ValueCount};
 
 /// Version of the event log's format. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -126,6 +132,18 @@ pub enum RunEvent {
         /// Why.
         failure: Failure,
     },
+    /// What became of an alert. Never changes the outcome.
+    AlertSettled {
+        /// The alert.
+        alert: AlertFact,
+    },
+    /// Lineage events, traces, metrics or alerts could not be sent. Never changes the outcome.
+    SendingFailed {
+        /// What was to be sent.
+        what: Sending,
+        /// Why.
+        failure: Failure,
+    },
     /// The code that the process will end with; said before the stories are written.
     ExitDecided {
         /// 0 for success.
@@ -175,6 +193,12 @@ pub struct RunStarted {
     /// Earlier run that this one goes on with, or repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<String>,
+    /// Environment that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Name of the user who started it, when the project asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// A node of a pipeline.
@@ -214,6 +238,23 @@ pub struct NodeOutline {
     /// The tables it starts from, the main one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputOutline>,
+}
+
+impl NodeOutline {
+    /// A node of which only the name is known.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            depends_on: Vec::new(),
+            reads: Vec::new(),
+            writes: None,
+            operations: Vec::new(),
+            tags: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
 }
 
 /// How something ended.
@@ -274,6 +315,12 @@ pub struct NodeFacts {
     pub nulls_out: Vec<u64>,
     /// The first rows of the result.
     pub sample: Sample,
+    /// Smallest and largest values of the result, and frequent ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// What was read of each input, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputFact>,
     /// Files read.
     pub sources: Vec<FileFact>,
     /// The file written.
@@ -295,6 +342,9 @@ pub struct NodeFacts {
     /// Why, and where they went, for each input that has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<UnreadFact>,
+    /// Columns whose values must not be seen, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Box<PrivacyFact>>,
 }
 
 /// Rows of an input that could not be understood.
@@ -352,6 +402,9 @@ pub struct WriteFact {
     /// Version of the target after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_after: Option<String>,
+    /// What in the target proves that it holds the batch: `footer …`, `file …`, `txn …`, `log …` or `sha256 …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
 }
 
 /// What became visible.
@@ -415,16 +468,6 @@ pub struct Column {
     pub nullable: bool,
 }
 
-/// Some rows, as text.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Sample {
-    /// Names.
-    pub columns: Vec<String>,
-    /// Cells; `None` is null.
-    pub rows: Vec<Vec<Option<String>>>,
-}
-
 /// A file that was read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -438,6 +481,9 @@ pub struct FileFact {
     /// Modification time, where the store tells.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub modified: Option<Timestamp>,
+    /// Changes with every write, of a file that was read: the ETag, or what the disk tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Instances of one step that are listed one by one; the rest is in the sum alone.
@@ -502,6 +548,9 @@ pub struct OperationFact {
     /// What it does with columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<StepFlow>,
+    /// True when a sensitive column entered the sandbox: whatever the operation makes is sensitive too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sensitive: bool,
 }
 
 /// Which code.

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::event::{
-    Column, ColumnFlow, ComponentOrigin, Event, FileFact, GuestNote, InputOrigin, InputOutline,
-    InstanceFact, Ledger, NodeFacts, NodeOutline, NodeRef, OperationFact, OperationIdentity,
-    Outcome, PassedColumn, PortFlow, QuarantineFact, RejectionFact, RunEvent, RunStarted, Sample,
-    StepFlow, UnreadFact, WriteEffect, WriteFact,
+    Column, ColumnFlow, ColumnProfile, ComponentOrigin, Event, FileFact, GuestNote, InputFact,
+    InputOrigin, InputOutline, InstanceFact, Ledger, NodeFacts, NodeOutline, NodeRef,
+    OperationFact, OperationIdentity, Outcome, PassedColumn, PortFlow, Profile, QuarantineFact,
+    RejectionFact, RunEvent, RunStarted, Sample, StepFlow, UnreadFact, ValueCount, WriteEffect,
+    WriteFact,
 };
 use crate::failure::{Failure, FailureClass, Place};
 use crate::story::compare::{PastRun, compare};
@@ -53,7 +54,9 @@ pub(crate) fn run_started() -> RunEvent {
         workers: 2,
         host: Some("build-7".to_owned()),
         git_commit: Some("5f2c1a0b9e8d7c6b5a493827160f0e0d0c0b0a09".to_owned()),
-        continues: None,
+        continues: Some("0190aaaa-0000-7000-8000-000000000000".to_owned()),
+        environment: Some("prod".to_owned()),
+        user: Some("ada".to_owned()),
     })
 }
 
@@ -148,24 +151,70 @@ fn facts() -> NodeFacts {
                 vec![cell("2"), None, cell("-3")],
                 vec![cell("3"), cell("a|b\n<b>"), cell("")],
             ],
+            columns_left_out: 0,
         },
+        profile: Some(profile()),
+        inputs: vec![InputFact {
+            name: "orders".to_owned(),
+            rows: 336_776,
+            columns_unread: 2,
+            sample: Sample {
+                columns: vec!["id".to_owned(), "note|s".to_owned()],
+                rows: vec![vec![cell("1"), cell("*late*")], vec![cell("2"), None]],
+                columns_left_out: 1,
+            },
+        }],
         sources: vec![FileFact {
             connection: "raw".to_owned(),
             path: "orders/1.csv".to_owned(),
             bytes: 31_053_892,
             modified: Some(at(0)),
+            version: Some("\"0x8DC|1\"".to_owned()),
         }],
         target: Some(FileFact {
             connection: "lake".to_owned(),
             path: "orders.parquet".to_owned(),
             bytes: 10_240,
             modified: None,
+            version: None,
         }),
         operations: vec![operation(
             "clean_text",
             json!({"columns": ["city"], "case": "lower"}),
         )],
         ..NodeFacts::default()
+    }
+}
+
+fn profile() -> Profile {
+    let text = |text: &str| Some(text.to_owned());
+    let count = |value: &str, rows| ValueCount {
+        value: value.to_owned(),
+        rows,
+    };
+    Profile {
+        rows_counted: 1_000,
+        columns: vec![
+            ColumnProfile {
+                column: "id".to_owned(),
+                min: text("1"),
+                max: text("1234"),
+                ..ColumnProfile::default()
+            },
+            ColumnProfile {
+                column: "city".to_owned(),
+                min: text(""),
+                max: text("a|b\n<b>"),
+                distinct: Some(3),
+                top: vec![count("Berlin", 800), count("`x`", 200)],
+            },
+            ColumnProfile {
+                column: "km".to_owned(),
+                min: text("-3"),
+                max: text("12.5"),
+                ..ColumnProfile::default()
+            },
+        ],
     }
 }
 
@@ -184,6 +233,7 @@ fn upserting() -> WriteFact {
         files_removed: 0,
         version_before: Some("7".to_owned()),
         version_after: Some("8|9".to_owned()),
+        evidence: Some("footer odibi.batches 0123456789abcdef0123456789abcdef".to_owned()),
     }
 }
 
@@ -216,6 +266,7 @@ pub(crate) fn quarantining() -> NodeFacts {
                 path: "rejects/orders/0190aaaa-step-1.parquet".to_owned(),
                 bytes: 2_048,
                 modified: None,
+                version: None,
             },
         }],
         rows_unread: 2,
@@ -273,6 +324,7 @@ fn operation(reference: &str, params: serde_json::Value) -> OperationFact {
             text: "12 values were empty".to_owned(),
         }],
         flow: Some(flow()),
+        sensitive: false,
     }
 }
 

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 pub mod code;
+mod open;
 
 pub use code::{FailureCode, all_codes, explain};
+pub(crate) use open::is_open;
 
 /// The closed list of what can go wrong. Retry policy, exit code and story text hang on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,7 +137,59 @@ pub struct Failure {
     /// The guest asks to be called again, not before this many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What may be said of it where free text is withheld.
+    #[serde(skip)]
+    pub own: OwnWords,
 }
+
+/// What odibi itself says of a failure, without anything that comes from data or from a plugin. It is part of the message,
+/// the causes and the hints; failures that differ in it alone are equal.
+#[derive(Debug, Clone, Default)]
+pub struct OwnWords(Option<Box<Words>>);
+
+#[derive(Debug, Clone, Default)]
+struct Words {
+    message: Option<String>,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl OwnWords {
+    /// What stands in place of the message.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.0.as_ref()?.message.as_deref()
+    }
+
+    /// Those of the causes.
+    #[must_use]
+    pub fn causes(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |words| &words.causes)
+    }
+
+    /// Those of the hints.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |words| &words.hints)
+    }
+
+    /// Says that these causes are odibi's own words.
+    pub fn add_causes(&mut self, causes: impl IntoIterator<Item = String>) {
+        self.words().causes.extend(causes);
+    }
+
+    fn words(&mut self) -> &mut Words {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for OwnWords {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OwnWords {}
 
 impl Failure {
     /// A failure with a class, a code and a message.
@@ -153,6 +207,7 @@ impl Failure {
             place: None,
             limit: None,
             retry_after_ms: None,
+            own: OwnWords::default(),
         }
     }
 
@@ -167,6 +222,43 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what the message is where nothing that comes from data may be told.
+    #[must_use]
+    pub fn own_message(mut self, message: impl Into<String>) -> Self {
+        self.own.words().message = Some(message.into());
+        self
+    }
+
+    /// What may be said of it in one line where nothing that comes from data may be told.
+    #[must_use]
+    pub fn openly(&self) -> String {
+        match self.own.message() {
+            Some(own) => own.to_owned(),
+            None if is_open(&self.code) && self.class != FailureClass::Guest => {
+                self.message.clone()
+            }
+            None => self.code.clone(),
+        }
+    }
+
+    /// Adds a cause in odibi's own words, which may be told of any data.
+    #[must_use]
+    pub fn own_cause(mut self, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        self.own.words().causes.push(cause.clone());
+        self.causes.push(cause);
+        self
+    }
+
+    /// Adds a hint in odibi's own words, which may be told of any data.
+    #[must_use]
+    pub fn own_hint(mut self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        self.own.words().hints.push(hint.clone());
+        self.hints.push(hint);
         self
     }
 

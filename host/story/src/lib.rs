@@ -5,6 +5,7 @@ pub mod failure;
 pub mod lineage;
 pub mod render;
 pub mod story;
+pub mod withhold;
 
 #[cfg(test)]
 mod example;
@@ -12,3 +13,4 @@ mod example;
 pub use event::{Event, Outcome, RunEvent};
 pub use failure::{Failure, FailureClass};
 pub use story::{Fold, Story, fold};
+pub use withhold::Withhold;

@@ -15,7 +15,17 @@ const FACETS: &str = "https://openlineage.io/spec/facets";
 /// All events of a story, in the order in which they happened. `producer` is a URI that names who made them.
 #[must_use]
 pub fn events(story: &Story, producer: &str) -> Vec<Value> {
-    let writer = Writer { story, producer };
+    events_in(story, producer, &story.project)
+}
+
+/// As [`events`], with jobs and datasets in another namespace than that of the project's name.
+#[must_use]
+pub fn events_in(story: &Story, producer: &str, namespace: &str) -> Vec<Value> {
+    let writer = Writer {
+        story,
+        producer,
+        namespace,
+    };
     let mut events = vec![(
         story.started_at,
         0,
@@ -55,6 +65,7 @@ fn state(status: Status) -> &'static str {
 struct Writer<'a> {
     story: &'a Story,
     producer: &'a str,
+    namespace: &'a str,
 }
 
 impl Writer<'_> {
@@ -108,7 +119,7 @@ impl Writer<'_> {
         let mut run = Map::new();
         let parent = json!({
             "run": { "runId": self.run_id(None) },
-            "job": { "namespace": self.story.project, "name": self.story.pipeline },
+            "job": { "namespace": self.namespace, "name": self.story.pipeline },
         });
         run.insert(
             "parent".to_owned(),
@@ -181,7 +192,7 @@ impl Writer<'_> {
             "eventType": state,
             "eventTime": at.to_string(),
             "run": { "runId": run_id, "facets": run_facets },
-            "job": { "namespace": self.story.project, "name": job, "facets": job_facets },
+            "job": { "namespace": self.namespace, "name": job, "facets": job_facets },
             "inputs": inputs,
             "outputs": outputs,
             "producer": self.producer,
@@ -237,13 +248,13 @@ impl Writer<'_> {
 
     /// A connection is a namespace of its own below the project's; results of nodes have the project's.
     fn name(&self, table: &InputOrigin) -> (String, String) {
-        let project = &self.story.project;
+        let project = self.namespace;
         match table {
             InputOrigin::Dataset(dataset) => match dataset.split_once(':') {
                 Some((connection, path)) => (format!("{project}/{connection}"), path.to_owned()),
-                None => (project.clone(), dataset.clone()),
+                None => (project.to_owned(), dataset.clone()),
             },
-            InputOrigin::Node(node) => (project.clone(), node.to_string()),
+            InputOrigin::Node(node) => (project.to_owned(), node.to_string()),
         }
     }
 

@@ -4,7 +4,9 @@
 
 use crate::story::Story;
 
+pub mod alert;
 mod costs;
+pub mod docs;
 mod document;
 mod escape;
 pub mod html;
@@ -19,7 +21,7 @@ mod testing;
 mod words;
 mod written;
 
-pub use escape::plain;
+pub use escape::{is_hidden, plain};
 pub use words::{bytes, count, duration, thousands};
 
 /// Longest text of one cell, in characters; what is cut off is replaced by `…`.

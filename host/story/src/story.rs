@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Column, NodeFacts, NodeOutline, Outcome};
+use crate::event::{AlertFact, Column, NodeFacts, NodeOutline, Outcome};
 use crate::failure::{Failure, FailureClass};
 
 mod columns;
@@ -70,12 +70,24 @@ pub struct Story {
     /// Git commit of the project's directory, hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
+    /// Environment that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Name of the user who started it, when the project asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Earlier run that this one goes on with, or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// The code that the process ended with, as far as the events tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Where the columns of what was written come from, through all nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub column_lineage: Vec<DatasetOrigins>,
+    /// What became of the alerts that tell of it, as far as that was known when the story was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertFact>,
     /// What differs from the last successful run. Not of the events: whoever writes the story looks it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,

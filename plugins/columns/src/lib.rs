@@ -14,6 +14,7 @@ mod named;
 mod normalize_column_names;
 mod normalize_schema;
 mod passing;
+mod protect_columns;
 mod rename_columns;
 mod replace_values;
 mod select_columns;
@@ -30,6 +31,7 @@ odibi_sdk::export!(
         trim_whitespace::TrimWhitespace,
         fill_nulls::FillNulls,
         hash_columns::HashColumns,
+        protect_columns::ProtectColumns,
         replace_values::ReplaceValues,
         dict_based_mapping::DictBasedMapping,
         generate_surrogate_key::GenerateSurrogateKey,

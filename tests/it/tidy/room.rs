@@ -20,10 +20,11 @@ const PRINTING: [&str; 6] = [
 
 /// Where `Serialize` may stand. Of the host only these (the store names its files after its version); the SDK and plugins
 /// speak JSON over the contract.
-const SERIALISING: [&str; 10] = [
+const SERIALISING: [&str; 11] = [
     "host/story/src/event",
     "host/story/src/failure",
     "host/story/src/story",
+    "host/story/src/render/alert",
     "host/cli/src/output",
     "host/sandbox/src/component/store",
     "host/sandbox/src/capsule",
@@ -34,10 +35,11 @@ const SERIALISING: [&str; 10] = [
 ];
 
 /// Files that define a serialised format: each says which version of it it writes.
-pub(super) const FORMATS: [&str; 4] = [
+pub(super) const FORMATS: [&str; 5] = [
     "host/story/src/event.rs",
     "host/story/src/story.rs",
     "host/story/src/story/shelf.rs",
+    "host/story/src/render/alert.rs",
     "host/sandbox/src/capsule/header.rs",
 ];
 

@@ -11,13 +11,13 @@ pub(crate) const NAME: &str = "compile-component";
 
 pub(crate) fn compile(around: &Surroundings, printer: &Printer) -> u8 {
     if around.program.is_none() {
-        printer.problem("this command needs a process of its own\n");
+        printer.problem("this command needs a process of its own");
         return exit::USAGE;
     }
     match odibi_sandbox::compile_as_child(&mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => exit::DONE,
         Err(fault) => {
-            printer.problem(&format!("{fault}\n"));
+            printer.problem(&fault.to_string());
             fault.exit_code
         }
     }

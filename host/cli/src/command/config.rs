@@ -2,7 +2,7 @@
 
 use odibi_plan::Severity;
 use odibi_plan::config::mask;
-use odibi_plan::diagnostic::{Sources, render, render_json};
+use odibi_plan::diagnostic::{Sources, render_json};
 use odibi_plan::yaml::{self, Node, Resolved, Value as Tree};
 use serde_json::{Map, Value, json};
 
@@ -23,8 +23,7 @@ pub(crate) fn show(show: &Show, around: &Surroundings, printer: &Printer) -> u8 
     let mut root = assembled.tree.root;
     mask(&mut root);
     for diagnostic in &found {
-        let text = render(diagnostic, &sources, printer.colour_stderr);
-        printer.problem(&format!("{}\n\n", text.trim_end()));
+        printer.diagnostic(diagnostic, &sources);
     }
     match printer.output {
         Output::Text => {

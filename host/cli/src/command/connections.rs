@@ -28,17 +28,17 @@ pub(crate) fn doctor(config: &Config, around: &Surroundings, printer: &Printer) 
         Err(code) => return code,
     };
     loaded.print_diagnostics(printer);
-    let known = secrets::code(&loaded.asked) == exit::DONE;
+    let known = secrets::code(&loaded.vaults) == exit::DONE;
     let tried = if known { try_all(&loaded) } else { Vec::new() };
     match printer.output {
         Output::Json => printer.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "valid": !loaded.has_errors(),
             "connections": as_json(&tried),
-            "secrets": secrets::as_json(&loaded.asked, &loaded.sources),
+            "secrets": secrets::as_json(&loaded.vaults, &loaded.sources),
         })),
         Output::Text => {
-            secrets::print(&loaded.asked, printer);
+            secrets::print(&loaded.vaults, printer);
             print(&tried, printer);
         }
     }

@@ -29,15 +29,10 @@ pub(crate) fn explain(code: Option<&str>, printer: &Printer) -> u8 {
         }
         return exit::DONE;
     }
-    printer.problem(&format!(
-        "{} no code `{wanted}`\n",
-        printer.styled("1;31", "error:")
-    ));
-    if let Some(near) = odibi_plan::diagnostic::nearest(wanted, codes.iter().map(|c| c.0)) {
-        printer.problem(&format!(
-            "{} did you mean `{near}`?\n",
-            printer.styled("1;36", "hint:")
-        ));
+    let message = format!("no code `{wanted}`");
+    match odibi_plan::diagnostic::nearest(wanted, codes.iter().map(|c| c.0)) {
+        Some(near) => printer.error_with_hint(&message, &format!("did you mean `{near}`?")),
+        None => printer.error(&message),
     }
     exit::USAGE
 }

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::args::{Init, Output, Template};
 use crate::printer::Printer;
-use crate::project::print_failure;
 use crate::{Surroundings, exit};
 
 /// The first line of a project file: editors find the schema by it.
@@ -70,17 +69,14 @@ pub(crate) fn init(init: &Init, around: &Surroundings, printer: &Printer) -> u8 
             "cli/file-exists",
             format!("there is a file already: {}", path.display()),
         );
-        print_failure(
-            &failure.hint("name an empty directory: `odibi init DIR`"),
-            printer,
-        );
+        printer.failure(&failure.hint("name an empty directory: `odibi init DIR`"));
         return exit::USAGE;
     }
     for (name, text) in &files {
         if let Err(error) = write(&directory.join(name), text) {
             let message = format!("cannot write {}", directory.join(name).display());
             let failure = Failure::new(FailureClass::Denied, "cli/cannot-write", message);
-            print_failure(&failure.cause(error.to_string()), printer);
+            printer.failure(&failure.cause(error.to_string()));
             return exit::NOT_STARTED;
         }
     }
@@ -98,9 +94,7 @@ pub(crate) fn init(init: &Init, around: &Surroundings, printer: &Printer) -> u8 
             } else {
                 format!(" {}", init.directory.display())
             };
-            printer.info(&format!(
-                "next: odibi validate{place} && odibi run{place}\n"
-            ));
+            printer.info(&format!("next: odibi validate{place} && odibi run{place}"));
         }
     }
     exit::DONE

@@ -89,10 +89,6 @@ pub(crate) fn show(
         },
     };
     let Some(operation) = operations.find(&reference) else {
-        printer.problem(&format!(
-            "{} no operation `{name}`\n",
-            printer.styled("1;31", "error:")
-        ));
         let names = operations.names();
         let hint = match odibi_plan::diagnostic::nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -101,7 +97,7 @@ pub(crate) fn show(
                     .to_owned()
             }
         };
-        printer.problem(&format!("{} {hint}\n", printer.styled("1;36", "hint:")));
+        printer.error_with_hint(&format!("no operation `{name}`"), &hint);
         return exit::USAGE;
     };
     match printer.output {

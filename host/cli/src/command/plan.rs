@@ -11,6 +11,7 @@ use odibi_story::render::plain;
 use serde_json::{Value, json};
 
 use crate::args::{Output, Selected};
+use crate::chosen::{self, Told};
 use crate::printer::Printer;
 use crate::{Surroundings, exit, forecast, project};
 
@@ -24,6 +25,17 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    let told = if loaded.has_errors() {
+        Vec::new()
+    } else {
+        match chosen::foresee(&mut loaded) {
+            Ok(told) => told,
+            Err(failure) => {
+                printer.failure(&failure);
+                return exit::NOT_STARTED;
+            }
+        }
+    };
     let forecasts = forecast::forecast(&mut loaded, false, printer);
     loaded.print_diagnostics(printer);
     if loaded.has_errors() {
@@ -33,20 +45,27 @@ pub(crate) fn plan(selected: &Selected, around: &Surroundings, printer: &Printer
         return exit::PROJECT_INVALID;
     }
     if loaded.plan.nodes.is_empty() {
-        printer.problem(&format!(
-            "{} the selection holds no node\n",
-            printer.styled("1;31", "error:")
-        ));
+        printer.error("the selection holds no node");
         return exit::NOTHING_SELECTED;
     }
     match printer.output {
         Output::Json => printer.json(&json!({
             "project": loaded.plan.project,
+            "selection": told.iter().map(told_json).collect::<Vec<_>>(),
             "nodes": loaded.plan.nodes.iter().map(|n| node_json(&loaded.plan, n, forecasts.get(n.id.0))).collect::<Vec<_>>(),
         })),
-        Output::Text => printer.result(&text(&loaded.plan, &forecasts, printer.verbose > 0)),
+        Output::Text => {
+            for told in &told {
+                printer.result(&format!("{told}\n"));
+            }
+            printer.result(&text(&loaded.plan, &forecasts, printer.verbose > 0));
+        }
     }
     exit::DONE
+}
+
+fn told_json(told: &Told) -> Value {
+    json!({ "node": told.node.to_string(), "action": told.action, "why": told.why })
 }
 
 fn text(plan: &Plan, forecasts: &[Forecast], verbose: bool) -> String {
@@ -106,10 +125,11 @@ fn text(plan: &Plan, forecasts: &[Forecast], verbose: bool) -> String {
             if let Some(write) = &node.write {
                 let _ = writeln!(
                     text,
-                    "    writes  {}:{} ({}, overwrite)",
+                    "    writes  {}:{} ({}, {})",
                     write.connection.name,
                     write.path,
-                    write.format.name()
+                    write.format.name(),
+                    write.mode.word()
                 );
             }
             if let OnRowError::Quarantine(quarantine) = &node.on_row_error {

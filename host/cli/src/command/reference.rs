@@ -31,11 +31,7 @@ pub(crate) fn man(words: &[String], printer: &Printer) -> u8 {
             .find_subcommand(word)
             .filter(|next| !next.is_hide_set())
         else {
-            let error = printer.styled("1;31", "error:");
-            printer.problem(&format!(
-                "{error} no command `{word}` of `{}`\n",
-                found.get_name()
-            ));
+            printer.error(&format!("no command `{word}` of `{}`", found.get_name()));
             return exit::USAGE;
         };
         found = next;
@@ -43,7 +39,7 @@ pub(crate) fn man(words: &[String], printer: &Printer) -> u8 {
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(found.clone()).render(&mut page);
     if let Err(error) = rendered {
-        printer.problem(&format!("{} {error}\n", printer.styled("1;31", "error:")));
+        printer.error(&error.to_string());
         return exit::NOT_STARTED;
     }
     printer.result(&String::from_utf8_lossy(&page));

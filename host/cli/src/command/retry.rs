@@ -14,7 +14,7 @@ use crate::command::run::{self, Order};
 use crate::command::runs;
 use crate::printer::Printer;
 use crate::remembered::Repeated;
-use crate::{Surroundings, exit, project};
+use crate::{Surroundings, exit};
 
 /// What of a run is to be done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(crate) fn resume(
         Err(code) => return code,
     };
     if !run.is_unfinished() {
-        printer.info(&format!("nothing to resume: run {} succeeded\n", run.id));
+        printer.info(&format!("nothing to resume: run {} succeeded", run.id));
         if printer.output == Output::Json {
             printer.json(&json!({ "run_id": null, "outcome": null, "exit_code": exit::DONE, "resumed": run.id }));
         }
@@ -98,7 +98,7 @@ fn find(
 ) -> Result<RunRecord, u8> {
     let (glance, db) = runs::open(config, around, printer)?;
     runs::find(name, &glance, db.as_ref()).map_err(|failure| {
-        project::print_failure(&failure, printer);
+        printer.failure(&failure);
         exit::USAGE
     })
 }
@@ -143,7 +143,7 @@ pub(crate) fn narrow(
         known.iter().find(named)
     };
     if plan.config_digest != run.config_digest {
-        printer.info("the configuration has changed since that run: the new one counts\n");
+        printer.info("the configuration has changed since that run: the new one counts");
     }
     let asked = |node: &PlannedNode| {
         let outcome = record(node).and_then(|r| r.outcome.as_deref());
@@ -180,7 +180,7 @@ pub(crate) fn narrow(
 }
 
 /// True when the target of a node is the file that it wrote. What cannot be looked at is taken for changed.
-fn is_untouched(node: &PlannedNode, record: &NodeRecord, engine: &DataEngine) -> bool {
+pub(crate) fn is_untouched(node: &PlannedNode, record: &NodeRecord, engine: &DataEngine) -> bool {
     let Some(write) = &node.write else {
         return true;
     };

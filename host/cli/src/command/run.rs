@@ -11,6 +11,7 @@ use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
 use odibi_state::{RunMark, RunSelection, StateDb};
+use odibi_story::Withhold;
 use odibi_story::event::{Event, NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
 use odibi_story::render;
@@ -21,13 +22,16 @@ use crate::args::{OnErrorWord, Options, Output, Run, Selected};
 use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
 use crate::journal::Journal;
+use crate::log::Guests;
+use crate::outside::Outside;
 use crate::printer::Printer;
 use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded, Purpose};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
+use crate::signals::Signals;
 use crate::stories::{self, Written};
-use crate::{Surroundings, exit, whereabouts};
+use crate::{Surroundings, chosen, exit, hush, whereabouts};
 
 /// A guest's stack is limited to 512 KiB; the host's frames around it need room as well.
 const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
@@ -59,7 +63,7 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
     let capture = match recorded.capture(order.options, around) {
         Ok(capture) => capture,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             return exit::NOT_STARTED;
         }
     };
@@ -89,7 +93,7 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
     match execute(order, &mut loaded, &recorded, around, printer) {
         Ok(code) => code,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             exit::NOT_STARTED
         }
     }
@@ -105,10 +109,7 @@ fn hush(capture: Capture, printer: &Printer) -> Capture {
 }
 
 fn nothing_selected(printer: &Printer) -> u8 {
-    printer.problem(&format!(
-        "{} the selection holds no node\n",
-        printer.styled("1;31", "error:")
-    ));
+    printer.error("the selection holds no node");
     exit::NOTHING_SELECTED
 }
 
@@ -155,6 +156,7 @@ fn execute_marked(
     let workers = options.workers.map_or(processors, usize::from);
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
+    printer.log.of_run(&run_id);
     let state_dir = loaded.state_dir.clone();
     let db = Arc::new(StateDb::open(&state_dir)?);
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
@@ -172,7 +174,9 @@ fn execute_marked(
     } else {
         engine
     };
+    let outside = Outside::new(loaded, &db, &run_id, &clock, around);
     let finder = Finder {
+        outside: &outside,
         db: &db,
         engine: &engine,
         project: &loaded.plan.project,
@@ -182,8 +186,15 @@ fn execute_marked(
     };
     recovery::recover(&finder, printer)?;
     let leases = leases(&db, &run_id, &loaded.plan, options, &clock, printer)?;
+    // Of the whole plan: what is read back is no other node for that.
+    let digests = chosen::digests(&loaded.plan, &loaded.directory);
     let repeats = match order.repeat {
-        None => None,
+        None => {
+            chosen::narrow(loaded, &db, &engine)?
+                .iter()
+                .for_each(|told| printer.info(&told.to_string()));
+            None
+        }
         Some(repeat) => Some(retry::narrow(
             repeat,
             &mut loaded.plan,
@@ -204,21 +215,35 @@ fn execute_marked(
         run_id: &run_id,
         plan: &loaded.plan,
         config_path: loaded.path.display().to_string(),
-        selection: RunSelection {
-            pipelines: order.selected.pipeline.clone(),
-            nodes: order.selected.node.clone(),
-            tags: order.selected.tag.clone(),
-            select: order.selected.select.clone(),
-            exclude: order.selected.exclude.clone(),
-            environment: loaded.environment.clone(),
-        },
+        selection: selection(order.selected, loaded),
         logical_time,
         leases,
         repeats,
     };
-    let remembered = Remembered::begin(db, beginning, &clock, printer)?;
+    let runtime = runtime(processors)
+        .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
+    let cancel = Cancel::default();
+    // From here on a signal ends the run, and not the process: what has begun is brought to an end.
+    let signals = Signals::watch(&runtime, around, &cancel, printer)
+        .map_err(|error| not_started("cannot listen to signals".to_owned(), &error))?;
+    let remembered = Remembered::begin(Arc::clone(&db), beginning, &clock, printer)?;
+    db.note_digests(&run_id, &digests)?;
+    let mut fingerprint_key = [0; 32];
+    getrandom::fill(&mut fingerprint_key).map_err(|error| {
+        let message = "the system has no random numbers".to_owned();
+        not_started(message, &std::io::Error::other(error.to_string()))
+    })?;
+    let withhold = (loaded.plan.is_private()).then(|| Withhold::new(fingerprint_key));
+    if withhold.is_some() {
+        hush::hush();
+    }
+    let outside = outside.begun(printer);
     let engine = engine
         .with_batch_log(Arc::new(remembered.batches()))
+        .with_guest_log(Arc::new(Guests {
+            log: printer.log.clone(),
+            withhold: withhold.clone(),
+        }))
         .with_driver(Arc::new(DeltaDriver));
     let engine = Arc::new(engine);
     let mut journal = Journal::create(
@@ -226,7 +251,7 @@ fn execute_marked(
         Display::new(
             printer,
             &loaded.plan,
-            excerpts(loaded, printer.colour_stderr),
+            excerpts(loaded, printer.colour_stderr()),
         ),
         printer.redaction().clone(),
     )
@@ -239,6 +264,9 @@ fn execute_marked(
             &error,
         )
     })?;
+    if let Some(withhold) = withhold {
+        journal.withhold(withhold);
+    }
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),
@@ -255,11 +283,15 @@ fn execute_marked(
         place: Some(places(loaded)),
         host: whereabouts::host(),
         git_commit: whereabouts::git_commit(&loaded.directory),
+        environment: loaded.environment.clone(),
+        user: loaded
+            .plan
+            .story
+            .as_ref()
+            .filter(|story| story.record_user)
+            .and_then(|_| whereabouts::user()),
+        fingerprint_key,
     };
-    let runtime = runtime(processors)
-        .map_err(|error| not_started("cannot start threads".to_owned(), &error))?;
-    let cancel = Cancel::default();
-    let signal = Signals::watch(&runtime, around, &cancel);
     let summary = runtime.block_on(odibi_run::run(
         &loaded.plan,
         &ports,
@@ -271,22 +303,31 @@ fn execute_marked(
         },
     ));
     recorded.say(&clock, &mut journal);
-    let code = match signal.received() {
+    let code = match signals.received() {
         Some(code) if !summary.outcome.is_success() => code,
         Some(_) | None if summary.outcome.is_success() => exit::DONE,
         Some(_) | None => exit::NODE_FAILED,
     };
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
-    let stories = stories::write(&events, loaded.plan.story.as_ref(), &engine, &mut |said| {
+    let story = loaded.plan.story.as_ref();
+    let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
+    outside.ended(&stories);
+    let continues = remembered.continues().cloned();
+    // From here on the pipelines are free for another run: what follows only tells of this one.
+    let ended = remembered.end(summary.outcome, code, clock.now());
+    for said in outside.finish(&stories) {
+        journal.append(clock.now(), said);
+    }
+    let told = stories::tell_of_alerts(&mut stories, journal.events(), story, &engine);
+    for said in told {
+        journal.append(clock.now(), said);
+    }
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
-        printer.problem(&format!(
-            "{} the event log is incomplete: {error}\n",
-            printer.styled("1;33", "warning:")
-        ));
+        printer.warning(&format!("the event log is incomplete: {error}"));
     }
     report(
         &Report {
@@ -294,13 +335,34 @@ fn execute_marked(
             stories: &stories,
             journal: &journal,
             run_id: &run_id,
-            continues: remembered.continues(),
+            continues: continues.as_ref(),
             code,
         },
         printer,
     );
-    let ended = remembered.end(summary.outcome, code, clock.now());
     Ok((code, ended.map(Some)))
+}
+
+/// What was selected, in words that mean the same when the run is repeated.
+fn selection(selected: &Selected, loaded: &Loaded) -> RunSelection {
+    let environment = loaded.environment.clone();
+    if loaded.asks_state {
+        let nodes = loaded.plan.nodes.iter();
+        let names = nodes.map(|node| format!("{}.{}", node.pipeline, node.name));
+        return RunSelection {
+            select: names.collect(),
+            environment,
+            ..RunSelection::default()
+        };
+    }
+    RunSelection {
+        pipelines: selected.pipeline.clone(),
+        nodes: selected.node.clone(),
+        tags: selected.tag.clone(),
+        select: selected.select.clone(),
+        exclude: selected.exclude.clone(),
+        environment,
+    }
 }
 
 /// Events go to the journal, and how nodes end to the state.
@@ -332,7 +394,8 @@ impl Recorded {
         };
         let notices = Arc::clone(&self.0);
         let tell = move |notice| lock(&notices).push(notice);
-        Capture::new(around.current_dir.join(dir), Arc::new(tell)).map(Some)
+        let capture = Capture::new(around.current_dir.join(dir), Arc::new(tell))?;
+        Ok(Some(capture.with_columns(options.capture_column.clone())))
     }
 
     fn say(&self, clock: &SystemClock, journal: &mut Journal) {
@@ -501,7 +564,7 @@ fn report(report: &Report<'_>, printer: &Printer) {
         .any(|w| w.story.has_internal_failure())
     {
         printer.problem(&format!(
-            "this is a bug in odibi; please report it with run id {} and the event log {}\n",
+            "this is a bug in odibi; please report it with run id {} and the event log {}",
             report.run_id,
             report.journal.path().display()
         ));
@@ -528,41 +591,4 @@ fn report_json(report: &Report<'_>) -> Value {
             "story": serde_json::from_str::<Value>(&render::json::render(&w.story)).unwrap_or(Value::Null),
         })).collect::<Vec<_>>(),
     })
-}
-
-/// SIGINT and SIGTERM: the first asks the run to stop, the second ends the process.
-struct Signals {
-    received: Arc<std::sync::atomic::AtomicU8>,
-}
-
-impl Signals {
-    fn watch(runtime: &Runtime, around: &Surroundings, cancel: &Cancel) -> Self {
-        let received = Arc::new(std::sync::atomic::AtomicU8::new(0));
-        if around.handle_signals {
-            let (first, cancel) = (received.clone(), cancel.clone());
-            runtime.spawn(async move {
-                let Ok(mut terminate) =
-                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                else {
-                    return;
-                };
-                loop {
-                    let code = tokio::select! {
-                        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
-                        _ = terminate.recv() => exit::TERMINATED,
-                    };
-                    if first.swap(code, std::sync::atomic::Ordering::AcqRel) != 0 {
-                        // The second signal means: at once.
-                        std::process::exit(i32::from(code));
-                    }
-                    cancel.cancel();
-                }
-            });
-        }
-        Self { received }
-    }
-
-    fn received(&self) -> Option<u8> {
-        Some(self.received.load(std::sync::atomic::Ordering::Acquire)).filter(|code| *code != 0)
-    }
 }

@@ -1,14 +1,17 @@
 //! `odibi runs`: which runs there were, and what became of each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use odibi_state::{NodeRecord, RunFilter, RunRecord, StateDb};
+use odibi_story::event::Event;
 use odibi_story::failure::{Failure, FailureClass, code};
 use odibi_story::render;
+use odibi_story::story::compare::{Comparison, compare};
 use odibi_story::story::{Fold, Story};
 use serde_json::{Value, json};
 
-use crate::args::{Config, Given, Named, Output, Runs, RunsCommand, RunsList, RunsShow};
+use crate::args::{Config, Given, Named, Output, Runs, RunsCommand, RunsDiff, RunsList, RunsShow};
 use crate::printer::Printer;
 use crate::project::{self, Glance};
 use crate::recovery::{log_path, read_log};
@@ -18,6 +21,7 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
     let config = match &runs.command {
         RunsCommand::List(list) => list.named.config(),
         RunsCommand::Show(show) => show.named.config(),
+        RunsCommand::Diff(diff) => diff.named.config(),
     };
     let (glance, db) = match open(&config, around, printer) {
         Ok(opened) => opened,
@@ -26,11 +30,12 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
     let done = match &runs.command {
         RunsCommand::List(list) => self::list(list, &glance, db.as_ref(), printer),
         RunsCommand::Show(show) => self::show(show, &glance, db.as_ref(), printer),
+        RunsCommand::Diff(diff) => self::diff(diff, &glance, db.as_ref(), printer),
     };
     match done {
         Ok(()) => exit::DONE,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             if failure.code == code::STATE_NO_RUN.name {
                 exit::USAGE
             } else {
@@ -70,7 +75,7 @@ pub(crate) fn open(
     match opened {
         Ok(db) => Ok((glance, db)),
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             Err(exit::NOT_STARTED)
         }
     }
@@ -113,7 +118,7 @@ fn list(
         return Ok(());
     }
     if runs.is_empty() {
-        printer.info("no runs\n");
+        printer.info("no runs");
     }
     for run in &runs {
         printer.result(&format!("{}\n", line(run)));
@@ -207,21 +212,81 @@ fn show(
     Ok(())
 }
 
+/// Compares each pipeline that both runs had.
+fn diff(
+    diff: &RunsDiff,
+    glance: &Glance,
+    db: Option<&StateDb>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let (before, after) = (
+        find(&diff.before, glance, db)?,
+        find(&diff.after, glance, db)?,
+    );
+    let Some(db) = db else { return Ok(()) };
+    let told = |run: &RunRecord| -> Result<BTreeMap<String, Story>, Failure> {
+        let log = log_path(db, &run.id);
+        let (events, _) = read_log(&log).map_err(|error| {
+            let what = format!(
+                "the event log of run {} cannot be read: {}",
+                run.id,
+                log.display()
+            );
+            Failure::new(FailureClass::Missing, "story/unreadable", what).cause(error.to_string())
+        })?;
+        let stories = folded(&events).into_iter();
+        Ok(stories
+            .map(|story| (story.pipeline.clone(), story))
+            .collect())
+    };
+    let (old, mut new) = (told(&before)?, told(&after)?);
+    let mut only_before = Vec::new();
+    let mut both = Vec::new();
+    for (pipeline, was) in old {
+        match new.remove(&pipeline) {
+            Some(is) => both.push((pipeline, compare(&was, &is))),
+            None => only_before.push(pipeline),
+        }
+    }
+    let only_after: Vec<String> = new.into_keys().collect();
+    if printer.output == Output::Json {
+        let compared = |(pipeline, comparison): &(String, Comparison)| json!({ "pipeline": pipeline, "comparison": comparison });
+        printer.json(&json!({
+            "before": run_json(&before),
+            "after": run_json(&after),
+            "pipelines": both.iter().map(compared).collect::<Vec<_>>(),
+            "only_before": only_before,
+            "only_after": only_after,
+        }));
+        return Ok(());
+    }
+    for (pipeline, comparison) in &both {
+        let text = render::markdown::comparison(comparison);
+        printer.result(&format!("pipeline {}\n\n{text}\n", render::plain(pipeline)));
+    }
+    for (names, which) in [(only_before, "earlier"), (only_after, "later")] {
+        for name in names {
+            let name = render::plain(&name);
+            printer.result(&format!("pipeline {name}: only in the {which} run\n"));
+        }
+    }
+    Ok(())
+}
+
+fn folded(events: &[Event]) -> Vec<Story> {
+    let mut fold = Fold::default();
+    events.iter().for_each(|event| fold.push(event));
+    let pipelines = fold.pipelines().into_iter();
+    pipelines.filter_map(|name| fold.story(name)).collect()
+}
+
 /// As far as the events tell. Without them, what is noted of the nodes has to do.
 fn stories(log: &Path, printer: &Printer) -> Vec<Story> {
     match read_log(log) {
-        Ok((events, _)) => {
-            let mut fold = Fold::default();
-            events.iter().for_each(|event| fold.push(event));
-            fold.pipelines()
-                .into_iter()
-                .filter_map(|pipeline| fold.story(pipeline))
-                .collect()
-        }
+        Ok((events, _)) => folded(&events),
         Err(error) => {
-            let warning = printer.styled("1;33", "warning:");
-            printer.problem(&format!(
-                "{warning} the event log cannot be read: {}: {error}\n",
+            printer.warning(&format!(
+                "the event log cannot be read: {}: {error}",
                 log.display()
             ));
             Vec::new()

@@ -20,7 +20,7 @@ pub(crate) fn check(config: &Config, around: &Surroundings, printer: &Printer) -
     let invalid = found.iter().any(|d| d.severity == Severity::Error);
     if printer.output == Output::Text {
         for diagnostic in &found {
-            let text = render(diagnostic, &sources, printer.colour_stderr);
+            let text = render(diagnostic, &sources, printer.colour_stderr());
             printer.problem(&format!("{}\n\n", text.trim_end()));
         }
     }

@@ -45,7 +45,7 @@ pub(crate) fn story(command: &StoryCommand, around: &Surroundings, printer: &Pri
     };
     told.unwrap_or_else(|problem| match problem {
         Problem::Failed(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             exit::NOT_STARTED
         }
         Problem::Told(code) => code,
@@ -126,7 +126,7 @@ impl Library {
         let place = self.place();
         self.pipelines
             .iter()
-            .map(|pipeline| place.shelf(pipeline))
+            .map(|pipeline| place.shelf(pipeline, usize::MAX))
             .collect()
     }
 
@@ -321,7 +321,7 @@ fn open(
     let on_screen = ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
         .any(|name| around.variable(name).is_some());
-    if printer.bars && (on_screen || cfg!(target_os = "macos")) {
+    if printer.bars() && (on_screen || cfg!(target_os = "macos")) {
         let opener = if cfg!(target_os = "macos") {
             "open"
         } else {
@@ -335,7 +335,7 @@ fn open(
             .stderr(Stdio::null())
             .spawn();
         if let Err(error) = started {
-            printer.info(&format!("no browser was opened: `{opener}`: {error}\n"));
+            printer.info(&format!("no browser was opened: `{opener}`: {error}"));
         }
     }
     Ok(exit::DONE)
@@ -434,7 +434,7 @@ fn prune(
             Err(refusal) => {
                 let pipeline = plain(&pipeline);
                 printer.problem(&format!(
-                    "nothing of `{pipeline}` was removed: {refusal}; `--yes` removes them\n"
+                    "nothing of `{pipeline}` was removed: {refusal}; `--yes` removes them"
                 ));
                 code = exit::NOT_STARTED;
             }

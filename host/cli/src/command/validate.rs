@@ -22,7 +22,7 @@ pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Pri
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let known = secrets::code(&loaded.asked) == exit::DONE;
+    let known = secrets::code(&loaded.vaults) == exit::DONE;
     forecast::forecast(&mut loaded, validate.connect && known, printer);
     loaded.print_diagnostics(printer);
     let valid = !loaded.has_errors();
@@ -37,7 +37,7 @@ pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Pri
             let mut said = json!({ "valid": valid, "diagnostics": loaded.diagnostics_json() });
             if validate.connect {
                 said["connections"] = connections::as_json(&tried);
-                said["secrets"] = secrets::as_json(&loaded.asked, &loaded.sources);
+                said["secrets"] = secrets::as_json(&loaded.vaults, &loaded.sources);
             }
             printer.json(&said);
         }
@@ -54,7 +54,7 @@ pub(crate) fn validate(validate: &Validate, around: &Surroundings, printer: &Pri
         Output::Text => {}
     }
     if printer.output == Output::Text && validate.connect {
-        secrets::print(&loaded.asked, printer);
+        secrets::print(&loaded.vaults, printer);
         connections::print(&tried, printer);
     }
     if valid && !known {

@@ -1,5 +1,7 @@
 //! Every mode on a table of its own: what is in it afterwards, and what a second run does.
 
+use odibi_plan::plan::SchemaPolicy;
+
 use super::*;
 
 #[test]
@@ -119,7 +121,7 @@ fn an_overwrite_replaces_and_old_versions_can_be_read() {
 fn partitions_are_written_and_read_with_any_text_in_them() {
     let bench = Bench::new();
     let parts = [(1, "a b"), (2, "ü/%:"), (3, "=?&#"), (4, "a\u{1}\\\"'")];
-    let how = DeltaWrite::default();
+    let how = How::default();
     let rows = vec![few(&parts), batch(&[(Some(5), None)])];
     bench.write_how("a", &upsert(), how, &["t"], rows).unwrap();
     let moved = vec![few(&[(1, "ü/%:"), (9, "new")])];
@@ -150,7 +152,7 @@ fn partition_columns_among_the_keys_leave_other_files_unread() {
     let mut keys = keys(NullKeys::Error, DuplicateKeys::Error);
     keys.columns.push(named("t"));
     let mode = WriteMode::Upsert(keys);
-    let how = DeltaWrite::default();
+    let how = How::default();
     bench
         .write_how("a", &mode, how, &["t"], vec![few(&rows)])
         .unwrap();
@@ -173,13 +175,13 @@ fn columns_change_only_when_the_yaml_says_so() {
         columns.push(("n", n, true));
         RecordBatch::try_from_iter_with_nullable(columns).unwrap()
     };
-    let merging = DeltaWrite {
-        merge_schema: true,
-        overwrite_schema: false,
+    let merging = How {
+        policy: SchemaPolicy::UNION,
+        ..How::default()
     };
-    let replacing = DeltaWrite {
-        merge_schema: false,
-        overwrite_schema: true,
+    let replacing = How {
+        overwrite: true,
+        ..How::default()
     };
     for mode in [WriteMode::Append, once(), upsert()] {
         let bench = Bench::new();

@@ -28,10 +28,11 @@ pub(crate) fn named(
         told.extend(other_reason(suspect, found));
     }
     told.extend(halt.map(|halt| ended(spec, suspect, found, halt)));
+    failure.own.add_causes(own(spec, suspect, found, halt));
     told.append(&mut failure.causes);
     failure.causes = told;
     if halt.is_none() && !spec.quarantines {
-        return failure.hint("add `on_row_error: quarantine` and `quarantine: {connection, path}` to set such rows aside");
+        return failure.own_hint("add `on_row_error: quarantine` and `quarantine: {connection, path}` to set such rows aside");
     }
     failure
 }
@@ -51,6 +52,7 @@ pub(crate) fn too_many(
     };
     let failure = Failure::new(FailureClass::Data, code::QUARANTINE_TOO_MANY, message);
     let mut failure = failure.at_step(spec.index);
+    failure.own.add_causes(own(spec, suspect, found, halt));
     if !found.blamed.is_empty() {
         failure
             .causes
@@ -82,10 +84,22 @@ pub(crate) fn after_the_last(failure: Failure) -> Failure {
 
 fn because(failure: Failure, why: &str) -> Failure {
     if may_be_of_rows(&failure) {
-        failure.cause(format!("the rows to blame cannot be told: {why}"))
+        failure.own_cause(format!("the rows to blame cannot be told: {why}"))
     } else {
         failure
     }
+}
+
+/// What of it are odibi's own words: which rows, and how the search went; not why.
+fn own(spec: &StepSpec, suspect: &Suspect, found: &Found, halt: Option<&Halt>) -> Vec<String> {
+    let named = (!found.blamed.is_empty()).then(|| rows(spec, suspect, found, halt.is_none()));
+    let ended = match halt {
+        None | Some(Halt::Failed(_)) => None,
+        Some(halt @ (Halt::Together { .. } | Halt::Costly { .. })) => {
+            Some(ended(spec, suspect, found, halt))
+        }
+    };
+    named.into_iter().chain(ended).collect()
 }
 
 /// `3 rows of the node's input fail alone: 17, 40, 41`

@@ -10,10 +10,11 @@ use arrow_array::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use odibi_run::port::{Cancel, Operation, Progress, SessionContext};
-use odibi_story::event::{GuestNote, INSTANCES_LISTED_MAX, InstanceFact, Ledger};
+use odibi_story::event::{GuestNote, INSTANCES_LISTED_MAX, InputFact, InstanceFact, Ledger};
 use odibi_story::failure::{Failure, FailureClass, code};
 use tokio::runtime::Handle;
 
+use crate::facts::Sampler;
 use crate::failure::{carry, internal};
 use crate::limits::{NOTES_MAX, STACK_BYTES};
 use crate::read::BadRows;
@@ -36,6 +37,8 @@ pub(crate) struct NodeRun {
     /// By index of the step.
     pub(crate) operations: Vec<Arc<dyn Operation>>,
     rows_in: Vec<Mutex<Vec<Arc<AtomicU64>>>>,
+    samples_in: Vec<Mutex<InputSample>>,
+    sample_rows_max: usize,
     records: Mutex<Vec<StepRecord>>,
     quarantine: Mutex<Option<Quarantine>>,
     unread: Mutex<Option<Unread>>,
@@ -53,6 +56,13 @@ pub(crate) struct StepRecord {
     pub(crate) partitions: u64,
     /// Written to scratch files because memory was short.
     pub(crate) bytes_spilled: u64,
+}
+
+/// What the first scan of an input met.
+#[derive(Debug, Default)]
+pub(crate) struct InputSample {
+    pub(crate) columns_unread: u64,
+    sampler: Option<Sampler>,
 }
 
 impl NodeRun {
@@ -75,6 +85,8 @@ impl NodeRun {
             scratch,
             operations,
             rows_in: (0..inputs).map(|_| Mutex::default()).collect(),
+            samples_in: (0..inputs).map(|_| Mutex::default()).collect(),
+            sample_rows_max: 0,
             records: Mutex::new(records),
             quarantine: Mutex::default(),
             unread: Mutex::default(),
@@ -112,8 +124,51 @@ impl NodeRun {
         (counter, first)
     }
 
+    /// Keeps so many rows of each input as a sample.
+    pub(crate) fn with_sample_rows(mut self, rows_max: usize) -> Self {
+        self.sample_rows_max = rows_max;
+        self
+    }
+
+    /// Takes rows of the first scan of an input, in which only the needed columns are there.
+    pub(crate) fn sample_in(&self, input: usize, batch: &RecordBatch, needed: &[bool]) {
+        let Some(kept) = self.samples_in.get(input) else {
+            return;
+        };
+        let mut kept = lock(kept);
+        if kept.sampler.is_none() {
+            kept.columns_unread = needed.iter().filter(|needed| !**needed).count() as u64;
+        }
+        let sampler = kept.sampler.get_or_insert_with(|| {
+            Sampler::new(&batch.schema(), |at| needed[at], self.sample_rows_max)
+        });
+        sampler.add(batch);
+    }
+
+    /// What was read of each input.
+    pub(crate) fn inputs<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<InputFact> {
+        let kept = self.samples_in.iter().zip(self.rows_of_inputs());
+        names
+            .zip(kept)
+            .map(|(name, (kept, rows))| {
+                let mut kept = lock(kept);
+                let sampler = kept.sampler.take().unwrap_or_default();
+                InputFact {
+                    name: name.to_owned(),
+                    rows,
+                    columns_unread: kept.columns_unread,
+                    sample: sampler.sample,
+                }
+            })
+            .collect()
+    }
+
     /// Rows of all inputs; an input that is scanned twice counts once.
     pub(crate) fn rows_in(&self) -> u64 {
+        self.rows_of_inputs().sum()
+    }
+
+    fn rows_of_inputs(&self) -> impl Iterator<Item = u64> {
         let longest = |scans: &Mutex<Vec<Arc<AtomicU64>>>| {
             lock(scans)
                 .iter()
@@ -121,7 +176,7 @@ impl NodeRun {
                 .max()
                 .unwrap_or_default()
         };
-        self.rows_in.iter().map(longest).sum()
+        self.rows_in.iter().map(longest)
     }
 
     /// Takes what a session of a step cost and said.

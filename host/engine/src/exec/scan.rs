@@ -139,6 +139,7 @@ impl ExecutionPlan for ScanExec {
                         .progress
                         .rows_read
                         .fetch_add(rows, Ordering::Relaxed);
+                    outlet.run().sample_in(input, &batch, &needed);
                 }
                 outlet.send(batch)?;
             }

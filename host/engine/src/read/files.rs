@@ -82,7 +82,10 @@ impl Files {
         let mut described = Vec::with_capacity(paths.len());
         for path in &paths {
             let (blob, shown) = (store.open(path)?, store.shown(path));
-            facts.push(blob.fact().clone());
+            facts.push(FileFact {
+                version: Some(blob.version().to_owned()),
+                ..blob.fact().clone()
+            });
             let found = match &format {
                 Format::Csv(csv) => csv.describe(&blob, &shown, stop)?,
                 Format::Json(options) => {

@@ -41,19 +41,16 @@ pub(crate) fn text(
     if compression == TextCompression::None {
         sniff(shown, &head, options.encoding)?;
     }
-    let taken = Arc::new(AtomicU64::new(0));
     let raw = Counted {
         inner: BlobReader::new(Arc::clone(blob)),
-        taken: Arc::clone(&taken),
+        taken: Arc::new(AtomicU64::new(0)),
     };
-    let bytes: Box<dyn Read + Send> = match compression {
-        TextCompression::None => Box::new(raw),
+    match compression {
+        TextCompression::None => {}
         TextCompression::Gzip => {
             if !head.starts_with(&[0x1f, 0x8b]) {
                 return Err(not_packed(shown, "gzip"));
             }
-            let raw = io::BufReader::with_capacity(BUFFER_BYTES, raw);
-            Box::new(Unpacked::new(MultiGzDecoder::new(raw), taken, shown))
         }
         TextCompression::Zstd => {
             // Also the frames that readers have to skip.
@@ -64,6 +61,34 @@ pub(crate) fn text(
             if !frame {
                 return Err(not_packed(shown, "zstd"));
             }
+        }
+    }
+    decoded(unpacked(raw, compression, shown)?, shown, options.encoding)
+}
+
+/// The bytes of a packed file, as they were before.
+pub(crate) fn bytes(
+    raw: impl Read + Send + 'static,
+    compression: TextCompression,
+    shown: &str,
+) -> Result<Box<dyn Read + Send>, Failure> {
+    let taken = Arc::new(AtomicU64::new(0));
+    unpacked(Counted { inner: raw, taken }, compression, shown)
+}
+
+fn unpacked<R: Read + Send + 'static>(
+    raw: Counted<R>,
+    compression: TextCompression,
+    shown: &str,
+) -> Result<Box<dyn Read + Send>, Failure> {
+    let taken = Arc::clone(&raw.taken);
+    Ok(match compression {
+        TextCompression::None => Box::new(raw),
+        TextCompression::Gzip => {
+            let raw = io::BufReader::with_capacity(BUFFER_BYTES, raw);
+            Box::new(Unpacked::new(MultiGzDecoder::new(raw), taken, shown))
+        }
+        TextCompression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(raw)
                 .map_err(|e| classify(&e, During::Read(shown)))?;
             decoder
@@ -71,8 +96,7 @@ pub(crate) fn text(
                 .map_err(|e| classify(&e, During::Read(shown)))?;
             Box::new(Unpacked::new(decoder, taken, shown))
         }
-    };
-    decoded(bytes, shown, options.encoding)
+    })
 }
 
 fn not_packed(shown: &str, what: &str) -> Failure {

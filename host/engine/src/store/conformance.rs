@@ -3,8 +3,8 @@
 //! `tests/run` installs the servers and says in `ODIBI_TEST_SERVERS` how they are started; the first test that needs them
 //! does.
 
-mod lost;
-mod places;
+pub(crate) mod lost;
+pub(crate) mod places;
 mod web;
 
 use std::collections::BTreeSet;

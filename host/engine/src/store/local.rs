@@ -143,6 +143,7 @@ impl Store for LocalStore {
             path: path.to_owned(),
             bytes,
             modified,
+            version: None,
         };
         Ok(Arc::new(LocalFile {
             file,
@@ -218,6 +219,17 @@ impl Store for LocalStore {
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(write_fault(errno, &self.shown(path))),
         }
+    }
+
+    fn remove_empty(&self, dir: &str) {
+        let (parent, name) = split(dir);
+        if name.is_empty() {
+            return;
+        }
+        // What cannot be removed does no harm.
+        let _ = self.root().open_dir(parent).map(|parent| {
+            let _ = rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR);
+        });
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Reach {
     /// Directory that all paths begin at; may be empty.
     prefix: String,
     store: Arc<dyn ObjectStore>,
+    /// The same, for requests that must not be tried again unseen.
+    once: Arc<dyn ObjectStore>,
     recipe: Recipe,
     scratch_dir: PathBuf,
     scrub: Scrub,
@@ -81,6 +83,7 @@ impl ObjectFiles {
         let recipe = Recipe::new(connection, project_dir);
         let scrub = Scrub::of(&connection.kind);
         let store = recipe.build(None, &scrub)?;
+        let once = recipe.once().build(None, &scrub)?;
         Ok(Self {
             reach: Arc::new(Reach {
                 connection: connection.name.clone(),
@@ -88,6 +91,7 @@ impl ObjectFiles {
                 root: connection.kind.root(),
                 prefix: prefix(&connection.kind).to_owned(),
                 store,
+                once,
                 recipe,
                 scratch_dir,
                 scrub,
@@ -290,6 +294,7 @@ impl Store for ObjectFiles {
             path: path.to_owned(),
             bytes: meta.size,
             modified: modified(&meta),
+            version: None,
         };
         Ok(Arc::new(RangeBlob::new(reach, path, fact, &meta)?))
     }

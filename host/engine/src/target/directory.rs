@@ -1,33 +1,41 @@
-//! A target that is a directory of part files.
+//! A target that is a directory of part files, or of directories of them, one for each partition.
 //!
 //! Rows that are only added come as one more file, whose name tells the batch. Anything else makes the whole directory
-//! anew beside it, and swaps the two. `_odibi/log` in it names the batches that files do not name any more; readers leave
-//! names with `_` alone.
+//! anew beside it, and swaps the two; files that stay as they are become links. `_odibi/log` in it names the batches that
+//! files do not name any more; readers leave names with `_` alone.
 
-use std::fs::File;
-use std::io::Write as _;
+mod anew;
+mod seen;
+
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use odibi_plan::plan::{WriteFormat, WriteMode};
 use odibi_run::port::BatchRecord;
 use odibi_story::event::{FileFact, WriteEffect, WriteFact};
-use odibi_story::failure::{Failure, FailureClass, code};
-use serde_json::{Value, json};
+use odibi_story::failure::Failure;
 
-use super::file::fill;
+use self::anew::anew;
+use self::seen::Seen;
 use super::merge::{Counts, Workspace};
-use super::rows::{RowFormat, unreadable};
+use super::rows::RowFormat;
 use super::settle::{Settled, Verdict, settle};
-use super::{BATCHES_NAMED_MAX, Ready, Rows, TRIES_MAX, conflict, copy, short};
-use crate::failure::{During, classify, internal};
-use crate::store::blob::BlobReader;
-use crate::store::{Blob, Expect, Put, Store, join};
+use super::source::Source;
+use super::{BATCHES_NAMED_MAX, Ready, Rows, TRIES_MAX, Target, conflict, copy, short};
+use crate::failure::internal;
+use crate::store::{Expect, Put, join};
 
 /// Version of the entries in `_odibi/log`.
 const FORMAT_VERSION: u64 = 1;
 const LOG_DIR: &str = "_odibi/log";
-/// Bytes of an entry that are read: it is small.
-const ENTRY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What was done.
+struct Done {
+    counts: Counts,
+    bytes: u64,
+    files_added: u64,
+    files_removed: u64,
+}
 
 /// Publishes.
 pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failure> {
@@ -40,7 +48,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
         let _lock = store.lock(&dir, &stop)?;
         // What is left is no reason not to write.
         let _ = store.sweep_generations(&dir);
-        let seen = Seen::new(store.as_ref(), &dir, &shown)?;
+        let seen = Seen::new(&ready.target)?;
         let target = ready.target.id();
         let ask = |record: &BatchRecord| {
             Ok(if seen.holds(&record.batch) {
@@ -63,23 +71,24 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             Some(settled) if overwrites || !seen.holds(&ready.batch) => settled,
             None if overwrites => Settled::default(),
             Some(_) | None => {
-                let mut fact = ready.fact(WriteEffect::AlreadyApplied, Counts::default());
+                let effect = if ready.appeared {
+                    WriteEffect::Published
+                } else {
+                    WriteEffect::AlreadyApplied
+                };
+                let mut fact = ready.fact(effect, Counts::default());
                 fact.version_before = seen.version();
                 fact.version_after = seen.version();
+                fact.evidence = Some(seen.proof(ready));
                 return Ok((file_fact(ready, 0), fact));
             }
         };
         let work = ready.workspace(&stop);
-        let adds = match &ready.target.write.mode {
-            WriteMode::Append | WriteMode::AppendOnce(None) => true,
-            WriteMode::Overwrite | WriteMode::AppendOnce(Some(_)) | WriteMode::Upsert(_) => false,
+        let done = match how(ready, &seen, &work)? {
+            How::Add => add(ready, &seen, &shown, &work)?,
+            How::Anew { rewrites } => anew(ready, &seen, rewrites, &work).map(Some)?,
         };
-        let done = if adds {
-            add(ready, &seen, &shown, &work)?
-        } else {
-            anew(ready, &seen, &shown, &work)?
-        };
-        let Some((counts, bytes)) = done else {
+        let Some(done) = done else {
             continue;
         };
         ready.committed();
@@ -89,16 +98,65 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
         } else {
             WriteEffect::Unchanged
         };
-        let mut fact = ready.fact(effect, counts);
+        let mut fact = ready.fact(effect, done.counts);
         if ready.appeared {
-            fact.files_added = 1;
-            fact.files_removed = if adds { 0 } else { seen.data.len() as u64 };
+            fact.files_added = done.files_added;
+            fact.files_removed = done.files_removed;
         }
         fact.version_before = seen.version();
-        fact.version_after = Seen::new(store.as_ref(), &dir, &shown)?.version();
-        return Ok((file_fact(ready, bytes), fact));
+        let now = Seen::new(&ready.target)?;
+        fact.version_after = now.version();
+        fact.evidence = now.holds(&ready.batch).then(|| now.proof(ready));
+        return Ok((file_fact(ready, done.bytes), fact));
     }
     Err(conflict(&shown))
+}
+
+/// The files of a target, as far as there are any.
+pub(super) fn sources(target: &Target, result: &SchemaRef) -> Result<Vec<Source>, Failure> {
+    Seen::new(target)?.sources(target, result)
+}
+
+/// How the rows get there.
+enum How {
+    /// As one more file.
+    Add,
+    /// With the directory made anew. `rewrites`: also the files whose rows stay, because their columns change.
+    Anew { rewrites: bool },
+}
+
+fn how(ready: &Ready, seen: &Seen, work: &Workspace<'_>) -> Result<How, Failure> {
+    let write = &ready.target.write;
+    let adds = matches!(write.mode, WriteMode::Append | WriteMode::AppendOnce(None));
+    let rewrites = write.mode != WriteMode::Overwrite && lacks(ready, seen, work)?;
+    let one = match &ready.rows {
+        Rows::Parts(parted) => parted.pieces().len() == 1,
+        Rows::Batch(_) | Rows::Whole(_) | Rows::Gone => true,
+    };
+    Ok(if adds && one && !rewrites {
+        How::Add
+    } else {
+        How::Anew { rewrites }
+    })
+}
+
+/// Has the batch columns that the target is to get? All files of a directory have the same.
+fn lacks(ready: &Ready, seen: &Seen, work: &Workspace<'_>) -> Result<bool, Failure> {
+    if ready.target.write.schema_policy.is_none() {
+        return Ok(false);
+    }
+    if matches!(ready.target.write.format, WriteFormat::Json(_)) {
+        // A name that is not there is null.
+        return Ok(false);
+    }
+    let sources = seen.sources(&ready.target, &ready.schema)?;
+    if sources.is_empty() {
+        return Ok(false);
+    }
+    let known = row_format(ready)?.known(&sources, &ready.target.shown(), work.stop)?;
+    let batch = ready.batch()?;
+    let mut fields = batch.schema.fields().iter();
+    Ok(fields.any(|field| known.iter().all(|(name, _)| name != field.name())))
 }
 
 /// One more file. `None`: somebody was faster.
@@ -107,125 +165,47 @@ fn add(
     seen: &Seen,
     shown: &str,
     work: &Workspace<'_>,
-) -> Result<Option<(Counts, u64)>, Failure> {
-    let format = row_format(ready)?;
-    if let Some(blob) = seen.newest(ready.target.store.as_ref())? {
-        let Rows::Batch(file) = &ready.rows else {
-            return Err(internal("a directory is written without a batch"));
-        };
+) -> Result<Option<Done>, Failure> {
+    let batch = ready.batch()?;
+    if let Some(newest) = seen.sources(&ready.target, &ready.schema)?.pop() {
         // Only for what it checks.
-        format.existing(&[blob], &ready.batch_of(file), shown, work.stop)?;
+        row_format(ready)?.existing(&[newest], &batch, shown, work.stop)?;
     }
-    let path = join(&ready.target.path, &part_name(ready));
+    let piece = batch.pieces.first().cloned();
+    let piece = piece.ok_or_else(|| internal("a batch without a file is added"))?;
+    drop(batch);
+    let dir = match &piece.partition {
+        Some(partition) => join(&ready.target.path, &partition.dir),
+        None => ready.target.path.clone(),
+    };
+    let path = join(&dir, &part_name(ready));
     let mut upload = ready.target.store.create_swept(&path, "part")?;
-    copy(batch_file(ready)?, &mut upload.writer()?, shown)?;
+    copy(&piece.open()?, &mut upload.writer()?, shown)?;
     let bytes = upload.sync()?.bytes;
     ready
         .log
         .staged(&ready.record(short(&ready.batch).to_owned()))?;
     let put = upload.put(&Expect::Absent);
     ready.appeared |= upload.is_put();
-    Ok(match put? {
-        Put::Done(_) => {
-            ready.appeared = true;
-            let inserted = ready.rows_count;
-            Some((
-                Counts {
-                    inserted,
-                    ..Counts::default()
-                },
-                bytes,
-            ))
-        }
-        Put::Changed => None,
-    })
-}
-
-/// The directory anew.
-fn anew(
-    ready: &mut Ready,
-    seen: &Seen,
-    shown: &str,
-    work: &Workspace<'_>,
-) -> Result<Option<(Counts, u64)>, Failure> {
-    let overwrites = ready.target.write.mode == WriteMode::Overwrite;
-    let extension = extension(&ready.target.write.format);
-    if let Some(other) = seen.data.iter().find(|path| !path.ends_with(&extension)) {
-        let what = format!("`{shown}` holds a file that is no `{extension}`: `{other}`");
-        return Err(Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what)
-            .hint("write to a directory of its own, or move that file: all of the directory is replaced"));
+    match put? {
+        Put::Done(_) => {}
+        Put::Changed => return Ok(None),
     }
-    let store = Arc::clone(&ready.target.store);
-    let mut generation = store.generation(&ready.target.path)?;
-    let mut part = generation.file(&part_name(ready))?;
-    let counts = if overwrites {
-        copy(batch_file(ready)?, &mut part, shown)?;
-        Counts {
+    ready.appeared = true;
+    Ok(Some(Done {
+        counts: Counts {
             inserted: ready.rows_count,
             ..Counts::default()
-        }
-    } else {
-        let format = row_format(ready)?;
-        let mut blobs: Vec<Arc<dyn Blob>> = Vec::with_capacity(seen.data.len());
-        for path in &seen.data {
-            blobs.push(store.open(&join(&ready.target.path, path))?);
-        }
-        let batch = ready.batch_of(batch_file(ready)?);
-        let mut existing = match blobs.is_empty() {
-            true => None,
-            false => Some(format.existing(&blobs, &batch, shown, work.stop)?),
-        };
-        let notes = [short(&ready.batch).to_owned()];
-        let out = part
-            .try_clone()
-            .map_err(|e| classify(&e, During::Write(shown)))?;
-        fill(ready, &format, existing.as_mut(), out, &notes, shown, work)?
-    };
-    ready
-        .log
-        .staged(&ready.record(short(&ready.batch).to_owned()))?;
-    if counts.is_nothing() && seen.exists && !overwrites {
-        return Ok(Some((counts, 0)));
-    }
-    let mut batches = if overwrites {
-        Vec::new()
-    } else {
-        seen.batches.clone()
-    };
-    batches.push(short(&ready.batch).to_owned());
-    let from = batches.len().saturating_sub(BATCHES_NAMED_MAX);
-    let entry = json!({
-        "format_version": FORMAT_VERSION,
-        "mode": ready.target.write.mode.word(),
-        "run_id": ready.run_id,
-        "batches": batches[from..],
-    });
-    let path = format!("{LOG_DIR}/{:020}.json", seen.number + 1);
-    let mut log = generation.file(&path)?;
-    let written = log.write_all(format!("{entry}\n").as_bytes());
-    written.map_err(|e| classify(&e, During::Write(shown)))?;
-    if !overwrites {
-        for path in &seen.hidden {
-            generation.keep(path)?;
-        }
-    }
-    let bytes = part.metadata().map_or(0, |meta| meta.len());
-    let put = generation.put();
-    ready.appeared |= generation.is_put();
-    put?;
-    Ok(Some((counts, bytes)))
+        },
+        bytes,
+        files_added: 1,
+        files_removed: 0,
+    }))
 }
 
 fn row_format(ready: &Ready) -> Result<RowFormat, Failure> {
     RowFormat::of(&ready.target.write.format)
         .ok_or_else(|| internal("a format without rows was planned"))
-}
-
-fn batch_file(ready: &Ready) -> Result<&File, Failure> {
-    match &ready.rows {
-        Rows::Batch(file) => Ok(file),
-        Rows::Whole(_) | Rows::Gone => Err(internal("a directory is written without a batch")),
-    }
 }
 
 fn part_name(ready: &Ready) -> String {
@@ -243,117 +223,6 @@ fn file_fact(ready: &Ready, bytes: u64) -> FileFact {
         path: format!("{}/", ready.target.path),
         bytes,
         modified: None,
+        version: None,
     }
-}
-
-/// What is in the directory. Paths are below it.
-struct Seen {
-    dir: String,
-    exists: bool,
-    data: Vec<String>,
-    /// Other files that readers leave alone.
-    hidden: Vec<String>,
-    batches: Vec<String>,
-    /// Of the newest entry in the log.
-    number: u64,
-}
-
-impl Seen {
-    fn new(store: &dyn Store, dir: &str, shown: &str) -> Result<Self, Failure> {
-        let exists = match store.stat(dir) {
-            Ok(None) => false,
-            Ok(Some(_)) => {
-                let what = format!("`{shown}` is a file and not a directory");
-                return Err(
-                    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, what)
-                        .hint("remove the `/` at the end of `path`, or move the file"),
-                );
-            }
-            // What a directory answers; anything else comes again below.
-            Err(failure) if failure.code == code::READ_BAD_FILE.name => true,
-            Err(failure) => return Err(failure),
-        };
-        let mut seen = Self {
-            dir: dir.to_owned(),
-            exists,
-            data: Vec::new(),
-            hidden: Vec::new(),
-            batches: Vec::new(),
-            number: 0,
-        };
-        let mut newest = None;
-        for stat in store.list(dir)? {
-            let path = stat.path[dir.len()..].trim_start_matches('/').to_owned();
-            if let Some(name) = path.strip_prefix(LOG_DIR) {
-                let number = name
-                    .trim_start_matches('/')
-                    .trim_end_matches(".json")
-                    .parse();
-                let number: u64 = number
-                    .map_err(|_| unreadable(shown, "its log holds a file with another name"))?;
-                seen.number = seen.number.max(number);
-                newest = Some(stat.path);
-            } else if path.starts_with("_odibi/") {
-            } else if path.split('/').any(|part| part.starts_with(['_', '.'])) {
-                seen.hidden.push(path);
-            } else if path.contains('/') {
-                let what = format!("it holds directories, for example `{path}`");
-                return Err(unreadable(shown, &what));
-            } else {
-                let id = path
-                    .strip_prefix("part-")
-                    .and_then(|rest| rest.split_once('-'));
-                seen.batches.extend(id.map(|(id, _)| id.to_owned()));
-                seen.data.push(path);
-            }
-        }
-        if let Some(newest) = newest {
-            seen.batches.splice(0..0, entry(store, &newest, shown)?);
-        }
-        let mut named = std::collections::HashSet::new();
-        seen.batches.retain(|batch| named.insert(batch.clone()));
-        Ok(seen)
-    }
-
-    fn holds(&self, batch: &str) -> bool {
-        self.batches.iter().any(|named| named == short(batch))
-    }
-
-    /// Entries of the log and files.
-    fn version(&self) -> Option<String> {
-        self.exists
-            .then(|| format!("{}-{}", self.number, self.data.len()))
-    }
-
-    fn newest(&self, store: &dyn Store) -> Result<Option<Arc<dyn Blob>>, Failure> {
-        let last = self.data.last();
-        last.map(|path| store.open(&join(&self.dir, path)))
-            .transpose()
-    }
-}
-
-/// Batches that an entry of the log names.
-fn entry(store: &dyn Store, path: &str, shown: &str) -> Result<Vec<String>, Failure> {
-    let blob = store.open(path)?;
-    let mut bytes = Vec::new();
-    let limit = ENTRY_BYTES_MAX as u64;
-    let read = std::io::Read::read_to_end(
-        &mut std::io::Read::take(BlobReader::new(blob), limit),
-        &mut bytes,
-    );
-    read.map_err(|e| classify(&e, During::Read(shown)))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| unreadable(shown, "its log is damaged").cause(e.to_string()))?;
-    if value["format_version"]
-        .as_u64()
-        .is_none_or(|v| v > FORMAT_VERSION)
-    {
-        return Err(unreadable(shown, "its log is of a newer odibi"));
-    }
-    let batches = value["batches"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(batches
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect())
 }

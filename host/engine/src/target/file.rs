@@ -3,19 +3,22 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use odibi_plan::plan::WriteMode;
 use odibi_run::port::BatchRecord;
 use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass};
 
-use super::merge::{Counts, How, Workspace, merge};
+use super::merge::{Counts, How, KeyedRows, Out, Workspace, merge};
 use super::rows::columns::footer;
 use super::rows::lines::{digest_of, digest_of_file};
-use super::rows::{Existing, RowFormat};
+use super::rows::{Batch, Existing, RowFormat};
 use super::settle::{Verdict, settle};
+use super::source::Source;
 use super::{BATCHES_NAMED_MAX, FOOTER_KEY, Ready, Rows, TRIES_MAX, conflict, copy, short};
 use crate::failure::internal;
 use crate::store::{Blob, Expect, Put, Stat, Store, Upload};
+use crate::write::WriteTable;
 
 /// Where no file was.
 const NOTHING: &str = "nothing";
@@ -60,6 +63,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let version = stat.as_ref().map(|stat| stat.version.clone());
                 fact.version_before.clone_from(&version);
                 fact.version_after = version;
+                fact.evidence = seen.proof(&ready.batch);
                 return Ok((file_fact(ready, stat), fact));
             }
         };
@@ -79,12 +83,21 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             fact.version_after = version;
             return Ok((file_fact(ready, stat), fact));
         }
+        let proof = match seen.named {
+            Some(_) => Some(proof_in_footer(&ready.batch)),
+            None => made
+                .evidence
+                .split_once(' ')
+                .map(|(digest, _)| proof_by_digest(digest)),
+        };
         ready.log.staged(&ready.record(made.evidence))?;
         let mut upload = match made.upload {
             Some(upload) => upload,
             None => match std::mem::replace(&mut ready.rows, Rows::Gone) {
                 Rows::Whole(upload) => upload,
-                Rows::Batch(_) | Rows::Gone => return Err(internal("a file is published twice")),
+                Rows::Batch(_) | Rows::Parts(_) | Rows::Gone => {
+                    return Err(internal("a file is published twice"));
+                }
             },
         };
         let put = upload.put(&expect);
@@ -97,11 +110,17 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 let mut fact = ready.fact(WriteEffect::Published, made.counts);
                 fact.version_before = stat.map(|stat| stat.version);
                 fact.version_after = Some(after.version.clone());
+                fact.evidence = proof;
                 return Ok((file_fact(ready, Some(after)), fact));
             }
-            Ok(Put::Changed) => {}
+            // It is certain that nothing was put: a text could not tell.
+            Ok(Put::Changed) => ready.log.aborted(&target, &ready.batch)?,
             // Whether it is there, the target is asked.
-            Err(failure) if failure.class == FailureClass::Transient && !overwrites => {
+            Err(failure)
+                if failure.class == FailureClass::Transient
+                    && !overwrites
+                    && asked_again.is_none() =>
+            {
                 asked_again = Some(made.counts);
             }
             Err(failure) => return Err(failure),
@@ -116,6 +135,7 @@ fn file_fact(ready: &Ready, stat: Option<Stat>) -> FileFact {
         path: ready.target.path.clone(),
         bytes: stat.as_ref().map_or(0, |stat| stat.bytes),
         modified: stat.and_then(|stat| stat.modified),
+        version: None,
     }
 }
 
@@ -190,6 +210,14 @@ impl Seen {
         })
     }
 
+    /// What shows that the batch is there, as far as that is known.
+    fn proof(&self, batch: &str) -> Option<String> {
+        match &self.named {
+            Some(_) => self.holds(batch).then(|| proof_in_footer(batch)),
+            None => self.digest.get().map(|digest| proof_by_digest(digest)),
+        }
+    }
+
     fn digest(&self) -> Result<String, Failure> {
         if let Some(digest) = self.digest.get() {
             return Ok(digest.clone());
@@ -225,6 +253,14 @@ impl Seen {
     }
 }
 
+fn proof_in_footer(batch: &str) -> String {
+    format!("footer {FOOTER_KEY} {}", short(batch))
+}
+
+fn proof_by_digest(digest: &str) -> String {
+    format!("sha256 {digest}")
+}
+
 fn list(text: Option<&str>) -> Vec<String> {
     let text = text.unwrap_or_default();
     text.split(',')
@@ -257,25 +293,25 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
                 evidence,
             });
         }
-        Rows::Gone => return Err(internal("a file is published twice")),
+        Rows::Parts(_) | Rows::Gone => return Err(internal("a file is published twice")),
     };
     let format = RowFormat::of(&ready.target.write.format)
         .ok_or_else(|| internal("a format without rows was planned"))?;
     let upload = ready.target.store.create(&ready.target.path)?;
-    let batch = ready.batch_of(file);
+    let batch = ready.batch()?;
     let how = How::of(&ready.target.write.mode, shown);
-    let blobs: Vec<Arc<dyn Blob>> = seen.blob.iter().cloned().collect();
+    let sources: Vec<Source> = seen.blob.iter().cloned().map(Source::of).collect();
     let mut before = NOTHING.to_owned();
-    let counts = if blobs.is_empty() && how.is_none() {
+    let counts = if sources.is_empty() && how.is_none() {
         copy(file, &mut upload.writer()?, shown)?;
         Counts {
             inserted: ready.rows_count,
             ..Counts::default()
         }
     } else {
-        let mut existing = match blobs.is_empty() {
+        let mut existing = match sources.is_empty() {
             true => None,
-            false => Some(format.existing(&blobs, &batch, shown, work.stop)?),
+            false => Some(format.existing(&sources, &batch, shown, work.stop)?),
         };
         let mut notes = seen.named.clone().unwrap_or_default();
         notes.push(short(&ready.batch).to_owned());
@@ -288,8 +324,11 @@ fn make(ready: &Ready, seen: &Seen, shown: &str, work: &Workspace<'_>) -> Result
             shown,
             work,
         )?;
-        if let Some(existing) = &mut existing {
-            before = existing.digest().unwrap_or_default();
+        if let Some(existing) = existing.as_mut().filter(|_| seen.named.is_none()) {
+            before = match existing.digest() {
+                Some(digest) => digest,
+                None => seen.digest()?,
+            };
         }
         counts
     };
@@ -334,43 +373,56 @@ pub(super) fn fill(
     shown: &str,
     work: &Workspace<'_>,
 ) -> Result<Counts, Failure> {
-    let Rows::Batch(file) = &ready.rows else {
-        return Err(internal("a merge has no batch"));
-    };
-    let batch = ready.batch_of(file);
+    let batch = ready.batch()?;
     let mut rows = format.batch(&batch, existing.as_deref(), shown)?;
-    let mut writer = format.begin(&rows.schema(), &batch, out, shown)?;
-    let from = notes.len().saturating_sub(BATCHES_NAMED_MAX);
-    writer.note(FOOTER_KEY, &notes[from..].join(","));
-    let counts = match How::of(&ready.target.write.mode, shown) {
-        Some(how) => {
-            let existing = existing.map(Existing::rows);
-            merge(
-                existing,
-                rows.as_mut(),
-                ready.rows_count,
-                how,
-                work,
-                &mut |rows| writer.write(rows),
-            )?
-        }
-        None => {
-            if let Some(existing) = existing.as_mut() {
-                while let Some(keyed) = existing.rows().next()? {
-                    work.check()?;
-                    writer.write(&keyed.rows)?;
-                }
-            }
-            while let Some(keyed) = rows.next()? {
-                work.check()?;
-                writer.write(&keyed.rows)?;
-            }
-            Counts {
-                inserted: ready.rows_count,
-                ..Counts::default()
-            }
-        }
-    };
+    let mut writer = begin(format, &rows.schema(), &batch, out, notes, shown)?;
+    let existing = existing.as_mut().map(|existing| existing.rows());
+    let counts = pour(ready, existing, rows.as_mut(), shown, work, &mut |rows| {
+        writer.write(rows)
+    })?;
     writer.finish()?;
     Ok(counts)
+}
+
+/// Begins a file that names its batches, the newest of them.
+pub(super) fn begin(
+    format: &RowFormat,
+    schema: &SchemaRef,
+    batch: &Batch<'_>,
+    out: File,
+    notes: &[String],
+    shown: &str,
+) -> Result<Box<dyn WriteTable>, Failure> {
+    let mut writer = format.begin(schema, batch, out, shown)?;
+    let from = notes.len().saturating_sub(BATCHES_NAMED_MAX);
+    writer.note(FOOTER_KEY, &notes[from..].join(","));
+    Ok(writer)
+}
+
+/// What is there, then the batch; merged where the mode has keys.
+pub(super) fn pour(
+    ready: &Ready,
+    mut existing: Option<&mut dyn KeyedRows>,
+    batch: &mut dyn KeyedRows,
+    shown: &str,
+    work: &Workspace<'_>,
+    out: Out<'_>,
+) -> Result<Counts, Failure> {
+    if let Some(how) = How::of(&ready.target.write.mode, shown) {
+        return merge(existing, batch, ready.rows_count, how, work, out);
+    }
+    if let Some(existing) = existing.as_mut() {
+        while let Some(keyed) = existing.next()? {
+            work.check()?;
+            out(&keyed.rows)?;
+        }
+    }
+    while let Some(keyed) = batch.next()? {
+        work.check()?;
+        out(&keyed.rows)?;
+    }
+    Ok(Counts {
+        inserted: ready.rows_count,
+        ..Counts::default()
+    })
 }

@@ -10,16 +10,17 @@ pub(crate) mod lines;
 use std::fs::File;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use odibi_plan::plan::{Keys, WriteFormat};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::columns::ColumnRows;
 use self::lines::{Dialect, LineRows, LineWriter};
+use super::align::Known;
 use super::keys::{KeyMaker, Side};
 use super::merge::KeyedRows;
+use super::source::{Piece, Source};
 use crate::read::Stop;
-use crate::store::Blob;
 use crate::write::WriteTable;
 
 /// How the rows of a format are read and written here.
@@ -39,26 +40,26 @@ impl RowFormat {
         }
     }
 
-    /// The rows of one or more files of the target. `schema` is that of the result, before it was written.
+    /// The rows of one or more files of the target.
     pub(crate) fn existing(
         &self,
-        blobs: &[Arc<dyn Blob>],
+        sources: &[Source],
         batch: &Batch<'_>,
         shown: &str,
         stop: Stop<'_>,
     ) -> Result<Existing, Failure> {
         match self {
             Self::Parquet(_) => {
-                let keys = batch.key_maker(shown)?;
-                let rows = ColumnRows::existing(blobs, batch.file, keys, batch.batch_rows, shown)?;
+                let rows = ColumnRows::existing(sources, batch, shown)?;
                 Ok(Existing::Columns(Box::new(rows)))
             }
             Self::Lines(dialect) => {
-                let names: Vec<String> = names(batch.schema);
-                lines::check_columns(dialect, blobs, &names, shown, stop)?;
+                let names: Vec<String> = names(&batch.schema);
+                let wanted = (&names[..], batch.evolves);
+                lines::check_columns(dialect, sources, wanted, shown, stop)?;
                 let keys = batch.key_maker(shown)?;
-                let blobs = blobs.to_vec();
-                let rows = LineRows::existing(dialect, blobs, keys, names, batch.batch_rows, shown);
+                let rows =
+                    LineRows::existing(dialect, sources, keys, names, batch.batch_rows, shown);
                 Ok(Existing::Lines(Box::new(rows)))
             }
         }
@@ -71,22 +72,57 @@ impl RowFormat {
         like: Option<&Existing>,
         shown: &str,
     ) -> Result<Box<dyn KeyedRows>, Failure> {
-        let keys = batch.key_maker(shown)?;
         match self {
             Self::Parquet(_) => {
                 let schema = match like {
-                    Some(Existing::Columns(rows)) => Some(rows.schema()),
+                    Some(Existing::Columns(rows)) => Some(rows.file_schema()),
                     Some(Existing::Lines(_)) | None => None,
                 };
-                let rows = ColumnRows::batch(batch.file, schema, keys, batch.batch_rows, shown)?;
-                Ok(Box::new(rows))
+                Ok(Box::new(ColumnRows::batch(batch, schema, shown)?))
             }
             Self::Lines(dialect) => {
-                let names = names(batch.schema);
-                let rows =
-                    LineRows::batch(dialect, batch.file, keys, names, batch.batch_rows, shown)?;
+                let (names, keys) = (names(&batch.schema), batch.key_maker(shown)?);
+                let pieces = &batch.pieces;
+                let rows = LineRows::batch(dialect, pieces, keys, names, batch.batch_rows, shown);
                 Ok(Box::new(rows))
             }
+        }
+    }
+
+    /// Columns of the files of a target, those that only some have last.
+    pub(crate) fn known(
+        &self,
+        sources: &[Source],
+        shown: &str,
+        stop: Stop<'_>,
+    ) -> Result<Vec<Known>, Failure> {
+        match self {
+            Self::Parquet(_) => {
+                let mut schema: Option<SchemaRef> = None;
+                for source in sources {
+                    let found = columns::file_schema(source, shown)?;
+                    schema = Some(match schema {
+                        Some(first) => columns::union(&first, &found, shown)?,
+                        None => found,
+                    });
+                }
+                let fields = schema.iter().flat_map(|schema| schema.fields().iter());
+                Ok(fields
+                    .map(|field| (field.name().clone(), Some(field.data_type().clone())))
+                    .collect())
+            }
+            Self::Lines(dialect) => {
+                let names = lines::column_names(dialect, sources, shown, stop)?;
+                Ok(names.into_iter().map(|name| (name, None)).collect())
+            }
+        }
+    }
+
+    /// Columns of a batch in the types that the format keeps, where it keeps any.
+    pub(crate) fn stored(&self, schema: &Schema, shown: &str) -> Result<Option<Schema>, Failure> {
+        match self {
+            Self::Parquet(_) => columns::stored(schema, shown).map(Some),
+            Self::Lines(_) => Ok(None),
         }
     }
 
@@ -101,8 +137,12 @@ impl RowFormat {
         match self {
             Self::Parquet(format) => crate::write::begin(format, schema, file, shown),
             Self::Lines(dialect) => {
-                let header = dialect.header_of(batch.file, shown)?;
-                Ok(Box::new(LineWriter::new(file, header.as_deref(), shown)?))
+                let header = match batch.pieces.first() {
+                    Some(piece) => dialect.header_of(&piece.open()?, shown)?,
+                    None => None,
+                };
+                let header = header.as_deref();
+                Ok(Box::new(LineWriter::new(dialect, file, header, shown)?))
             }
         }
     }
@@ -110,17 +150,21 @@ impl RowFormat {
 
 /// What a batch consists of.
 pub(crate) struct Batch<'a> {
-    /// In the format of the target.
-    pub(crate) file: &'a File,
-    /// Columns of the result.
-    pub(crate) schema: &'a SchemaRef,
+    /// In the format of the target; none where there are no rows for any partition.
+    pub(crate) pieces: Vec<Piece>,
+    /// Columns of its files.
+    pub(crate) schema: SchemaRef,
+    /// Those and the ones that are directories.
+    pub(crate) whole: &'a SchemaRef,
     pub(crate) keys: Option<&'a Keys>,
     pub(crate) batch_rows: usize,
+    /// The target may lack columns of the batch.
+    pub(crate) evolves: bool,
 }
 
 impl Batch<'_> {
-    fn key_maker(&self, shown: &str) -> Result<Option<KeyMaker>, Failure> {
-        let make = |keys: &Keys| KeyMaker::new(keys, self.schema, shown);
+    pub(super) fn key_maker(&self, shown: &str) -> Result<Option<KeyMaker>, Failure> {
+        let make = |keys: &Keys| KeyMaker::new(keys, self.whole, shown);
         self.keys.map(make).transpose()
     }
 }
@@ -153,17 +197,32 @@ fn names(schema: &SchemaRef) -> Vec<String> {
     fields.map(|field| field.name().clone()).collect()
 }
 
+/// Name of the column that tells the directory of a row, where a target has partitions.
+pub(crate) const DIRECTORY: &str = "odibi:directory";
+
+fn directory_field() -> Arc<Field> {
+    Arc::new(Field::new(DIRECTORY, DataType::Utf8, false))
+}
+
 /// The failure of columns that are not those of the target.
 pub(crate) fn mismatch(shown: &str, what: &str) -> Failure {
     let message = format!("the columns of the result are not those of `{shown}`: {what}");
     Failure::new(FailureClass::Data, code::WRITE_SCHEMA_MISMATCH, message)
-        .hint("bring the columns in line in a step before, or overwrite the target once")
+        .own_message(format!(
+            "the columns of the result are not those of `{shown}`"
+        ))
+        .hint(
+            "bring the columns in line in a step before, overwrite the target once, or set `merge_schema: true`",
+        )
 }
 
 /// The failure of a target that cannot be understood. It is never taken for an empty one.
 pub(crate) fn unreadable(shown: &str, what: &str) -> Failure {
     let message = format!("the target `{shown}` cannot be read, so nothing was written: {what}");
     Failure::new(FailureClass::Data, code::WRITE_UNREADABLE_TARGET, message)
+        .own_message(format!(
+            "the target `{shown}` cannot be read, so nothing was written"
+        ))
         .hint("repair or move the target; an overwrite replaces it")
 }
 
@@ -176,7 +235,12 @@ pub(crate) fn unreadable_for(shown: &str, failure: Failure) -> Failure {
         return failure;
     }
     let message = format!("the target `{shown}` cannot be read, so nothing was written");
-    let mut made = Failure::new(failure.class, code::WRITE_UNREADABLE_TARGET, message);
+    let made = Failure::new(
+        failure.class,
+        code::WRITE_UNREADABLE_TARGET,
+        message.clone(),
+    );
+    let mut made = made.own_message(message);
     made = made.cause(failure.message);
     for cause in failure.causes {
         made = made.cause(cause);

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod objects;
+mod parts;
+mod schema;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,10 +1,13 @@
-//! One Parquet file. The Arrow schema is not embedded: readers then choose their own types, and pandas can filter.
+//! One Parquet file. The Arrow schema is not embedded: readers then choose their own types, and pandas can filter. Times of
+//! whole seconds, for which Parquet has no type, become milliseconds.
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use odibi_plan::plan::{Compression, ParquetWrite};
 use odibi_story::failure::Failure;
 use parquet::arrow::ArrowWriter;
@@ -23,6 +26,7 @@ const ZSTD_LEVEL: i32 = 3;
 /// Writes Parquet.
 pub(crate) struct ParquetWriter {
     writer: ArrowWriter<BufWriter<File>>,
+    schema: SchemaRef,
     shown: String,
 }
 
@@ -56,19 +60,50 @@ impl ParquetWriter {
         let arrow = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, SchemaRef::clone(schema), arrow)
+        let schema = stored(schema);
+        let writer = ArrowWriter::try_new_with_options(file, SchemaRef::clone(&schema), arrow)
             .map_err(fault)?;
         Ok(Self {
             writer,
+            schema,
             shown: shown.to_owned(),
         })
     }
 }
 
+impl ParquetWriter {
+    fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+        let failed = |e| classify(&e, During::Write(&self.shown));
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)
+    }
+}
+
+/// Columns as Parquet can hold them: it has no times of whole seconds, and would keep bare numbers.
+pub(crate) fn stored(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| {
+        let DataType::Timestamp(TimeUnit::Second, zone) = field.data_type() else {
+            return Arc::clone(field);
+        };
+        let wider = DataType::Timestamp(TimeUnit::Millisecond, zone.clone());
+        Arc::new(field.as_ref().clone().with_data_type(wider))
+    };
+    Arc::new(Schema::new(
+        schema.fields().iter().map(field).collect::<Vec<_>>(),
+    ))
+}
+
 impl WriteTable for ParquetWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let fault = |e: parquet::errors::ParquetError| classify(&e, During::Write(&self.shown));
-        self.writer.write(batch).map_err(fault)?;
+        let seconds = batch.schema_ref().fields() != self.schema.fields();
+        if seconds {
+            self.writer.write(&self.cast(batch)?).map_err(fault)?;
+        } else {
+            self.writer.write(batch).map_err(fault)?;
+        }
         if self.writer.memory_size() > ROW_GROUP_BYTES_MAX {
             self.writer.flush().map_err(fault)?;
         }

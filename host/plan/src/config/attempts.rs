@@ -140,7 +140,11 @@ fn word<T: Copy>(
 }
 
 /// A time: `500ms`, `30s`, `5m`, `2h`, `1d`, or a number of seconds.
-fn duration(reader: &mut Reader<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+pub(super) fn duration(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+) -> Option<u64> {
     let entry = reader.optional(key)?;
     let subject = format!("{} of {}", quoted(key), reader.subject());
     let context = reader.context();
@@ -160,9 +164,12 @@ fn duration(reader: &mut Reader<'_>, key: &'static str, range: RangeInclusive<u6
             let message = match found {
                 None => format!("{subject} takes a time: {}", quoted(scalar.shown())),
                 Some(_) => format!(
-                    "{subject} must be between {} ms and {} days: {}",
+                    "{subject} must be between {} ms and {}: {}",
                     range.start(),
-                    range.end() / 86_400_000,
+                    match range.end() / 86_400_000 {
+                        0 => format!("{} s", range.end() / 1_000),
+                        days => format!("{days} days"),
+                    },
                     quoted(scalar.shown())
                 ),
             };

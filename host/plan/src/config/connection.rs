@@ -12,6 +12,9 @@ mod http;
 mod s3;
 mod url;
 
+pub(super) use http::headers;
+pub(super) use url::{host, is_loopback};
+
 use super::Text;
 use super::path::{self, normal_path};
 use super::reader::{Context, Reader, is_name};

@@ -1,8 +1,7 @@
-//! What only Delta tables have: `time_travel` of a read, `merge_schema` and `overwrite_schema` of a write.
+//! What only Delta tables have: `time_travel` of a read.
 //!
 //! ```yaml
 //! read: {connection: lake, format: delta, path: orders, time_travel: {as_of_version: 12}}
-//! write: {connection: lake, format: delta, path: orders, mode: upsert, keys: [id], merge_schema: true}
 //! ```
 
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::Text;
 use super::reader::Reader;
 use crate::diagnostic::{Diagnostic, codes, quoted};
-use crate::plan::{DeltaRead, DeltaWrite, TableVersion, WriteMode};
+use crate::plan::{DeltaRead, TableVersion};
 
 /// Reads `time_travel`, and `versionAsOf` and `timestampAsOf` of ODIBI's and Spark's `options`.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DeltaRead> {
@@ -57,10 +56,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DeltaRead> {
     good.then_some(DeltaRead { at })
 }
 
-/// Reads `merge_schema` and `overwrite_schema`; the keys below `options` are read with the mode.
-pub(super) fn write(reader: &mut Reader<'_>, mode: Option<&WriteMode>) -> Option<DeltaWrite> {
-    let merge_schema = reader.boolean("merge_schema", false);
-    let overwrite_schema = reader.boolean("overwrite_schema", false);
+/// Refuses `options` of a write; the keys among them are read with the mode.
+pub(super) fn write_options(reader: &mut Reader<'_>) {
     if let Some(mut options) = reader.mapping("options") {
         let _ = options.entry("keys");
         options.not_yet(&["deep_diagnostics", "diff_keys"]);
@@ -72,38 +69,6 @@ pub(super) fn write(reader: &mut Reader<'_>, mode: Option<&WriteMode>) -> Option
             ),
         ]);
     }
-    let context = reader.context();
-    let wrong = |entry: &crate::yaml::Entry, message: String, hint: &str| {
-        let made = Diagnostic::error(&codes::WRITE_MODE, entry.key_span, message);
-        context.report(made.hint(hint));
-    };
-    let both = merge_schema && overwrite_schema;
-    let misplaced = overwrite_schema && mode.is_some_and(|mode| *mode != WriteMode::Overwrite);
-    let subject = reader.subject().to_owned();
-    let entry = reader.optional("overwrite_schema");
-    if let Some(entry) = entry.filter(|_| both || misplaced) {
-        if both {
-            let message =
-                format!("`overwrite_schema` and `merge_schema` of {subject} contradict each other");
-            wrong(
-                entry,
-                message,
-                "keep `merge_schema` to add columns, or `overwrite_schema` to replace them",
-            );
-        } else {
-            let word = mode.map_or("", WriteMode::word);
-            let message = format!(
-                "`overwrite_schema` of {subject} has no meaning in mode {}",
-                quoted(word)
-            );
-            wrong(entry, message, "use `merge_schema` to add columns");
-        }
-        return None;
-    }
-    Some(DeltaWrite {
-        merge_schema,
-        overwrite_schema,
-    })
 }
 
 /// A table is one directory.

@@ -102,7 +102,7 @@ pub(super) fn is_credential(path: &[String]) -> bool {
             .skip(1)
             .any(|key| MAPPINGS.contains(&key.as_str()))
         // The address of a channel is its password.
-        || (key == "url" && path.first().is_some_and(|first| first == "alerts"))
+        || (key == "url" && path.iter().any(|part| part == "alerts"))
 }
 
 /// A reference to a variable whose name tells of a credential.
@@ -148,6 +148,10 @@ mod tests {
         check(
             "alerts: [{url: 'https://x'}]\n",
             "alerts:\n  - url: \"***\"\n",
+        );
+        check(
+            "pipelines: [{alerts: [{url: 'https://x'}]}]\n",
+            "pipelines:\n  - alerts:\n      - url: \"***\"\n",
         );
         check("url: 'https://x'\n", "url: https://x\n");
         check("base_path: ${DATA}\n", "base_path: value-of-data\n");

@@ -8,8 +8,10 @@
 //! ```
 
 use super::attempts::{self, AttemptKeys};
+use super::format;
 use super::limits;
 use super::pipeline::unique;
+use super::privacy::{self, Privacy};
 use super::quarantine::{self, OnRowError};
 use super::read::{self, Read};
 use super::reader::{Context, Reader};
@@ -51,6 +53,8 @@ pub struct Node {
     pub write: Option<Write>,
     /// `on_row_error`, with `quarantine`
     pub on_row_error: OnRowError,
+    /// `sensitive`, `columns` and `privacy`
+    pub privacy: Privacy,
 }
 
 /// A named table a node starts from.
@@ -113,9 +117,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
     let steps = transform::read(&mut reader);
     let limits = limits::read(&mut reader);
     let attempts = attempts::read(&mut reader);
-    let write = reader
-        .optional("write")
-        .and_then(|entry| write::read(&reader, entry));
+    let write = write(&mut reader);
     let bad_rows = inputs.iter().find_map(|input| match &input.source {
         NodeInputSource::Read(read) => {
             (read.format.on_bad_row() == OnBadRow::Quarantine).then_some(input.span)
@@ -123,6 +125,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         NodeInputSource::Node(_) => None,
     });
     let on_row_error = quarantine::read(&mut reader, bad_rows);
+    let privacy = privacy::read(&mut reader);
     other_keys(&mut reader);
     reader.finish_with(&[
         ("source", "read"),
@@ -150,7 +153,24 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Node> {
         attempts,
         write,
         on_row_error,
+        privacy,
     })
+}
+
+/// `write`, with the `schema_policy` of the node where the write says nothing of columns.
+fn write(reader: &mut Reader<'_>) -> Option<Write> {
+    let policy = format::policy(reader);
+    let Some(entry) = reader.optional("write") else {
+        if policy.is_some() && reader.entry("write").is_none() && !reader.truncated() {
+            reader.ignored(&["schema_policy"], "the node writes nothing");
+        }
+        return None;
+    };
+    let mut write = write::read(reader, entry)?;
+    if !write.overwrites_schema {
+        write.schema_policy = write.schema_policy.or(policy);
+    }
+    Some(write)
 }
 
 /// What was not written out before, because it is faulty.
@@ -176,15 +196,11 @@ fn other_keys(reader: &mut Reader<'_>) {
         "stories do not show it yet",
     );
     reader.not_yet(&[
-        "columns",
         "contracts",
         "incremental",
         "materialized",
         "post_sql",
         "pre_sql",
-        "privacy",
-        "schema_policy",
-        "sensitive",
         "streaming",
         "validation",
     ]);

@@ -6,6 +6,7 @@
 //!     nodes: []
 //! ```
 
+use super::alerts::{self, Alert};
 use super::attempts::{self, AttemptKeys};
 use super::node::{self, Node};
 use super::reader::{Context, Reader};
@@ -26,6 +27,8 @@ pub struct Pipeline {
     pub tags: Vec<Text>,
     /// `retry`, `timeout`, `on_error` of its nodes
     pub attempts: AttemptKeys,
+    /// `alerts` that tell of it alone.
+    pub alerts: Vec<Alert>,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<Node>,
 }
@@ -101,6 +104,8 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Pipeline> {
     let tags = reader.texts("tags");
     let nodes = node::read_all(&mut reader);
     let attempts = attempts::read(&mut reader);
+    let shown = name.as_ref().map_or("", Text::shown).to_owned();
+    let alerts = alerts::read(&mut reader, Some(&shown));
     // Said of the author only.
     let _ = reader.text("owner");
     reader.ignored(
@@ -115,6 +120,7 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Pipeline> {
         layer,
         tags,
         attempts,
+        alerts,
         nodes,
     })
 }

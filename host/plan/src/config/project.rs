@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::alerts;
 use super::attempts::{self, AttemptKeys};
 use super::connection::{self, Connection};
 use super::limits;
+use super::logging::{self, Logging};
+use super::outside;
 use super::pipeline::{self, Pipeline};
 use super::plugins;
 use super::reader::{Context, Reader};
@@ -13,7 +16,7 @@ use super::system::{self, System};
 use super::{Node, Text};
 use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::guest_limits::GuestLimits;
-use crate::plan::PluginSource;
+use crate::plan::{AlertChannel, LineageTarget, PluginSource, Telemetry};
 use crate::secret::{Secret, SecretRef};
 use crate::yaml::Tree;
 
@@ -46,6 +49,14 @@ pub struct Project {
     pub story: Option<Story>,
     /// `system`; where state is kept.
     pub system: Option<System>,
+    /// `logging`
+    pub logging: Logging,
+    /// `alerts` of the project and of its pipelines.
+    pub alerts: Vec<AlertChannel>,
+    /// `lineage`
+    pub lineage: Option<LineageTarget>,
+    /// `telemetry`
+    pub telemetry: Option<Telemetry>,
     /// Names of the files, as given.
     pub files: Vec<String>,
     /// References to vaults, each with its place; the same one may stand at several.
@@ -119,9 +130,14 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.pipelines = pipeline::read_all(&mut reader);
     project.story = story::read(&mut reader);
     project.system = system::read(&mut reader);
-    reader.ignored(&["logging"], "the command line decides what is logged");
+    project.logging = logging::read(&mut reader);
     reader.ignored(&["performance"], "there is nothing to tune");
-    reader.not_yet(&["alerts", "lineage", "semantic"]);
+    let alerts = alerts::read(&mut reader, None);
+    let of_pipelines = project.pipelines.iter().flat_map(|p| &p.alerts);
+    project.alerts = alerts::named(context, alerts.iter().chain(of_pipelines));
+    project.lineage = outside::lineage(&mut reader);
+    project.telemetry = outside::telemetry(&mut reader);
+    reader.not_yet(&["semantic"]);
     reader.finish_with(&[
         ("name", "project"),
         ("nodes", "pipelines"),

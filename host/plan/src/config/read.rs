@@ -8,9 +8,10 @@ use super::Text;
 use super::delta;
 use super::format::{ReadWord, policy, read_options};
 use super::path::{self, Purpose};
+use super::privacy;
 use super::reader::{Context, Reader};
 use crate::diagnostic::Span;
-use crate::plan::{ReadFormat, ReadOptions};
+use crate::plan::{Marks, ReadFormat, ReadOptions};
 use crate::yaml;
 
 /// Formats of ODIBI that are to come.
@@ -36,6 +37,8 @@ pub struct Read {
     pub path: Text,
     /// Options that do not depend on the format.
     pub options: ReadOptions,
+    /// `sensitive`
+    pub sensitive: Marks,
 }
 
 /// `span` is the key the read stands under.
@@ -75,6 +78,7 @@ pub(super) fn read(
         schema_policy = policy(&mut reader);
         reader.not_yet(&["time_travel"]);
     }
+    let sensitive = privacy::sensitive(&mut reader);
     reader.not_yet(&[
         "filter",
         "incremental",
@@ -101,5 +105,6 @@ pub(super) fn read(
             schema_policy,
             ..options
         },
+        sensitive,
     })
 }

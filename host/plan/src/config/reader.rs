@@ -518,6 +518,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Entries that nobody has read, in a mapping that is open.
+    pub(super) fn rest(&mut self) -> Vec<&'a Entry> {
+        let entries = self.mapping.entries.iter().zip(&mut self.read);
+        let unread = entries.filter_map(|(entry, read)| {
+            let seen = std::mem::replace(read, true);
+            let empty = entry.value.is_null() || entry.value.value == Value::Missing;
+            (!seen && !empty).then_some(entry)
+        });
+        unread.collect()
+    }
+
     /// Reports the keys that nobody read. `others` are words that people write here, each with the key they mean, or
     /// with a whole hint.
     pub(super) fn finish_with(self, others: &[(&str, &'static str)]) {

@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ON_ERRORS;
+use super::{LOG_LEVELS, ON_ERRORS};
 use crate::guest_limits::{GuestLimit, Unit};
 use crate::limits::{ATTEMPTS_MAX, SAMPLE_ROWS_MAX};
+use crate::plan::AlertEvent;
 
 /// Version of JSON Schema that it is written in.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -31,12 +32,20 @@ pub fn schema() -> Value {
             "connection": open(json!({ "type": to("text") }), &["type"]),
             "plugin": plugin(),
             "story": story(),
+            "logging": logging(),
             "pipeline": pipeline(),
             "node": node(),
-            "read": open(json!({ "connection": to("text"), "format": to("text") }), &[]),
+            "read": open(json!({ "connection": to("text"), "format": to("text"), "sensitive": to("sensitive") }), &[]),
             "write": open(json!({ "connection": to("text"), "format": to("text"), "path": to("text") }), &[]),
             "step": step(),
             "recipe": recipe(),
+            "sensitive": { "anyOf": [to("boolean"), to("texts")] },
+            "column": column(),
+            "privacy": privacy(),
+            "alert": alert(),
+            "lineage": lineage(),
+            "telemetry": telemetry(),
+            "headers": { "type": "object", "additionalProperties": to("text") },
         },
     })
 }
@@ -117,9 +126,10 @@ fn project() -> Value {
         "pipelines": { "type": "array", "items": to("pipeline") },
         "story": to("story"),
         "system": { "type": "object", "description": "where state is kept" },
-        "alerts": { "type": "array" },
-        "lineage": { "type": "object" },
-        "logging": { "type": "object" },
+        "alerts": { "type": "array", "items": to("alert"), "description": "who is told when a run begins and ends" },
+        "lineage": to("lineage"),
+        "telemetry": to("telemetry"),
+        "logging": to("logging"),
     });
     attempts(&mut properties);
     limited(&mut properties);
@@ -137,6 +147,7 @@ fn pipeline() -> Value {
         "owner": to("text"),
         "tags": to("texts"),
         "nodes": { "type": "array", "items": to("node") },
+        "alerts": { "type": "array", "items": to("alert"), "description": "who is told of this pipeline" },
     });
     attempts(&mut properties);
     ignored(&mut properties, &["auto_cache_threshold"]);
@@ -163,6 +174,9 @@ fn node() -> Value {
         "on_row_error": to("text"),
         "quarantine": { "type": "object" },
         "schema_policy": { "type": "object" },
+        "sensitive": described("sensitive", "columns whose values no report shows"),
+        "columns": named(&to("column")),
+        "privacy": to("privacy"),
     });
     attempts(&mut properties);
     limited(&mut properties);
@@ -175,14 +189,11 @@ fn node() -> Value {
     ];
     ignored(&mut properties, &without);
     let to_come = [
-        "columns",
         "contracts",
         "incremental",
         "materialized",
         "post_sql",
         "pre_sql",
-        "privacy",
-        "sensitive",
         "streaming",
         "validation",
     ];
@@ -210,6 +221,27 @@ fn step() -> Value {
             },
         ],
     })
+}
+
+fn column() -> Value {
+    let mut properties = json!({
+        "pii": described("boolean", "personal: as `sensitive`, and changed by `privacy`"),
+    });
+    ignored(&mut properties, &["description", "tags"]);
+    json!({ "anyOf": [{ "type": "null" }, closed(properties, &[])] })
+}
+
+fn privacy() -> Value {
+    let mut made = closed(
+        json!({
+            "method": { "enum": ["hash", "mask", "redact"], "description": "what becomes of values of personal columns" },
+            "salt": described("text", "what `hash` puts behind each value; keep it secret"),
+            "declassify": described("texts", "columns of the result that may be seen"),
+        }),
+        &[],
+    );
+    made["anyOf"] = json!([{ "required": ["method"] }, { "required": ["declassify"] }]);
+    made
 }
 
 fn recipe() -> Value {
@@ -245,8 +277,97 @@ fn story() -> Value {
             "retention_days": { "type": ["integer", "string"], "minimum": 1, "maximum": 36_500 },
             "retention_count": { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000 },
             "auto_generate": to("boolean"),
+            "record_user": to("boolean"),
+            "docs": closed(
+                json!({
+                    "enabled": to("boolean"),
+                    "output_path": to("text"),
+                    "outputs": closed(
+                        json!({
+                            "readme": to("boolean"),
+                            "technical_details": to("boolean"),
+                            "node_cards": to("boolean"),
+                            "run_memo": to("boolean"),
+                        }),
+                        &[],
+                    ),
+                    "include": closed(
+                        json!({ "sql": to("boolean"), "config_snapshot": to("boolean"), "schema": to("boolean") }),
+                        &[],
+                    ),
+                }),
+                &[],
+            ),
         }),
         &["connection"],
+    )
+}
+
+fn logging() -> Value {
+    let words = LOG_LEVELS.iter().map(|(word, _)| *word);
+    let words: Vec<String> = words.map(str::to_uppercase).collect();
+    closed(
+        json!({
+            "level": { "anyOf": [{ "enum": words }, { "type": "string" }], "default": "INFO" },
+            "structured": described("boolean", "JSON lines on stderr and nothing else"),
+            "metadata": { "type": "object", "additionalProperties": to("text"), "description": "stands in every structured line" },
+        }),
+        &[],
+    )
+}
+
+fn alert() -> Value {
+    let events: Vec<&str> = AlertEvent::ALL.iter().map(|event| event.word()).collect();
+    let mention = json!({ "anyOf": [to("text"), to("texts")], "description": "whom to call" });
+    closed(
+        json!({
+            "name": described("text", "unique in the project"),
+            "type": { "enum": ["slack", "teams", "teams_workflow", "webhook"] },
+            "url": described("text", "a secret: take it from a variable or vault"),
+            "on_events": { "type": "array", "items": { "enum": events }, "default": ["on_failure"] },
+            "metadata": {
+                "type": "object",
+                "properties": {
+                    "throttle_minutes": { "type": ["integer", "string"], "minimum": 0, "default": 15 },
+                    "max_per_hour": { "type": ["integer", "string"], "minimum": 1, "default": 10 },
+                    "channel": described("text", "channel of Slack"),
+                    "mention": mention,
+                    "mention_on_failure": mention,
+                },
+            },
+            "timeout": described("time", "time of one try"),
+            "secret": described("text", "key of the signature; webhooks only"),
+            "headers": described("headers", "webhooks only"),
+            "allow_http": to("boolean"),
+        }),
+        &["type", "url"],
+    )
+}
+
+fn lineage() -> Value {
+    closed(
+        json!({
+            "url": described("text", "of a server that takes OpenLineage events"),
+            "endpoint": described("text", "path of events below it"),
+            "namespace": described("text", "namespace of jobs; the project's name without it"),
+            "api_key": described("text", "sent as a bearer token"),
+            "timeout": described("time", "time of one try"),
+            "allow_http": to("boolean"),
+        }),
+        &[],
+    )
+}
+
+fn telemetry() -> Value {
+    closed(
+        json!({
+            "endpoint": described("text", "of a collector, OTLP over HTTP"),
+            "service_name": to("text"),
+            "headers": to("headers"),
+            "timeout": described("time", "time that sending may take"),
+            "allow_http": to("boolean"),
+        }),
+        &[],
     )
 }
 
@@ -313,6 +434,10 @@ mod tests {
             include_str!("../../../../tests/ui/valid_odibi_extras.yaml"),
         ),
         ("sql", include_str!("../../../../tests/ui/valid_sql.yaml")),
+        (
+            "outside",
+            include_str!("../../../../tests/ui/valid_outside.yaml"),
+        ),
         (
             "quickstart",
             include_str!("../../../cli/templates/quickstart/odibi.yaml"),
@@ -383,8 +508,14 @@ mod tests {
             "on_error: stop",
             "story: {path: x}",
             "limits: {memry: 1MiB}",
+            "logging: {lvl: INFO}",
             "plugins: {a: {grants: [clock]}}",
             "vars: [1]",
+            "alerts: [{type: slack}]",
+            "alerts: [{type: mail, url: x}]",
+            "alerts: [{type: slack, url: x, on_events: [failure]}]",
+            "lineage: {uri: x}",
+            "telemetry: {endpoint: [x]}",
             "recipes: {a: {templat: {}}}",
         ] {
             assert_ne!(
@@ -418,6 +549,9 @@ mod tests {
             ("pipeline", "/$defs/pipeline/properties"),
             ("node", "/$defs/node/properties"),
             ("retry", "/$defs/retry/properties"),
+            ("alert", "/$defs/alert/properties"),
+            ("lineage", "/$defs/lineage/properties"),
+            ("telemetry", "/$defs/telemetry/properties"),
         ] {
             let offered = made
                 .pointer(pointer)

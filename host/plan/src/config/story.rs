@@ -1,18 +1,23 @@
 //! `story`: where the story of each run goes and what it shows.
 //!
 //! ```yaml
-//! story: {connection: lake, path: stories, max_sample_rows: 10, retention_days: 30, retention_count: 100}
+//! story: {connection: lake, path: stories, max_sample_rows: 10, retention_days: 30, retention_count: 100, record_user: true,
+//!         docs: {enabled: true, output_path: docs/generated, outputs: {run_memo: false}, include: {sql: true}}}
 //! ```
 
 use super::Text;
 use super::path::{self, Purpose};
 use super::reader::Reader;
 use crate::limits::SAMPLE_ROWS_MAX;
+use crate::plan::StoryDocs;
 
 /// Directory below the connection when `path` is not given.
 const PATH_DEFAULT: &str = "stories";
 /// Sample rows of each node when `max_sample_rows` is not given, as in ODIBI.
 const SAMPLE_ROWS_DEFAULT: usize = 10;
+
+/// Directory of documents when `output_path` is not given, as in ODIBI.
+const DOCS_PATH_DEFAULT: &str = "docs/generated";
 
 /// A century.
 const RETENTION_DAYS_MAX: usize = 36_500;
@@ -32,6 +37,10 @@ pub struct Story {
     pub retention_days: Option<usize>,
     /// So many are kept.
     pub retention_count: Option<usize>,
+    /// Who started a run is told.
+    pub record_user: bool,
+    /// Documents written beside the stories, when they are wanted.
+    pub docs: Option<StoryDocs>,
 }
 
 pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
@@ -60,8 +69,9 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
         "failure_sample_size",
         "max_failure_samples",
         "max_sampled_validations",
-        "docs",
     ]);
+    let record_user = reader.boolean("record_user", false);
+    let docs = docs(&mut reader);
     reader.finish();
     let story = Story {
         connection: connection?,
@@ -69,6 +79,51 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
         sample_rows_max,
         retention_days,
         retention_count,
+        record_user,
+        docs,
     };
     wanted.then_some(story)
+}
+
+/// What is switched off is checked nevertheless.
+fn docs(story: &mut Reader<'_>) -> Option<StoryDocs> {
+    let mut reader = story.mapping("docs")?;
+    reader.rename("the documents of the story");
+    let enabled = reader.boolean("enabled", false);
+    let path = match reader.text("output_path") {
+        Some(text) => {
+            let text = reader.filled(Some(text), "output_path");
+            text.and_then(|text| path::check(&reader, text, Purpose::Directory))
+                .map(|text| text.value)
+        }
+        None => Some(DOCS_PATH_DEFAULT.to_owned()),
+    };
+    let switches = |reader: &mut Reader<'_>, key, name, keys: [&'static str; 4]| {
+        let Some(mut inner) = reader.mapping(key) else {
+            return [true; 4];
+        };
+        inner.rename(name);
+        let switched = keys.map(|key| key.is_empty() || inner.boolean(key, true));
+        inner.finish();
+        switched
+    };
+    let outputs = ["readme", "technical_details", "node_cards", "run_memo"];
+    let name = "the outputs of the documents";
+    let [readme, technical_details, node_cards, run_memo] =
+        switches(&mut reader, "outputs", name, outputs);
+    let include = ["sql", "config_snapshot", "schema", ""];
+    let name = "what the documents include";
+    let [sql, config_snapshot, schema, _] = switches(&mut reader, "include", name, include);
+    reader.finish();
+    let docs = StoryDocs {
+        path: path?,
+        readme,
+        technical_details,
+        node_cards,
+        run_memo,
+        sql,
+        config_snapshot,
+        schema,
+    };
+    enabled.then_some(docs)
 }

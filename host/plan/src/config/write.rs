@@ -4,6 +4,7 @@
 //! write: {connection: lake, format: parquet, path: out/clean.parquet, options: {compression: zstd}}
 //! ```
 
+mod columns;
 mod mode;
 
 use super::Text;
@@ -12,7 +13,7 @@ use super::format::{WriteWord, write_options};
 use super::path::{self, Purpose};
 use super::read::INTO_OPTIONS;
 use super::reader::Reader;
-use crate::plan::{ColumnName, TargetLayout, WriteFormat, WriteMode};
+use crate::plan::{ColumnName, DeltaWrite, SchemaPolicy, TargetLayout, WriteFormat, WriteMode};
 use crate::yaml::Entry;
 
 /// Formats of ODIBI that are to come.
@@ -33,6 +34,10 @@ pub struct Write {
     pub partition_by: Vec<ColumnName>,
     /// What happens to what is there; default overwrite.
     pub mode: WriteMode,
+    /// What becomes of columns that differ from those of the target.
+    pub schema_policy: Option<SchemaPolicy>,
+    /// `overwrite_schema`: the columns of the result replace those of the target.
+    pub overwrites_schema: bool,
 }
 
 pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
@@ -53,15 +58,16 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     };
     let layout = mode::layout(&mut reader, path.as_ref());
     let mode = mode::mode(&mut reader);
-    let is_delta = word == Some(WriteWord::Delta);
+    let columns = columns::columns(&mut reader, mode.as_ref());
     let format = match word {
-        Some(WriteWord::Delta) => delta::write(&mut reader, mode.as_ref()).map(WriteFormat::Delta),
+        Some(WriteWord::Delta) => {
+            delta::write_options(&mut reader);
+            let overwrite_schema = columns.is_some_and(|columns| columns.overwrite);
+            Some(WriteFormat::Delta(DeltaWrite { overwrite_schema }))
+        }
         Some(word) => write_options(&mut reader, word, path.as_ref()),
         None => reader.entry("options").and(None),
     };
-    if !is_delta {
-        reader.not_yet(&["merge_schema", "overwrite_schema"]);
-    }
     reader.ignored(&["auto_optimize"], "there is nothing to tune");
     reader.not_yet(&[
         "add_metadata",
@@ -85,6 +91,7 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         ("delimiter", INTO_OPTIONS),
     ]);
     let (layout, partition_by) = layout?;
+    let columns = columns?;
     Some(Write {
         connection: connection?,
         format: format?,
@@ -92,6 +99,8 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         layout,
         partition_by,
         mode: mode?,
+        schema_policy: columns.policy,
+        overwrites_schema: columns.overwrite,
     })
 }
 

@@ -141,6 +141,10 @@ catalogue! {
         "Keys of a write contradict each other: `keys`, `null_keys`, `duplicate_keys` and `order_by` belong to the modes \
          `upsert` and `append_once`, and a directory is no single file. A setting without effect would hide a mistake, so it is \
          an error. The hint names what to write instead; docs/write-modes.md holds a table of the modes.";
+    UNSUPPORTED_WRITE = "config/unsupported-write",
+        "What `write:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
+         become visible at once, web servers take no files, and a mode that looks into its target needs a format whose rows can \
+         be told apart. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
     UNORDERED_READ = "config/unordered-read",
         "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \
@@ -167,8 +171,12 @@ catalogue! {
          range that the message names. `limits` may stand at the top of the project, beside the `path` of a plugin, and on a \
          node; the nearest wins, key by key. `odibi list limits` shows every limit with its default and its range.";
     UNKNOWN_SELECTION = "config/unknown-selection",
-        "The command line selects a pipeline, node or tag that the project does not have, so nothing would run for it. \
-         A node that occurs in several pipelines can be selected as `pipeline.node`.";
+        "The command line selects a pipeline, node or tag that the project does not have, or with a word of another kind, so nothing \
+         would run for it. A node that occurs in several pipelines can be selected as `pipeline.node`.";
+    UNKNOWN_SENSITIVE = "config/unknown-sensitive",
+        "`sensitive`, `columns` or `declassify` names a column that the node does not have: not in its inputs, and not \
+         behind any of its steps. A slip in the name would leave the column that was meant unprotected. Correct the name; \
+         a field of a struct is named with the column before it, as in `person.email`.";
     TOO_MANY = "config/too-many",
         "So many faults were found that the rest is left out. Mend those shown and check again.";
     NO_SUCH_GRANT = "config/no-such-grant",

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{Diagnostic, Sources, codes, quoted};
-use crate::plan::{Params, PlannedNode};
+use crate::plan::{ColumnName, Params, PlannedNode};
 
 /// What an operation says when it refuses.
 #[derive(Debug, Clone)]
@@ -78,4 +78,21 @@ fn without(text: &str, secrets: &HashSet<String>) -> String {
         }
     }
     out
+}
+
+/// The diagnostic of a column that must not be seen and that neither the inputs of a node nor its steps have.
+#[must_use]
+pub fn unknown_sensitive<'a>(
+    node: &PlannedNode,
+    column: &ColumnName,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Diagnostic {
+    let message = format!(
+        "node {} has no column {}, which must not be seen",
+        quoted(&node.name),
+        quoted(&column.name)
+    );
+    Diagnostic::error(&codes::UNKNOWN_SENSITIVE, column.span, message)
+        .label("neither an input nor a step has it")
+        .suggest(&column.name, names)
 }

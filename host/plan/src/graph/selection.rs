@@ -1,7 +1,9 @@
 //! Which nodes of a project a run is about.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Graph;
-use super::selector::{Selector, What, is_named, is_tagged};
+use super::selector::{NodeResult, Selector, What, is_named, is_tagged};
 use crate::config::{Node, Pipeline, Project};
 use crate::diagnostic::{Collector, Diagnostic, codes, quoted};
 
@@ -19,6 +21,17 @@ pub struct Selection {
     pub select: Vec<String>,
     /// Likewise; these nodes and all that depend on them are left out.
     pub exclude: Vec<String>,
+    /// What words of the kinds `state` and `result` go by.
+    pub remembered: Remembered,
+}
+
+/// What the state knows of nodes: pipeline and name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Those that are not what they were when they last succeeded.
+    pub modified: BTreeSet<(String, String)>,
+    /// How those of the last run ended.
+    pub results: BTreeMap<(String, String), NodeResult>,
 }
 
 impl Selection {
@@ -26,6 +39,17 @@ impl Selection {
     #[must_use]
     pub fn all() -> Self {
         Self::default()
+    }
+
+    /// True when words go by what is remembered.
+    #[must_use]
+    pub fn asks_state(&self) -> bool {
+        let mut words = self.select.iter().chain(&self.exclude);
+        words.any(|list| {
+            list.split_whitespace().any(|word| {
+                Selector::parse(word).is_ok_and(|selector| selector.what.is_remembered())
+            })
+        })
     }
 }
 
@@ -37,21 +61,14 @@ pub fn select(
     selection: &Selection,
 ) -> (Vec<bool>, Vec<Diagnostic>) {
     let nodes: Vec<(&Pipeline, &Node)> = project.nodes().collect();
-    let dependencies: Vec<Vec<usize>> = graph
-        .edges
-        .iter()
-        .map(|list| list.iter().map(|e| e.to).collect())
-        .collect();
-    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    for (node, list) in dependencies.iter().enumerate() {
-        list.iter()
-            .for_each(|before| dependents[*before].push(node));
-    }
+    let (dependencies, dependents) = neighbours(graph);
     let mut faults = unknown(&nodes, project, selection);
     let marks = Marks {
         nodes: &nodes,
         project,
+        dependencies: &[],
         dependents: &dependents,
+        remembered: &selection.remembered,
     };
     let selected = marks.of(&selection.select, &mut faults);
     let mut removed = marks.of(&selection.exclude, &mut faults);
@@ -73,10 +90,63 @@ pub fn select(
     (chosen, faults)
 }
 
+/// Pipeline and name of the nodes that are asked for themselves; what else is selected only feeds them, and may be read
+/// back where it stands. `None` when the selection does not go by what is remembered: then all of it is made.
+#[must_use]
+pub fn asked(project: &Project, selection: &Selection) -> Option<BTreeSet<(String, String)>> {
+    let mut words = selection
+        .select
+        .iter()
+        .flat_map(|list| list.split_whitespace());
+    let is_remembered =
+        |word: &str| Selector::parse(word).is_ok_and(|selector| selector.what.is_remembered());
+    if !words.any(is_remembered) {
+        return None;
+    }
+    let (graph, _) = Graph::new(project);
+    let nodes: Vec<(&Pipeline, &Node)> = project.nodes().collect();
+    let (dependencies, dependents) = neighbours(&graph);
+    let marks = Marks {
+        nodes: &nodes,
+        project,
+        dependencies: &dependencies,
+        dependents: &dependents,
+        remembered: &selection.remembered,
+    };
+    // What is wrong with the words, `select` has reported.
+    let marked = marks.of(&selection.select, &mut Vec::new());
+    let asked = nodes
+        .iter()
+        .zip(marked)
+        .filter(|((pipeline, node), marked)| *marked && matches(selection, pipeline, node));
+    let name = |(pipeline, node): &(&Pipeline, &Node)| {
+        (pipeline.name.value.clone(), node.name.value.clone())
+    };
+    Some(asked.map(|(both, _)| name(both)).collect())
+}
+
+/// For each node what it depends on, and what depends on it.
+fn neighbours(graph: &Graph) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+    let dependencies: Vec<Vec<usize>> = graph
+        .edges
+        .iter()
+        .map(|list| list.iter().map(|e| e.to).collect())
+        .collect();
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); dependencies.len()];
+    for (node, list) in dependencies.iter().enumerate() {
+        list.iter()
+            .for_each(|before| dependents[*before].push(node));
+    }
+    (dependencies, dependents)
+}
+
 struct Marks<'a> {
     nodes: &'a [(&'a Pipeline, &'a Node)],
     project: &'a Project,
+    /// Empty where a `+` in front says nothing: what is needed comes along anyway.
+    dependencies: &'a [Vec<usize>],
     dependents: &'a [Vec<usize>],
+    remembered: &'a Remembered,
 }
 
 impl Marks<'_> {
@@ -94,18 +164,21 @@ impl Marks<'_> {
             let mut marked: Vec<bool> = self
                 .nodes
                 .iter()
-                .map(|(pipeline, node)| selector.matches(pipeline, node))
+                .map(|(pipeline, node)| selector.matches(pipeline, node, self.remembered))
                 .collect();
             if !marked.contains(&true) {
                 let mut one = Selection::default();
-                let list = match selector.what {
-                    What::Node(_) => &mut one.nodes,
-                    What::Pipeline(_) => &mut one.pipelines,
-                    What::Tag(_) => &mut one.tags,
-                };
-                let (What::Node(name) | What::Pipeline(name) | What::Tag(name)) = selector.what;
-                list.push(name.to_owned());
+                match selector.what {
+                    What::Node(name) => one.nodes.push(name.to_owned()),
+                    What::Pipeline(name) => one.pipelines.push(name.to_owned()),
+                    What::Tag(name) => one.tags.push(name.to_owned()),
+                    // That there is none is an answer.
+                    What::Modified | What::Ended(_) => {}
+                }
                 faults.extend(unknown(self.nodes, self.project, &one));
+            }
+            if selector.before && !self.dependencies.is_empty() {
+                spread(&mut marked, self.dependencies);
             }
             if selector.after {
                 spread(&mut marked, self.dependents);
@@ -328,10 +401,86 @@ pipelines:
             &["the selection names a node that does not exist: `rwa`"],
         );
         words(
-            &["state:modified"],
+            &["source:fresher"],
             &[],
             &[],
-            &["the selection has no words of the kind `state`: `state:modified`"],
+            &["the selection has no words of the kind `source`: `source:fresher`"],
+        );
+        words(&["state:modified", "result:failed"], &[], &[], &[]);
+    }
+
+    fn pair(name: &str) -> (String, String) {
+        let (pipeline, node) = name.split_once('.').expect("two words");
+        (pipeline.to_owned(), node.to_owned())
+    }
+
+    /// With `one.clean` modified, and how three nodes ended.
+    #[track_caller]
+    fn remembered(select: &[&str], exclude: &[&str], expect: &[&str], asked_expect: &[&str]) {
+        let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let selection = Selection {
+            select: own(select),
+            exclude: own(exclude),
+            remembered: Remembered {
+                modified: BTreeSet::from([pair("one.clean")]),
+                results: BTreeMap::from([
+                    (pair("one.raw"), NodeResult::Succeeded),
+                    (pair("one.clean"), NodeResult::Failed),
+                    (pair("two.clean"), NodeResult::Skipped),
+                ]),
+            },
+            ..Selection::default()
+        };
+        of(&selection, expect, &[]);
+        let (project, _) =
+            crate::config::load("p.yaml", PROJECT, &|_| None, &mut Sources::default());
+        let expect: BTreeSet<(String, String)> =
+            asked_expect.iter().map(|name| pair(name)).collect();
+        assert_eq!(asked(&project, &selection), Some(expect));
+        assert!(selection.asks_state());
+    }
+
+    #[test]
+    fn what_is_remembered_selects() {
+        let two = ["one.raw", "one.clean"];
+        let three = ["one.raw", "one.clean", "two.clean"];
+        remembered(&["state:modified"], &[], &two, &["one.clean"]);
+        remembered(&["+state:modified"], &[], &two, &two);
+        remembered(
+            &["state:modified+"],
+            &[],
+            &three,
+            &["one.clean", "two.clean"],
+        );
+        remembered(&["result:failed"], &[], &two, &["one.clean"]);
+        remembered(&["result:skipped"], &[], &three, &["two.clean"]);
+        remembered(&["result:succeeded"], &[], &["one.raw"], &["one.raw"]);
+        remembered(
+            &["result:failed lone"],
+            &[],
+            &["one.raw", "one.clean", "two.lone"],
+            &["one.clean", "two.lone"],
+        );
+        remembered(
+            &["state:modified+"],
+            &["tag:gold"],
+            &two,
+            &["one.clean", "two.clean"],
+        );
+        let plain = Selection {
+            select: vec!["+one.clean".to_owned()],
+            ..Selection::default()
+        };
+        let (project, _) =
+            crate::config::load("p.yaml", PROJECT, &|_| None, &mut Sources::default());
+        assert_eq!((asked(&project, &plain), plain.asks_state()), (None, false));
+        let without = Selection {
+            exclude: vec!["result:succeeded".to_owned()],
+            ..Selection::default()
+        };
+        assert_eq!(
+            (asked(&project, &without), without.asks_state()),
+            (None, true)
         );
     }
 

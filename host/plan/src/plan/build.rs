@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::reach::Reaches;
 use super::{
-    Input, InputSource, NodeId, OnRowError, Plan, PlannedNode, PlannedPipeline, Quarantine, Read,
-    Step, Story, Write, params, races,
+    Input, InputSource, NodeId, OnRowError, Plan, PlannedNode, PlannedPipeline, Privacy,
+    Quarantine, Reach, Read, Step, Story, Write, Writer, params, races, targets,
 };
 use crate::config::{self, NodeInputSource, Project};
 use crate::diagnostic::{Collector, Diagnostic};
@@ -28,6 +29,7 @@ pub fn plan(
         operations,
         nodes: project.nodes().collect(),
         graph: &graph,
+        reaches: Reaches::of(project, &graph),
         planned: Vec::new(),
         ids: vec![None; chosen.len()],
         faults: Collector::default(),
@@ -51,6 +53,7 @@ pub fn plan(
     } = builder;
     mark_dependents(&mut planned);
     races::check(&planned, &mut faults);
+    targets::check(&planned, &mut faults);
     let plan = Plan {
         project: project
             .name
@@ -64,6 +67,9 @@ pub fn plan(
             .as_ref()
             .and_then(|story| self::story(project, story)),
         plugins: project.plugins.clone(),
+        alerts: project.alerts.clone(),
+        lineage: project.lineage.clone(),
+        telemetry: project.telemetry.clone(),
         config_digest: String::new(),
         config_files: project.files.clone(),
     };
@@ -75,6 +81,7 @@ struct Builder<'a> {
     operations: &'a Operations,
     nodes: Vec<(&'a config::Pipeline, &'a config::Node)>,
     graph: &'a Graph,
+    reaches: Reaches,
     planned: Vec<PlannedNode>,
     /// Of each node of the graph, its place in the plan.
     ids: Vec<Option<NodeId>>,
@@ -115,7 +122,7 @@ impl Builder<'_> {
             limits: &node.limits,
         };
         let mut steps: Vec<Step> = Vec::new();
-        for step in &node.steps {
+        for step in node.steps.iter().chain(&node.privacy.step) {
             let made = params::step(
                 step,
                 &tables,
@@ -125,6 +132,7 @@ impl Builder<'_> {
             );
             steps.extend(made);
         }
+        let privacy = self.privacy(at, node, &steps);
         let write = node
             .write
             .as_ref()
@@ -147,7 +155,40 @@ impl Builder<'_> {
             attempts,
             on_error,
             has_dependents: false,
+            privacy,
         });
+    }
+
+    fn privacy(&self, at: usize, node: &config::Node, steps: &[Step]) -> Privacy {
+        let own = &node.privacy;
+        let changes = own.step.is_some();
+        let last = steps.last().is_some_and(|step| {
+            step.operation.plugin.is_none() && step.operation.name == config::PRIVACY_OPERATION
+        });
+        Privacy {
+            sensitive: own.sensitive.clone(),
+            pii: own.pii.clone(),
+            declassify: own.declassify.clone(),
+            step: steps.len().checked_sub(1).filter(|_| changes && last),
+            touches: !self.reaches.within[at].is_nothing(),
+            reach: self.reaches.out[at].clone(),
+        }
+    }
+
+    /// Nodes that write what is read. Those that come later in the plan have no place in it yet.
+    fn writers(&self, read: &config::Read) -> Vec<Writer> {
+        let found = self.reaches.writers(self.project, read).into_iter();
+        let writer = |(at, rejected, reach): (usize, bool, Reach)| {
+            let (pipeline, node): (&config::Pipeline, &config::Node) = self.nodes[at];
+            Writer {
+                node: self.ids[at],
+                pipeline: pipeline.name.value.clone(),
+                name: node.name.value.clone(),
+                rejected,
+                reach,
+            }
+        };
+        found.map(writer).collect()
     }
 
     /// `read` or `inputs`; without them the first of `depends_on`, under the name of the main input.
@@ -174,7 +215,9 @@ impl Builder<'_> {
                 let source = match &input.source {
                     NodeInputSource::Node(reference) => find(reference)?,
                     NodeInputSource::Read(read) => {
-                        InputSource::Read(self::read(self.project, read)?)
+                        let mut made = self::read(self.project, read)?;
+                        made.writers = self.writers(read);
+                        InputSource::Read(made)
                     }
                 };
                 Some(Input {
@@ -193,6 +236,8 @@ fn read(project: &Project, read: &config::Read) -> Option<Read> {
         format: read.format.clone(),
         path: read.path.value.clone(),
         options: read.options.clone(),
+        sensitive: read.sensitive.clone(),
+        writers: Vec::new(),
         span: read.path.span,
     })
 }
@@ -205,6 +250,7 @@ fn write(project: &Project, write: &config::Write) -> Option<Write> {
         layout: write.layout,
         partition_by: write.partition_by.clone(),
         mode: write.mode.clone(),
+        schema_policy: write.schema_policy,
         span: write.path.span,
     })
 }
@@ -234,6 +280,8 @@ fn story(project: &Project, story: &config::Story) -> Option<Story> {
             .retention_days
             .and_then(|days| u32::try_from(days).ok()),
         retention_count: story.retention_count,
+        record_user: story.record_user,
+        docs: story.docs.clone(),
     })
 }
 

@@ -22,8 +22,6 @@ pub enum TableVersion {
 /// How a Delta table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeltaWrite {
-    /// Columns that the table lacks are added to it; those that the batch lacks become null (default false).
-    pub merge_schema: bool,
     /// In mode overwrite: the columns of the batch replace those of the table (default false).
     pub overwrite_schema: bool,
 }

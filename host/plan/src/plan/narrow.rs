@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    InputSource, NodeId, Plan, PlannedNode, PlannedPipeline, Read, ReadFormat, ReadOptions,
+    InputSource, Marks, NodeId, Plan, PlannedNode, PlannedPipeline, Read, ReadFormat, ReadOptions,
     TargetLayout, WriteFormat, WriteMode,
 };
 
@@ -122,6 +122,13 @@ impl Plan {
                     input.source = InputSource::Read(read);
                 }
             }
+            for input in &mut node.inputs {
+                if let InputSource::Read(read) = &mut input.source {
+                    for writer in &mut read.writers {
+                        writer.node = writer.node.and_then(|id| ids[id.0]);
+                    }
+                }
+            }
             nodes.push(node);
         }
         let pipelines = self.pipelines.iter().filter_map(|pipeline| {
@@ -166,6 +173,8 @@ impl PlannedNode {
                 hive_partitioning: Some(false),
                 ..ReadOptions::default()
             },
+            sensitive: Marks::None,
+            writers: self.privacy.writers_of(self),
             span: write.span,
         })
     }

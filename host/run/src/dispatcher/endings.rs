@@ -87,7 +87,7 @@ impl Dispatcher<'_> {
             && matches!(end.outcome, Outcome::Failed | Outcome::Skipped);
         let failure = failure.map(|failure| {
             if ignored && end.outcome == Outcome::Failed {
-                failure.hint("the run does not fail for this node: its `on_error` is `ignore`")
+                failure.own_hint("the run does not fail for this node: its `on_error` is `ignore`")
             } else {
                 failure
             }
@@ -198,7 +198,7 @@ fn upstream_failed(plan: &Plan, root: usize, through: usize, outcome: Outcome) -
     if through == root {
         failure
     } else {
-        failure.cause(format!(
+        failure.own_cause(format!(
             "it depends on node `{}`, which was not tried",
             name(through)
         ))

@@ -90,6 +90,7 @@ fn line(kind: &RunEvent) -> String {
             pipeline, outcome, ..
         } => format!("pipeline {pipeline} {}", outcome.word()),
         RunEvent::StoryWritten { .. } | RunEvent::StoryFailed { .. } => "story".to_owned(),
+        RunEvent::AlertSettled { .. } | RunEvent::SendingFailed { .. } => "outside".to_owned(),
         RunEvent::FailureCaptured { .. } | RunEvent::CaptureGivenUp { .. } => "capture".to_owned(),
         RunEvent::RunCrashed { .. } => "crash".to_owned(),
         RunEvent::ExitDecided { exit_code } => format!("exit {exit_code}"),

@@ -236,6 +236,7 @@ impl Engine for MemoryEngine {
                     path: node,
                     bytes: 1,
                     modified: None,
+                    version: None,
                 }),
                 write: None,
             }),

@@ -87,6 +87,7 @@ impl SessionOrigin {
     /// The same session again, with this much memory.
     pub(crate) fn context(&self, memory: MemoryBudget) -> SessionContext {
         SessionContext {
+            sensitive: std::sync::Arc::default(),
             run_id: self.run_id.clone(),
             pipeline: self.pipeline.clone(),
             node: self.node.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use odibi_plan::config::PRIVACY_OPERATION;
 use odibi_plan::plan::Grants;
 use odibi_run::port::{Appetite, InputPlan, Operation, OperationPlan, Session, SessionContext};
 use odibi_story::event::{ComponentOrigin, GuestNote, Ledger, OperationIdentity};
@@ -70,6 +71,11 @@ impl Captured {
         })
     }
 
+    /// A salt among the params: no capsule may hold it.
+    fn holds_secret(&self) -> bool {
+        self.found.identity().reference == PRIVACY_OPERATION
+    }
+
     fn tape(&self, plan: &OperationPlan, context: &SessionContext) -> Tape {
         let names = |input: &InputPlan| -> Vec<String> {
             let need = input.need.iter();
@@ -84,6 +90,8 @@ impl Captured {
             columns: (names.iter())
                 .map(|input| input.iter().map(String::as_str).collect())
                 .collect(),
+            sensitive: (context.sensitive.get(context.step)).map_or(&[], Vec::as_slice),
+            secret: self.holds_secret(),
         };
         match (self.recorder.capture.may)(&subject) {
             Permission::Allowed => Tape::new(plan, &self.recorder.capture),
@@ -113,6 +121,7 @@ fn refused(columns: &[String]) -> Failure {
         named.join(", ")
     );
     Failure::new(FailureClass::Denied, "capture/refused", message)
+        .hint("name each of them with `--capture-column` to keep their values in the file")
 }
 
 impl Operation for Captured {
@@ -139,7 +148,7 @@ impl Operation for Captured {
         context: &SessionContext,
     ) -> Result<OperationPlan, Failure> {
         let failure = match self.found.plan_within(params, inputs, context) {
-            Err(failure) if worth_keeping(&failure) => failure,
+            Err(failure) if worth_keeping(&failure) && !self.holds_secret() => failure,
             other => return other,
         };
         // No row was given yet: the capsule holds params and names of columns, so nobody is asked.
@@ -173,6 +182,7 @@ impl Operation for Captured {
                 recorder: Arc::clone(&self.recorder),
                 tape: Some(tape),
             })),
+            // A refused tape is never written, so no header with a salt is.
             Err(failure) if worth_keeping(&failure) => {
                 let failed = failed(sketch.of(Phase::Open, &failure), plan);
                 Err(self.recorder.keep(failed, tape))

@@ -115,6 +115,7 @@ pub(crate) fn table(rows: i64) -> RecordBatch {
 
 pub(crate) fn context(cancel: Cancel) -> SessionContext {
     SessionContext {
+        sensitive: std::sync::Arc::default(),
         run_id: "run".into(),
         pipeline: "pipeline".into(),
         node: "node".into(),

@@ -88,6 +88,37 @@ CREATE TABLE watermark (
     run_id  TEXT NOT NULL,
     PRIMARY KEY (project, key)
 ) STRICT, WITHOUT ROWID;
+", "
+CREATE TABLE run_node_digest (
+    run      INTEGER NOT NULL REFERENCES run (number) ON DELETE CASCADE,
+    pipeline TEXT NOT NULL,
+    node     TEXT NOT NULL,
+    digest   TEXT NOT NULL,
+    PRIMARY KEY (run, pipeline, node)
+) STRICT, WITHOUT ROWID;
+", "
+CREATE TABLE alert (
+    number        INTEGER PRIMARY KEY,
+    id            TEXT NOT NULL UNIQUE,
+    project       TEXT NOT NULL,
+    environment   TEXT NOT NULL,
+    channel       TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    about         TEXT NOT NULL,
+    subject       TEXT NOT NULL,
+    run_id        TEXT NOT NULL,
+    body          TEXT NOT NULL,
+    state         TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'failed', 'held_back')),
+    attempts      INTEGER NOT NULL DEFAULT 0,
+    created_at_ms INTEGER NOT NULL,
+    due_at_ms     INTEGER NOT NULL DEFAULT 0,
+    ended_at_ms   INTEGER,
+    claimed_by    TEXT,
+    failure_code  TEXT,
+    failure       TEXT
+) STRICT;
+CREATE INDEX alert_waiting ON alert (project, environment, channel, number) WHERE state = 'waiting';
+CREATE INDEX alert_kind ON alert (project, environment, channel, about, subject, created_at_ms);
 "];
 
 /// Makes the tables of a new file.

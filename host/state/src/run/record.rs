@@ -222,7 +222,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     })
 }
 
-fn node(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
+pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     Ok(NodeRecord {
         node: NodeRef {

@@ -40,6 +40,7 @@ fn run_is_read_back_as_it_was_noted() {
         path: "orders.parquet".to_owned(),
         bytes: 12,
         modified: Some(at(3)),
+        version: None,
     };
     let load = node("load");
     let ended = NodeEnd {
@@ -252,4 +253,46 @@ fn run_of_a_killed_process_is_told_from_that_of_a_living_one() {
     );
     let _ = other.kill();
     assert_eq!(db.crashed("shop").unwrap().len(), 1);
+}
+
+#[test]
+fn last_success_of_a_node_is_known_with_what_it_was() {
+    let (_dir, db) = state();
+    let note = |id: &str, node: &str, digest: &str, outcome| {
+        let name = crate::testing::node(node);
+        db.note_digests(id, &BTreeMap::from([(name.clone(), digest.to_owned())]))
+            .unwrap();
+        let end = NodeEnd {
+            node: &name,
+            outcome,
+            attempts: 1,
+            duration_ms: 1,
+            rows_written: None,
+            target: None,
+            failure_code: None,
+        };
+        db.node_ended(id, &end).unwrap();
+    };
+    assert_eq!(db.made("shop").unwrap(), BTreeMap::new());
+    for id in ["a", "b", "c"] {
+        begin(&db, id, id).remove().unwrap();
+    }
+    note("a", "load", "1", Outcome::Succeeded);
+    note("a", "clean", "1", Outcome::Failed);
+    note("b", "load", "2", Outcome::Recovered);
+    note("c", "load", "3", Outcome::Failed);
+    note("nobody", "load", "4", Outcome::Succeeded);
+    let made = db.made("shop").unwrap();
+    let names: Vec<&str> = made.keys().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["load"]);
+    let load = &made[&node("load")];
+    assert_eq!(load.digest.as_deref(), Some("2"));
+    assert_eq!(load.record.outcome.as_deref(), Some("recovered"));
+    assert_eq!(db.made("other").unwrap(), BTreeMap::new());
+    note("c", "load", "5", Outcome::Succeeded);
+    db.note_digests("c", &BTreeMap::new()).unwrap();
+    assert_eq!(
+        db.made("shop").unwrap()[&node("load")].digest.as_deref(),
+        Some("5")
+    );
 }

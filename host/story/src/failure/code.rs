@@ -156,6 +156,10 @@ have new columns, `overwrite_schema` in mode overwrite gives it those of the res
 has a type that cannot be a key, such as a floating point number. Which row should stay is not for odibi to guess, so the \
 target is unchanged. Remove such rows before the write, or say with `null_keys` and `duplicate_keys` what they mean."
 
+    WRITE_TOO_MANY_PARTITIONS "write/too-many-partitions"
+"The columns of `partition_by` have more different values than a table should have directories, and more than a read takes files. \
+Nothing was written. Partition by a column with fewer values, a day in place of a time for example, or by none."
+
     WRITE_CONFLICT "write/conflict"
 "Other writers changed the target every time between reading it and writing it. The target holds what they wrote and \
 nothing of this batch. Run it again, or let fewer runs write the same target at once."
@@ -196,6 +200,30 @@ stay where they are."
     STATE_FAILED "state/failed"
 "The system reported an error while the state was read or written; the cause below the message says which. What was noted \
 before is unharmed. Trying again may help."
+
+    ALERT_UNDELIVERED "alert/undelivered"
+"The receiver of an alert was not reached, or answered that it cannot take it now. That never changes the outcome of a run. \
+The alert is kept beside the state, tried again while the run lasts and shortly after its end, and sent when the next run \
+of the project starts; `odibi alerts list` shows it and `odibi alerts flush` sends it now."
+
+    ALERT_REFUSED "alert/refused"
+"The receiver of an alert answered that it will not take it: the address is wrong, was withdrawn, or does not take this type \
+of alert. It is given up, because trying again would change nothing. Check `url` and `type` of the channel with `odibi \
+alerts test`, then send it with `odibi alerts flush --failed`."
+
+    ALERT_TOO_OLD "alert/too-old"
+"An alert could not be delivered for a week and was given up: who reads it then is more confused than helped. `odibi alerts \
+list` shows what was given up and why."
+
+    LINEAGE_UNDELIVERED "lineage/undelivered"
+"OpenLineage events of a run could not be sent to the server that `lineage:` names. That never changes the outcome of a run, \
+and the events are not kept: `odibi story export RUN events.ndjson` writes them again at any time. Check `url`, `endpoint` \
+and `api_key`."
+
+    TELEMETRY_UNDELIVERED "telemetry/undelivered"
+"Traces or metrics of a run could not be sent to the collector that `telemetry:` or `OTEL_EXPORTER_OTLP_ENDPOINT` names. \
+That never changes the outcome of a run, and they are not kept. The collector must speak OTLP over HTTP, usually on port \
+4318."
 
     STATE_LEASE_HELD "state/lease-held"
 "Another run works on this pipeline, and two at once would write over each other. The message says which run it is and \
@@ -503,6 +531,16 @@ file, or what `ODIBI_STATE_DIR` names. Make it writable, or name another."
     RESOURCES_MEMORY "resources/memory"
 "Sorting or repartitioning needs more memory than the run may use, and spilling to disk did not suffice. Run fewer nodes \
 side by side with `--workers`, or give the run more memory with `--memory`."
+
+    PRIVACY_UNKNOWN_COLUMN "privacy/unknown-column"
+"`sensitive`, `columns` or `declassify` of the node names a column that neither its inputs have nor any of its steps makes. \
+A slip in the name would leave the column that was meant unprotected, so the node fails before it writes anything. Correct \
+the name. A field of a struct is named with the column before it: `person.email`."
+
+    PRIVACY_NO_COLUMNS "privacy/no-columns"
+"`privacy: {method: …}` changes the values of personal columns, and the result of the node has none: no column is marked \
+`pii: true` in the node or comes unchanged from one that is marked so before. Writing the rows as they are would be the \
+opposite of what was asked for. Mark the columns, or remove `method`."
 
     RESOURCES_DISK "resources/disk"
 "The scratch directory is full or cannot be used. It holds what does not fit into memory and the outputs of nodes that \

@@ -38,7 +38,8 @@ fn push_visible(shown: &mut String, c: char) {
 }
 
 /// True for characters that are not seen, or that change how others are seen.
-pub(super) fn is_hidden(c: char) -> bool {
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'

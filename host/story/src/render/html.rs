@@ -1,5 +1,7 @@
 //! A story as one HTML page that needs nothing else: no request leaves it, and it is whole without its script.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
 use super::document::{Document, Inline};
@@ -23,6 +25,10 @@ const SCRIPT: &str = include_str!("html/page.js");
 const OPEN_MAX: usize = 8;
 /// Failures that are listed at the top, at most.
 const FAILURES_MAX: usize = 12;
+/// What the sections of all nodes may take before those of nodes that succeeded become short, in bytes.
+const NODES_BYTES_MAX: usize = 6 << 20;
+/// Nodes whose table is not folded, at most.
+const OVERVIEW_OPEN_MAX: usize = 40;
 /// The list of nodes can be searched from this many on.
 const SEARCHED_FROM: usize = 8;
 
@@ -264,30 +270,67 @@ fn nodes(story: &Story, links: &Links<'_>, page: &mut Markup) {
     page.host("<section><h2 id=\"nodes\">Nodes</h2>\n");
     if story.nodes.len() >= SEARCHED_FROM {
         // Shown by the script, without which it would do nothing.
-        page.host("<p class=\"search\" hidden><label>Search <input type=\"search\" id=\"search\"></label> <span role=\"status\" id=\"found\"></span></p>\n");
+        page.host("<p class=\"search\" hidden><label>Search <input type=\"search\" id=\"search\" placeholder=\"name or outcome\"></label> <span role=\"status\" id=\"found\"></span></p>\n");
     }
     let mut document = Document::default();
     document.table(section::run::overview(&story.nodes));
-    page.host("<div class=\"overview\">");
-    blocks::write(&document.blocks, "All nodes", links, page);
-    page.host("</div>\n");
+    let overview = |page: &mut Markup| {
+        page.element("div", &[("class", "overview")], |overview| {
+            blocks::write(&document.blocks, "All nodes", links, overview);
+        });
+    };
+    if story.nodes.len() > OVERVIEW_OPEN_MAX {
+        page.element("details", &[("class", "numbers")], |details| {
+            let number = words::count(story.nodes.len() as u64, "node");
+            details.leaf("summary", &[], &format!("All {number} in one table"));
+            overview(details);
+        });
+    } else {
+        overview(page);
+    }
+    page.newline();
     let mut open_left = OPEN_MAX;
-    for (at, node) in story.nodes.iter().enumerate() {
+    let bodies = bodies(story, links).into_iter();
+    for ((at, node), body) in story.nodes.iter().enumerate().zip(bodies) {
         let open = node.outcome == Status::Failed && open_left > 0;
         open_left -= usize::from(open);
-        self::node(story, at, node, open || story.nodes.len() == 1, links, page);
+        self::node(at, node, open || story.nodes.len() == 1, body, page);
     }
     page.host("</section>\n");
 }
 
-fn node(
-    story: &Story,
-    at: usize,
-    node: &NodeStory,
-    open: bool,
-    links: &Links<'_>,
-    page: &mut Markup,
-) {
+/// The sections of the nodes. Where they would make the page too large, those that failed or are odd are whole, then as
+/// many others as there is room for, and the rest is short.
+fn bodies(story: &Story, links: &Links<'_>) -> Vec<Markup> {
+    let anomalies = story.comparison.iter().flat_map(|c| &c.anomalies);
+    let odd: BTreeSet<&str> = anomalies.map(|anomaly| anomaly.node.as_str()).collect();
+    let mut order: Vec<usize> = (0..story.nodes.len()).collect();
+    order.sort_by_key(|at| {
+        let node = &story.nodes[*at];
+        let succeeded = node.outcome == Status::Succeeded;
+        (succeeded, !odd.contains(node.outline.name.as_str()))
+    });
+    let mut bodies: Vec<Markup> = Vec::new();
+    bodies.resize_with(order.len(), Markup::default);
+    let mut bytes = 0;
+    for at in order {
+        let node = &story.nodes[at];
+        let mut document = Document::default();
+        if bytes < NODES_BYTES_MAX {
+            section::node::body(node, &story.pipeline, &mut document);
+        } else {
+            section::node::introduce(node, &story.pipeline, &mut document);
+            document.line(Inline::host(
+                "More of this node would make the page too large; the JSON beside it holds all.",
+            ));
+        }
+        blocks::write(&document.blocks, &node.outline.name, links, &mut bodies[at]);
+        bytes += bodies[at].len();
+    }
+    bodies
+}
+
+fn node(at: usize, node: &NodeStory, open: bool, body: Markup, page: &mut Markup) {
     let id = blocks::node_id(at);
     let mut attributes = vec![("class", "node"), ("id", id.as_str())];
     if open {
@@ -313,9 +356,7 @@ fn node(
             summary.host("</span>");
         });
         details.newline();
-        let mut document = Document::default();
-        section::node::body(node, &story.pipeline, &mut document);
-        blocks::write(&document.blocks, &node.outline.name, links, details);
+        details.piece(body);
     });
     page.newline();
 }

@@ -4,5 +4,7 @@ pub(super) mod compare;
 pub(super) mod data;
 pub(super) mod node;
 pub(super) mod origins;
+pub(super) mod privacy;
 pub(super) mod quarantine;
 pub(super) mod run;
+pub(super) mod values;

@@ -26,6 +26,24 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
+/// `0 %`, `< 0.1 %`, `12.5 %`, `100 %`: only none is nothing, and only all is everything.
+#[must_use]
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if part == 0 || whole == 0 {
+        return "0 %".to_owned();
+    }
+    if part >= whole {
+        return "100 %".to_owned();
+    }
+    let (part, whole) = (u128::from(part), u128::from(whole));
+    match (part * 1_000 + whole / 2) / whole {
+        0 => "< 0.1 %".to_owned(),
+        1_000.. => "> 99.9 %".to_owned(),
+        tenths if tenths % 10 == 0 => format!("{} %", tenths / 10),
+        tenths => format!("{}.{} %", tenths / 10, tenths % 10),
+    }
+}
+
 /// `512 B`, `1.5 KiB`, `41 MiB`: powers of 1,024, one decimal below ten.
 #[must_use]
 pub fn bytes(number: u64) -> String {
@@ -104,6 +122,22 @@ pub(super) fn instant(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_round_to_nothing_and_everything_only_when_they_are() {
+        for (part, whole, expect) in [
+            (0, 0, "0 %"),
+            (0, 7, "0 %"),
+            (1, 100_000, "< 0.1 %"),
+            (1, 8, "12.5 %"),
+            (1, 2, "50 %"),
+            (99_999, 100_000, "> 99.9 %"),
+            (7, 7, "100 %"),
+            (u64::MAX - 1, u64::MAX, "> 99.9 %"),
+        ] {
+            assert_eq!(share(part, whole), expect, "{part} of {whole}");
+        }
+    }
 
     #[test]
     fn counts_have_thousands_and_the_right_number() {

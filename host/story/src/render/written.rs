@@ -53,6 +53,7 @@ mod tests {
             files_removed: 0,
             version_before: None,
             version_after: None,
+            evidence: None,
         };
         assert_eq!(sentence(&fact).as_deref(), expected);
     }

@@ -11,7 +11,9 @@ use super::{
     AttemptStory, ColumnChanges, FORMAT_VERSION, Lineage, NodeStory, RowsSoFar, Status, Story,
     origins,
 };
-use crate::event::{Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted};
+use crate::event::{
+    AlertFact, Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted,
+};
 use crate::failure::Failure;
 
 /// The story of `pipeline` as far as `events` tell it; `None` when they do not mention it.
@@ -21,7 +23,7 @@ pub fn fold(events: &[Event], pipeline: &str) -> Option<Story> {
     for event in events {
         fold.push(event);
     }
-    fold.story(pipeline)
+    fold.take(pipeline)
 }
 
 /// Takes events as they come and tells the stories so far.
@@ -30,6 +32,8 @@ pub struct Fold {
     run: Said<RunStarted>,
     exit_code: Said<u8>,
     crashed: Said<()>,
+    /// By channel and event.
+    alerts: BTreeMap<(String, String), Said<AlertFact>>,
     pipelines: BTreeMap<String, Pipeline>,
 }
 
@@ -52,6 +56,10 @@ impl<T> Said<T> {
 
     fn what(&self) -> Option<&T> {
         self.0.as_ref().map(|(_, _, value)| value)
+    }
+
+    fn what_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut().map(|(_, _, value)| value)
     }
 
     fn at(&self) -> Option<Timestamp> {
@@ -173,12 +181,20 @@ impl Fold {
                     .say(event, (*outcome, *duration_ms));
             }
             RunEvent::RunCrashed { .. } => self.crashed.say(event, ()),
+            RunEvent::AlertSettled { alert } => {
+                let key = (alert.channel.clone(), alert.about.clone());
+                if alert.of_run.is_none() {
+                    let said = self.alerts.entry(key).or_default();
+                    said.say(event, alert.clone());
+                }
+            }
             // A story does not tell of stories, a recorded failure names its capsule itself, and the end of the run is not
             // the end of a pipeline.
             RunEvent::StoryWritten { .. }
             | RunEvent::StoryFailed { .. }
             | RunEvent::FailureCaptured { .. }
             | RunEvent::CaptureGivenUp { .. }
+            | RunEvent::SendingFailed { .. }
             | RunEvent::RunFinished { .. } => {}
         }
     }
@@ -198,8 +214,19 @@ impl Fold {
     /// The story of a pipeline so far; `None` when it was not mentioned yet.
     #[must_use]
     pub fn story(&self, pipeline: &str) -> Option<Story> {
+        let told = self.pipelines.get(pipeline)?.clone();
+        Some(self.tell(pipeline, told))
+    }
+
+    /// As [`Self::story`], for the last time: what is known of the pipeline is not copied, and forgotten.
+    #[must_use]
+    pub fn take(&mut self, pipeline: &str) -> Option<Story> {
+        let told = self.pipelines.remove(pipeline)?;
+        Some(self.tell(pipeline, told))
+    }
+
+    fn tell(&self, pipeline: &str, mut told: Pipeline) -> Story {
         let run = self.run.what();
-        let told = self.pipelines.get(pipeline)?;
         let started_at = told.started.at().unwrap_or(told.at_first);
         let crashed = self.crashed.what().is_some();
         let cut_short = if crashed {
@@ -208,7 +235,7 @@ impl Fold {
             Status::Unfinished
         };
         let nodes = told.node_stories(cut_short);
-        Some(Story {
+        Story {
             format_version: FORMAT_VERSION,
             run_id: run.map(|r| r.run_id.clone()).unwrap_or_default(),
             project: run.map(|r| r.project.clone()).unwrap_or_default(),
@@ -231,13 +258,27 @@ impl Fold {
             workers: run.map(|r| r.workers).unwrap_or_default(),
             host: run.and_then(|r| r.host.clone()),
             git_commit: run.and_then(|r| r.git_commit.clone()),
+            environment: run.and_then(|r| r.environment.clone()),
+            user: run.and_then(|r| r.user.clone()),
+            continues: run.and_then(|r| r.continues.clone()),
             exit_code: self.exit_code.what().copied(),
             lineage: Lineage::of(pipeline, &nodes),
             column_lineage: origins::of_datasets(pipeline, &nodes),
+            alerts: self.alerts_of(pipeline),
             comparison: None,
             history: Vec::new(),
             nodes,
-        })
+        }
+    }
+
+    /// Alerts that tell of the pipeline, or of all.
+    #[must_use]
+    pub fn alerts_of(&self, pipeline: &str) -> Vec<AlertFact> {
+        let alerts = self.alerts.values().filter_map(Said::what);
+        let concerns = |alert: &&AlertFact| {
+            alert.pipelines.is_empty() || alert.pipelines.iter().any(|name| name == pipeline)
+        };
+        alerts.filter(concerns).cloned().collect()
     }
 
     fn pipeline(&mut self, event: &Event, name: &str) -> &mut Pipeline {
@@ -268,46 +309,33 @@ impl Fold {
 
 impl Pipeline {
     /// The nodes of the outline in its order, then others that were mentioned, by name.
-    fn node_stories(&self, cut_short: Status) -> Vec<NodeStory> {
-        let outlines = self
-            .started
-            .what()
-            .map_or(&[][..], |started| &started.nodes);
-        let known: BTreeSet<&str> = outlines
-            .iter()
-            .map(|outline| outline.name.as_str())
-            .collect();
+    fn node_stories(&mut self, cut_short: Status) -> Vec<NodeStory> {
+        let outlines = self.started.what().map(|started| started.nodes.clone());
+        let mut outlines = outlines.unwrap_or_default();
+        let known: BTreeSet<&str> = outlines.iter().map(|o| o.name.as_str()).collect();
         let unknown = self
             .nodes
             .keys()
             .filter(|name| !known.contains(name.as_str()));
-        let extra = unknown.map(|name| NodeOutline {
-            name: name.clone(),
-            description: None,
-            depends_on: Vec::new(),
-            reads: Vec::new(),
-            writes: None,
-            operations: Vec::new(),
-            tags: Vec::new(),
-            inputs: Vec::new(),
-        });
-        let silent = Node::default();
+        let extra: Vec<NodeOutline> = unknown.map(|name| NodeOutline::named(name)).collect();
+        outlines.extend(extra);
         let told = |outline: NodeOutline| {
-            let node = self.nodes.get(&outline.name).unwrap_or(&silent);
+            let node = self.nodes.remove(&outline.name).unwrap_or_default();
             node.story(outline, self.at_last, cut_short)
         };
-        outlines.iter().cloned().chain(extra).map(told).collect()
+        outlines.into_iter().map(told).collect()
     }
 }
 
 impl Node {
     /// `cut_short` is what became of that which began and did not end.
-    fn story(&self, outline: NodeOutline, at_last: Timestamp, cut_short: Status) -> NodeStory {
+    fn story(mut self, outline: NodeOutline, at_last: Timestamp, cut_short: Status) -> NodeStory {
+        let facts = self.finished.what_mut().and_then(|f| f.facts.take());
+        let facts = facts.map(|facts| *facts);
         let finished = self.finished.what();
         let started_at = self.attempts.values().filter_map(|a| a.started.at()).min();
         let begun = !self.attempts.is_empty() || self.progress.what().is_some();
         let so_far_ms = started_at.map_or(0, |started| between_ms(started, at_last));
-        let facts = finished.and_then(|f| f.facts.as_deref().cloned());
         let columns = facts
             .as_ref()
             .map(|facts| ColumnChanges::between(&facts.schema_in, &facts.schema_out))

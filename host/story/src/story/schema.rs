@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use odibi_plan::plan::AlertEvent;
+
 use super::Story;
 use crate::example;
+use crate::render::alert::AlertBody;
 use crate::render::json;
 
 const SCHEMA: &str = include_str!("../../../../docs/story.schema.json");
@@ -33,6 +36,33 @@ fn stories_are_valid() {
     for story in stories {
         let value: Value = serde_json::from_str(&json::render(&story)).expect("is JSON");
         assert_eq!(faults(&schema, &value), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn published_schema_of_alerts_is_that_of_the_types() {
+    let mut schema = serde_json::to_value(schemars::schema_for!(AlertBody)).expect("serialises");
+    schema["title"] = "What odibi sends to a webhook".into();
+    let text = format!("{schema:#}\n");
+    expect_test::expect_file!["../../../../docs/alert.schema.json"].assert_eq(&text);
+}
+
+#[test]
+fn alerts_are_valid() {
+    const SCHEMA: &str = include_str!("../../../../docs/alert.schema.json");
+    let schema: Value = serde_json::from_str(SCHEMA).expect("is JSON");
+    for story in [
+        example::story(),
+        example::unfinished(),
+        example::with_history(),
+    ] {
+        for about in AlertEvent::ALL {
+            let body = AlertBody::of(about, &[&story], &|_| vec!["run.html".to_owned()]);
+            let mut value = serde_json::to_value(body).expect("serialises");
+            assert_eq!(faults(&schema, &value), Vec::<String>::new());
+            value["outcome"] = "fine".into();
+            assert_ne!(faults(&schema, &value), Vec::<String>::new());
+        }
     }
 }
 

@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Status;
 use super::compare::PastRun;
+use crate::render::docs::MEMO_SUFFIX;
 
 /// Version of the index's format. An index of a higher one is made anew from the stories.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Extensions of the files of one story. The JSON goes last: as long as it is there the story can be found.
-pub const EXTENSIONS: [&str; 3] = ["html", "md", "json"];
+/// How the files of one story end. The JSON goes last: as long as it is there the story can be found.
+pub const ENDINGS: [&str; 4] = [MEMO_SUFFIX, ".html", ".md", ".json"];
 
-/// So many stories may go at once whatever their share is.
-const AT_ONCE_MIN: usize = 5;
+/// So many stories may go at once whatever their share is: a small shelf would never shrink otherwise.
+const AT_ONCE_MIN: usize = 1;
 /// Of more, at most this share may go at once, in percent.
 const AT_ONCE_PERCENT: usize = 20;
 
@@ -80,9 +81,17 @@ impl Index {
         self.sort();
     }
 
+    /// Adds stories that it does not know.
+    pub fn extend(&mut self, stories: impl IntoIterator<Item = Shelved>) {
+        self.runs.extend(stories);
+        self.sort();
+    }
+
     fn sort(&mut self) {
-        let key = |s: &Shelved| (s.run.started_at, s.run.run_id.clone(), s.file.clone());
-        self.runs.sort_by_key(key);
+        fn key(s: &Shelved) -> (Timestamp, &str, &str) {
+            (s.run.started_at, &s.run.run_id, &s.file)
+        }
+        self.runs.sort_by(|a, b| key(a).cmp(&key(b)));
     }
 
     /// The last run that succeeded, other than `run_id`.
@@ -123,6 +132,8 @@ pub struct Retention {
 pub enum Refusal {
     /// The clock shows a time before the newest story.
     ClockWentBack,
+    /// The clock of the store shows another day.
+    ClocksDiffer,
     /// Too many would go at once.
     TooMany {
         /// So many.
@@ -136,6 +147,9 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::ClockWentBack => f.write_str("the clock shows a time before the newest story"),
+            Self::ClocksDiffer => {
+                f.write_str("the clock of the store shows another day than that of this machine")
+            }
             Self::TooMany { stories, of } => {
                 write!(f, "{stories} of {of} stories would go at once")
             }
@@ -327,13 +341,14 @@ mod tests {
                 .map(|g| g.len()),
             Ok(20)
         );
-        // A small shelf would never shrink otherwise.
-        assert_eq!(
-            keep(1)
-                .apply(&mut shelf(&runs[..6]), at(200), false)
-                .map(|g| g.len()),
-            Ok(5)
-        );
+        // One may always go.
+        let small = |stories: usize, count| {
+            let gone = keep(count).apply(&mut shelf(&runs[..stories]), at(200), false);
+            gone.map(|gone| gone.len())
+        };
+        assert_eq!(small(2, 1), Ok(1));
+        assert_eq!(small(3, 1), Err(Refusal::TooMany { stories: 2, of: 3 }));
+        assert_eq!(small(10, 8), Ok(2));
     }
 
     #[test]

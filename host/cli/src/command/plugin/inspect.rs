@@ -31,7 +31,7 @@ pub(crate) fn inspect(args: &Inspect, around: &Surroundings, printer: &Printer) 
     let page = match look(args, around, printer) {
         Ok(page) => page,
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             return exit::NOT_STARTED;
         }
     };
@@ -40,7 +40,7 @@ pub(crate) fn inspect(args: &Inspect, around: &Surroundings, printer: &Printer) 
         Output::Text => printer.result(&page.text()),
     }
     if let Err(failure) = &page.manifest {
-        project::print_failure(failure, printer);
+        printer.failure(failure);
     }
     page.exit_code()
 }

@@ -26,7 +26,7 @@ pub(crate) fn replay(args: &Replay, around: &Surroundings, printer: &Printer) ->
             }
         }
         Err(failure) => {
-            project::print_failure(&failure, printer);
+            printer.failure(&failure);
             exit::NOT_STARTED
         }
     }

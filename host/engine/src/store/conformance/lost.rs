@@ -1,29 +1,41 @@
-//! Answers that get lost: a relay in front of S3 carries a request over and hangs up instead of answering.
+//! Answers that get lost: a relay in front of S3 carries a request over and hangs up instead of answering, or answers in its
+//! place that the server is busy.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use odibi_story::failure::FailureClass;
+
 use super::places::{open, s3_at, server, write};
 use super::{MIB, content, done, pattern, put};
-use crate::store::{Expect, Put, Store};
+use crate::store::{Expect, Store};
 
-/// A relay that loses the answers to the next so many requests which begin with these words.
-fn relay(begins: &'static str, lost: Arc<AtomicU32>) -> String {
+/// What becomes of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    /// Their answers are lost.
+    Lost,
+    /// They never arrive; the answer is 503.
+    Busy,
+}
+
+/// A relay to S3 for whose next so many requests which begin with these words something goes wrong.
+pub(crate) fn relay(begins: &'static str, mishap: Mishap, lost: Arc<AtomicU32>) -> String {
     let upstream = server("s3").strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let (upstream, lost) = (upstream.clone(), Arc::clone(&lost));
-            std::thread::spawn(move || carry(client.unwrap(), &upstream, begins, &lost));
+            std::thread::spawn(move || carry(client.unwrap(), &upstream, begins, mishap, &lost));
         }
     });
     url
 }
 
-fn carry(mut client: TcpStream, upstream: &str, begins: &str, lost: &AtomicU32) {
+fn carry(mut client: TcpStream, upstream: &str, begins: &str, mishap: Mishap, lost: &AtomicU32) {
     let mut server = TcpStream::connect(upstream).unwrap();
     let (mut from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     let loses = Arc::new(AtomicU32::new(0));
@@ -46,6 +58,11 @@ fn carry(mut client: TcpStream, upstream: &str, begins: &str, lost: &AtomicU32) 
         if first {
             lost.fetch_sub(1, Ordering::SeqCst);
             loses.store(1, Ordering::SeqCst);
+            if mishap == Mishap::Busy {
+                let busy = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = client.write_all(busy);
+                break;
+            }
         }
         if server.write_all(&buffer[..n]).is_err() {
             break;
@@ -61,7 +78,7 @@ fn through(begins: &'static str, prefix: &str) -> (Arc<dyn Store>, Arc<dyn Store
     let prefix = format!("test-lost-{prefix}");
     let shaky = open(
         s3_at(
-            &relay(begins, Arc::clone(&lost)),
+            &relay(begins, Mishap::Lost, Arc::clone(&lost)),
             &server("bucket"),
             &prefix,
         ),
@@ -94,10 +111,11 @@ fn a_put_whose_answer_is_lost_counts_once() {
     // What somebody else has put is not taken for ours.
     write(steady.as_ref(), "t0", "theirs");
     lost.store(1, Ordering::SeqCst);
-    assert_eq!(
-        put(shaky.as_ref(), "t0", b"late", &Expect::Version(version)),
-        Put::Changed
-    );
+    // Whether ours was there before theirs, nobody can tell: it is not called refused.
+    let mut upload = shaky.create("t0").unwrap();
+    upload.writer().unwrap().write_all(b"late").unwrap();
+    let failure = upload.put(&Expect::Version(version)).unwrap_err();
+    assert_eq!(failure.class, FailureClass::Transient, "{failure:?}");
     assert_eq!(content(steady.as_ref(), "t0"), b"theirs");
 }
 

@@ -69,6 +69,19 @@ pub(super) fn places() -> Vec<Place> {
     ]
 }
 
+/// Connections to S3 and Azure whose paths begin at a directory of their own.
+pub(crate) fn connections() -> Vec<Connection> {
+    let made = [s3(&fresh()), azure(&fresh())];
+    made.map(named).into()
+}
+
+/// One to S3 through a relay, and the same without it.
+pub(crate) fn connections_at(relay: &str) -> (Connection, Connection) {
+    let prefix = fresh();
+    let through = s3_at(relay, &server("bucket"), &prefix);
+    (named(through), named(s3(&prefix)))
+}
+
 fn fresh() -> String {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     format!("test-{}-{number}/in ner", std::process::id())

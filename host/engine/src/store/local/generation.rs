@@ -3,6 +3,7 @@
 //! Only who holds the lock of the directory may do so: whatever lies there under such a name then is left of a killed
 //! run, and removed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -31,8 +32,9 @@ pub(super) struct LocalGeneration {
     parent: OwnedFd,
     hidden: String,
     dir: OwnedFd,
-    files: Vec<File>,
-    below: Vec<OwnedFd>,
+    /// Paths of the files in it, and of the directories.
+    files: Vec<String>,
+    below: BTreeSet<String>,
     put: bool,
 }
 
@@ -56,23 +58,50 @@ impl LocalGeneration {
             hidden,
             dir,
             files: Vec::new(),
-            below: Vec::new(),
+            below: BTreeSet::new(),
             put: false,
         })
     }
 
     /// The directory of a path below, made where it is not there.
     fn dir_of(&mut self, path: &str) -> Result<OwnedFd, Errno> {
+        let dir = split(path).0;
         let mut at = self.dir.try_clone().map_err(|_| Errno::MFILE)?;
-        for name in split(path).0.split('/').filter(|name| !name.is_empty()) {
-            match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+        for (end, name) in parts(dir) {
+            if self.below.insert(dir[..end].to_owned()) {
+                match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
             }
             at = rustix::fs::openat(&at, name, DIR_FLAGS, Mode::empty())?;
-            self.below.push(at.try_clone().map_err(|_| Errno::MFILE)?);
         }
         Ok(at)
+    }
+
+    /// Brings files and directories to the disk, one after the other: there may be more than can be open.
+    fn sync(&self) -> Result<(), Failure> {
+        let failed = |e: Errno| write_fault(e, &self.shown);
+        let open = |path: &str, flags: OFlags| {
+            let mut at = self.dir.try_clone().map_err(|_| Errno::MFILE)?;
+            let last = path.len();
+            for (end, name) in parts(path) {
+                let flags = if end == last { flags } else { DIR_FLAGS };
+                at = rustix::fs::openat(&at, name, flags, Mode::empty())?;
+            }
+            Ok(at)
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for path in &self.files {
+            let file = File::from(open(path, flags).map_err(failed)?);
+            let synced = file.sync_all();
+            synced.map_err(|e| classify(&e, During::Write(&self.shown)))?;
+        }
+        for path in self.below.iter().rev() {
+            let dir = open(path, DIR_FLAGS).map_err(failed)?;
+            fsync_dir(&dir).map_err(failed)?;
+        }
+        fsync_dir(&self.dir).map_err(failed)
     }
 
     fn swap(&self) -> Result<(), Errno> {
@@ -94,9 +123,7 @@ impl Generation for LocalGeneration {
             rustix::fs::openat(&dir, split(path).1, flags, Mode::from_raw_mode(0o666))
         });
         let file = File::from(made.map_err(|e| write_fault(e, &self.shown))?);
-        let kept = file.try_clone();
-        self.files
-            .push(kept.map_err(|e| classify(&e, During::Write(&self.shown)))?);
+        self.files.push(path.to_owned());
         Ok(file)
     }
 
@@ -113,13 +140,7 @@ impl Generation for LocalGeneration {
     }
 
     fn put(&mut self) -> Result<(), Failure> {
-        for file in &self.files {
-            file.sync_all()
-                .map_err(|e| classify(&e, During::Write(&self.shown)))?;
-        }
-        for dir in self.below.iter().chain([&self.dir]) {
-            fsync_dir(dir).map_err(|e| write_fault(e, &self.shown))?;
-        }
+        self.sync()?;
         match self.swap() {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -145,6 +166,17 @@ impl Drop for LocalGeneration {
         // Put or not, what has the hidden name now is not wanted any more. What cannot be removed goes with the next one.
         let _ = remove_tree(&self.parent, &self.hidden);
     }
+}
+
+/// The parts of a path, each with where it ends.
+fn parts(path: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut end = 0;
+    path.split('/')
+        .map(move |name| {
+            end += name.len() + 1;
+            (end - 1, name)
+        })
+        .filter(|(_, name)| !name.is_empty())
 }
 
 /// Removes what killed runs have left.

@@ -165,6 +165,7 @@ impl Upload for Staged {
             path: stat.path,
             bytes: stat.bytes,
             modified: stat.modified,
+            version: None,
         })
     }
 

@@ -86,6 +86,7 @@ impl RangeBlob {
             path: path.to_owned(),
             bytes: meta.len(),
             modified: None,
+            version: None,
         };
         Ok(Self {
             reach: Arc::clone(reach),

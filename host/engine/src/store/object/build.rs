@@ -42,6 +42,8 @@ const REDIRECTS_MAX: usize = 10;
 pub(super) struct Recipe {
     connection: Connection,
     project_dir: PathBuf,
+    /// Of each request.
+    retries: usize,
 }
 
 /// What a client demands of the object when it puts the parts of an upload together.
@@ -58,6 +60,16 @@ impl Recipe {
         Self {
             connection: connection.clone(),
             project_dir,
+            retries: RETRIES_MAX,
+        }
+    }
+
+    /// The same for clients that try nothing again by themselves, so that a refusal is of the try that it answers.
+    pub(super) fn once(&self) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            project_dir: self.project_dir.clone(),
+            retries: 0,
         }
     }
 
@@ -115,7 +127,7 @@ impl Recipe {
             .with_account(&azure.account)
             .with_container_name(&azure.container)
             .with_client_options(options(azure.allow_http))
-            .with_retry(retry());
+            .with_retry(retry(self.retries));
         if let Some(endpoint) = &azure.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }
@@ -171,7 +183,7 @@ impl Recipe {
             .with_bucket_name(&s3.bucket)
             .with_virtual_hosted_style_request(s3.virtual_hosted)
             .with_client_options(options(s3.allow_http))
-            .with_retry(retry());
+            .with_retry(retry(self.retries));
         let around = AmazonS3Builder::from_env();
         let known = |key: &AmazonS3ConfigKey| around.get_config_value(key);
         let region = s3.region.clone();
@@ -233,7 +245,7 @@ impl Recipe {
         let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(&gcs.bucket)
             .with_client_options(options(gcs.allow_http))
-            .with_retry(retry());
+            .with_retry(retry(self.retries));
         if let Some(endpoint) = &gcs.endpoint {
             builder = builder.with_base_url(endpoint);
         }
@@ -274,7 +286,7 @@ impl Recipe {
 fn web(http: &HttpFiles) -> Result<Arc<dyn ObjectStore>> {
     let store = HttpBuilder::new()
         .with_url(&http.base_url)
-        .with_retry(retry())
+        .with_retry(retry(RETRIES_MAX))
         .with_http_connector(Browser::new(http))
         .build()?;
     Ok(Arc::new(store))
@@ -305,9 +317,9 @@ fn options(allow_http: bool) -> ClientOptions {
         .with_timeout(REQUEST_TIMEOUT)
 }
 
-fn retry() -> RetryConfig {
+fn retry(retries: usize) -> RetryConfig {
     RetryConfig {
-        max_retries: RETRIES_MAX,
+        max_retries: retries,
         retry_timeout: RETRY_TIMEOUT,
         backoff: BackoffConfig {
             max_backoff: BACKOFF_MAX,

@@ -9,6 +9,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use object_store::path::Path;
@@ -28,6 +29,9 @@ use crate::failure::{During, classify, internal};
 use crate::limits::{CONDITIONAL_PUT_BYTES_MAX, PART_BYTES, PARTS_AT_ONCE, PARTS_MAX};
 use crate::store::{Expect, Put, Stat, Upload, hidden_name, join, split};
 
+/// Further tries of a put that expects something, and the pause before the first of them.
+const PUTS_MAX: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
 /// Metadata that says which put an object comes from.
 const TOKEN_KEY: &str = "odibiput";
 
@@ -117,7 +121,11 @@ impl Scratch {
             attributes: attributes(token),
             ..PutOptions::default()
         };
-        let (store, key) = (Arc::clone(&self.reach.store), self.reach.key(&self.path)?);
+        let store = match expect {
+            Expect::Anything => &self.reach.store,
+            Expect::Absent | Expect::Version(_) => &self.reach.once,
+        };
+        let (store, key) = (Arc::clone(store), self.reach.key(&self.path)?);
         let payload = PutPayload::from(buffer);
         let put = block(async move { store.put_opts(&key, payload, options).await })?;
         Ok(put.map_err(Unsent::Store))
@@ -183,6 +191,33 @@ impl Scratch {
         }
     }
 
+    fn done(&mut self, result: PutResult, bytes: u64, token: &str) -> Result<Put, Failure> {
+        self.is_put = true;
+        self.reach.proven.store(true, Ordering::Relaxed);
+        match result.e_tag.or(result.version) {
+            Some(version) => Ok(Put::Done(Stat {
+                path: self.path.clone(),
+                bytes,
+                modified: None,
+                version,
+            })),
+            None => self
+                .is_ours(token)?
+                .map(Put::Done)
+                .ok_or_else(|| internal("an object is gone that was just put")),
+        }
+    }
+
+    /// Is what the put expects still there, for certain? It has not been put then, by us or by others.
+    fn is_as_before(&self, expect: &Expect) -> bool {
+        match (expect, self.reach.head(&self.path)) {
+            (Expect::Absent, Ok(found)) => found.is_none(),
+            (Expect::Version(expected), Ok(Some((meta, _)))) => version(&meta) == *expected,
+            // Such a put is tried again by its client.
+            (Expect::Anything | Expect::Version(_), _) | (Expect::Absent, Err(_)) => false,
+        }
+    }
+
     /// After any answer but "done": is the object ours?
     fn is_ours(&self, token: &str) -> Result<Option<Stat>, Failure> {
         let Some((meta, attributes)) = self.reach.head(&self.path)? else {
@@ -210,6 +245,7 @@ impl Upload for Scratch {
             path: self.path.clone(),
             bytes: self.bytes()?,
             modified: None,
+            version: None,
         })
     }
 
@@ -218,25 +254,21 @@ impl Upload for Scratch {
             return Err(internal("a file is put twice"));
         }
         let (bytes, token) = (self.bytes()?, hidden_name()?);
-        let error = match self.send(bytes, expect, &token)? {
-            Ok(PutResult { e_tag, version }) => {
-                self.is_put = true;
-                self.reach.proven.store(true, Ordering::Relaxed);
-                return match e_tag.or(version) {
-                    Some(version) => Ok(Put::Done(Stat {
-                        path: self.path.clone(),
-                        bytes,
-                        modified: None,
-                        version,
-                    })),
-                    None => self
-                        .is_ours(&token)?
-                        .map(Put::Done)
-                        .ok_or_else(|| internal("an object is gone that was just put")),
-                };
+        let mut tries = 0;
+        let error = loop {
+            match self.send(bytes, expect, &token)? {
+                Ok(result) => return self.done(result, bytes, &token),
+                Err(Unsent::Changed) => return Ok(Put::Changed),
+                Err(Unsent::Store(error)) => {
+                    tries += 1;
+                    let transient = Fault::of(&error) == Fault::Transient;
+                    if !transient || tries > PUTS_MAX || !self.is_as_before(expect) {
+                        break error;
+                    }
+                    let pause = PAUSE * tries;
+                    block(async move { tokio::time::sleep(pause).await })?;
+                }
             }
-            Err(Unsent::Changed) => return Ok(Put::Changed),
-            Err(Unsent::Store(error)) => error,
         };
         let fault = Fault::of(&error);
         let failure = match fault {

@@ -1,75 +1,81 @@
 //! Rows of Parquet files, as columns of the types that Parquet has.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use odibi_story::failure::{Failure, FailureClass};
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{ArrowSchemaConverter, parquet_to_arrow_schema};
 use parquet::file::metadata::KeyValue;
 use parquet::file::reader::ChunkReader;
 
-use super::{mismatch, side, unreadable, unreadable_for};
-use crate::failure::{During, classify, panic_text};
+use super::{Batch, directory_field, mismatch, side, unreadable, unreadable_for};
+use crate::failure::{During, classify, internal, panic_text};
 use crate::store::Blob;
 use crate::store::blob::Chunks;
 use crate::target::keys::KeyMaker;
 use crate::target::merge::{Keyed, KeyedRows};
+use crate::target::source::{Partition, Piece, Source};
 
 /// Rows of Parquet files, one after the other.
 pub(crate) struct ColumnRows {
+    /// Columns of the files.
+    file_schema: SchemaRef,
+    /// Those, and the directory where there are partitions.
     schema: SchemaRef,
     keys: Option<KeyMaker>,
-    files: std::vec::IntoIter<Opened>,
+    sources: std::vec::IntoIter<Source>,
+    pieces: std::vec::IntoIter<Piece>,
     open: Option<Opened>,
+    batch_rows: usize,
     existing: bool,
     shown: String,
 }
 
 struct Opened {
     reader: ParquetRecordBatchReader,
-    /// Of each column of the schema, its place in the file.
-    places: Vec<usize>,
+    /// Of each column of the schema, its place in the file, if it has one.
+    places: Vec<Option<usize>>,
+    partition: Option<Arc<Partition>>,
 }
 
 impl ColumnRows {
     /// Rows of the target, in the order of its own columns. They must be those of the batch.
     pub(crate) fn existing(
-        blobs: &[Arc<dyn Blob>],
-        batch: &File,
-        keys: Option<KeyMaker>,
-        batch_rows: usize,
+        sources: &[Source],
+        batch: &Batch<'_>,
         shown: &str,
     ) -> Result<Self, Failure> {
-        let own = builder(cloned(batch)?, shown)?.schema().clone();
+        let own = own_schema(batch, shown)?;
+        let evolves = batch.evolves;
         let mut schema: Option<SchemaRef> = None;
-        let mut opened = Vec::with_capacity(blobs.len());
-        for blob in blobs {
-            let builder = guarded(shown, || builder(Chunks(Arc::clone(blob)), shown))
-                .map_err(|failure| unreadable_for(shown, failure))?;
-            let found = builder.schema().clone();
-            let first = schema.get_or_insert_with(|| Arc::clone(&found));
-            check(first, &found, shown)?;
-            let merged = nullable(first, &found);
-            *first = merged;
-            opened.push((builder, found));
+        for source in sources {
+            let found = file_schema(source, shown)?;
+            schema = Some(match schema {
+                Some(first) if evolves => union(&first, &found, shown)?,
+                Some(first) => {
+                    check(&found, &first, false, shown)?;
+                    nullable(&first, &found)
+                }
+                None => found,
+            });
         }
         let schema = schema.unwrap_or_else(|| Arc::clone(&own));
-        check(&schema, &own, shown)?;
-        let schema = nullable(&schema, &own);
-        let mut files = Vec::with_capacity(opened.len());
-        for (builder, found) in opened {
-            files.push(open(builder, &found, &schema, batch_rows, shown)?);
-        }
+        check(&own, &schema, evolves, shown)?;
+        let schema = union(&schema, &own, shown)?;
+        let parted = sources.iter().any(|source| source.partition.is_some());
         Ok(Self {
-            schema,
-            keys,
-            files: files.into_iter(),
+            schema: with_directory(&schema, parted),
+            file_schema: schema,
+            keys: batch.key_maker(shown)?,
+            sources: Vec::from(sources).into_iter(),
+            pieces: Vec::new().into_iter(),
             open: None,
+            batch_rows: batch.batch_rows,
             existing: true,
             shown: shown.to_owned(),
         })
@@ -77,40 +83,75 @@ impl ColumnRows {
 
     /// Rows of the batch, in the columns of the target.
     pub(crate) fn batch(
-        file: &File,
+        batch: &Batch<'_>,
         schema: Option<SchemaRef>,
-        keys: Option<KeyMaker>,
-        batch_rows: usize,
         shown: &str,
     ) -> Result<Self, Failure> {
-        let builder = builder(cloned(file)?, shown)?;
-        let own = builder.schema().clone();
-        let schema = schema.unwrap_or_else(|| Arc::clone(&own));
-        let opened = open(builder, &own, &schema, batch_rows, shown)?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => own_schema(batch, shown)?,
+        };
+        let parted = batch.pieces.iter().any(|piece| piece.partition.is_some());
         Ok(Self {
-            schema,
-            keys,
-            files: vec![opened].into_iter(),
+            schema: with_directory(&schema, parted),
+            file_schema: schema,
+            keys: batch.key_maker(shown)?,
+            sources: Vec::new().into_iter(),
+            pieces: batch.pieces.clone().into_iter(),
             open: None,
+            batch_rows: batch.batch_rows,
             existing: false,
             shown: shown.to_owned(),
         })
     }
 
-    fn keyed(&self, rows: RecordBatch) -> Result<Keyed, Failure> {
+    /// Columns of the files.
+    pub(super) fn file_schema(&self) -> SchemaRef {
+        Arc::clone(&self.file_schema)
+    }
+
+    /// Begins the next file; false at the end of all.
+    fn begin_next(&mut self) -> Result<bool, Failure> {
+        let (schema, rows, shown) = (&self.file_schema, self.batch_rows, &self.shown);
+        if let Some(source) = self.sources.next() {
+            let opened = guarded(shown, || {
+                let builder = builder(Chunks(source.open()?), shown)?;
+                open(builder, schema, source.partition.clone(), rows, shown)
+            });
+            self.open = Some(opened.map_err(|failure| unreadable_for(shown, failure))?);
+            return Ok(true);
+        }
+        let Some(piece) = self.pieces.next() else {
+            return Ok(false);
+        };
+        let builder = builder(piece.open()?, shown)?;
+        self.open = Some(open(builder, schema, piece.partition.clone(), rows, shown)?);
+        Ok(true)
+    }
+
+    fn keyed(&self, file: &RecordBatch, partition: Option<&Partition>) -> Result<Keyed, Failure> {
+        let count = file.num_rows();
+        let mut columns = file.columns().to_vec();
+        columns.extend(partition.map(|partition| partition.dirs(count)));
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|e| classify(&e, During::Run))?;
         let Some(maker) = &self.keys else {
             return Ok(Keyed {
-                keys: BinaryArray::new_null(rows.num_rows()),
+                keys: BinaryArray::new_null(count),
                 rows,
                 order: None,
             });
         };
-        let columns: Option<Vec<ArrayRef>> = maker
-            .names()
-            .iter()
-            .map(|name| rows.column_by_name(name).cloned())
-            .collect();
-        let columns = columns.ok_or_else(|| mismatch(&self.shown, "a key column is not there"))?;
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        for name in maker.names() {
+            let fixed = match partition {
+                Some(partition) => partition.column(&name, count)?,
+                None => None,
+            };
+            let column = fixed.or_else(|| file.column_by_name(&name).cloned());
+            columns.push(column.ok_or_else(|| mismatch(&self.shown, "a key column is not there"))?);
+        }
         let made = maker.make(&columns, side(self.existing))?;
         Ok(Keyed {
             rows,
@@ -127,18 +168,19 @@ impl KeyedRows for ColumnRows {
 
     fn next(&mut self) -> Result<Option<Keyed>, Failure> {
         loop {
-            if self.open.is_none() {
-                self.open = self.files.next();
+            if self.open.is_none() && !self.begin_next()? {
+                return Ok(None);
             }
             let Some(open) = self.open.as_mut() else {
-                return Ok(None);
+                continue;
             };
-            let read = guarded(&self.shown, || {
+            let shown = &self.shown;
+            let read = guarded(shown, || {
                 let next = open.reader.next().transpose();
-                next.map_err(|e| classify(&e, During::Read(&self.shown)))
+                next.map_err(|e| classify(&e, During::Read(shown)))
             });
             let read = match read {
-                Err(failure) if self.existing => return Err(unreadable_for(&self.shown, failure)),
+                Err(failure) if self.existing => return Err(unreadable_for(shown, failure)),
                 other => other?,
             };
             let Some(batch) = read else {
@@ -148,19 +190,53 @@ impl KeyedRows for ColumnRows {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let columns = open.places.iter().map(|at| Arc::clone(batch.column(*at)));
-            let options =
-                arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let fields = self.file_schema.fields().iter();
+            let columns = open.places.iter().zip(fields).map(|(at, field)| match at {
+                Some(at) => Arc::clone(batch.column(*at)),
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            });
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let rows = RecordBatch::try_new_with_options(
-                Arc::clone(&self.schema),
+                Arc::clone(&self.file_schema),
                 columns.collect(),
                 &options,
             );
-            return self
-                .keyed(rows.map_err(|e| classify(&e, During::Run))?)
-                .map(Some);
+            let rows = rows.map_err(|e| classify(&e, During::Run))?;
+            let partition = open.partition.clone();
+            return self.keyed(&rows, partition.as_deref()).map(Some);
         }
     }
+}
+
+/// Columns of a file of the target.
+pub(crate) fn file_schema(source: &Source, shown: &str) -> Result<SchemaRef, Failure> {
+    let found = guarded(shown, || {
+        let builder = builder(Chunks(source.open()?), shown)?;
+        Ok(Arc::clone(builder.schema()))
+    });
+    found.map_err(|failure| unreadable_for(shown, failure))
+}
+
+/// Columns as they come back from a file.
+pub(crate) fn stored(schema: &Schema, shown: &str) -> Result<Schema, Failure> {
+    let failed = |e| classify(&e, During::Write(shown));
+    let written = ArrowSchemaConverter::new()
+        .convert(&crate::write::parquet::stored(schema))
+        .map_err(failed)?;
+    parquet_to_arrow_schema(&written, None).map_err(failed)
+}
+
+/// Columns of the batch, in the types that Parquet has.
+fn own_schema(batch: &Batch<'_>, shown: &str) -> Result<SchemaRef, Failure> {
+    let piece = batch.pieces.first();
+    let piece = piece.ok_or_else(|| internal("a batch without a file is merged"))?;
+    Ok(Arc::clone(builder(piece.open()?, shown)?.schema()))
+}
+
+fn with_directory(schema: &SchemaRef, parted: bool) -> SchemaRef {
+    let own = schema.fields().iter().cloned();
+    let fields: Vec<_> = own.chain(parted.then(directory_field)).collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// What stands in the footer of a Parquet file under a key.
@@ -189,50 +265,59 @@ fn builder<T: ChunkReader + 'static>(
 
 fn open<T: ChunkReader + 'static>(
     builder: ParquetRecordBatchReaderBuilder<T>,
-    found: &Schema,
     schema: &Schema,
+    partition: Option<Arc<Partition>>,
     batch_rows: usize,
     shown: &str,
 ) -> Result<Opened, Failure> {
-    let places: Option<Vec<usize>> = schema
+    let found = builder.schema();
+    let places = schema
         .fields()
         .iter()
         .map(|field| found.index_of(field.name()).ok())
         .collect();
-    let places = places.ok_or_else(|| mismatch(shown, "a column is missing"))?;
     let reader = builder.with_batch_size(batch_rows.max(1)).build();
     let reader = reader.map_err(|e| classify(&e, During::Read(shown)))?;
-    Ok(Opened { reader, places })
+    Ok(Opened {
+        reader,
+        places,
+        partition,
+    })
 }
 
-/// The same names, in any order, with the same types.
-fn check(wanted: &Schema, found: &Schema, shown: &str) -> Result<(), Failure> {
+/// The same names, in any order, with the same types. `lacks`: those that are found may be fewer.
+fn check(wanted: &Schema, found: &Schema, lacks: bool, shown: &str) -> Result<(), Failure> {
     for field in found.fields() {
         let Ok(other) = wanted.field_with_name(field.name()) else {
-            let what = format!("column `{}` is new", field.name());
+            let what = format!("column `{}` is missing", field.name());
             return Err(mismatch(shown, &what));
         };
-        if !other.data_type().equals_datatype(field.data_type()) {
-            let what = format!(
-                "column `{}` is {} and not {}",
-                field.name(),
-                field.data_type(),
-                other.data_type()
-            );
-            return Err(mismatch(shown, &what));
-        }
+        same_type(field, other, shown)?;
     }
-    let missing = wanted
+    let new = wanted
         .fields()
         .iter()
         .find(|field| found.field_with_name(field.name()).is_err());
-    match missing {
+    match new.filter(|_| !lacks) {
         Some(field) => {
-            let what = format!("column `{}` is missing", field.name());
+            let what = format!("column `{}` is new", field.name());
             Err(mismatch(shown, &what))
         }
         None => Ok(()),
     }
+}
+
+fn same_type(there: &Field, own: &Field, shown: &str) -> Result<(), Failure> {
+    if there.data_type().equals_datatype(own.data_type()) {
+        return Ok(());
+    }
+    let what = format!(
+        "column `{}` is {} and not {}",
+        own.name(),
+        own.data_type(),
+        there.data_type()
+    );
+    Err(mismatch(shown, &what))
 }
 
 /// A column may be null when it may be null in either. Inner fields are those of the first.
@@ -242,16 +327,23 @@ fn nullable(first: &Schema, second: &Schema) -> SchemaRef {
         .iter()
         .map(|field| {
             let other = second.field_with_name(field.name());
-            let nulls = field.is_nullable() || other.is_ok_and(Field::is_nullable);
+            let nulls = field.is_nullable() || other.map_or(true, Field::is_nullable);
             field.as_ref().clone().with_nullable(nulls)
         })
         .collect();
     Arc::new(Schema::new(fields))
 }
 
-/// Handles on one file share a position; the reader of Parquet sets it before it reads.
-fn cloned(file: &File) -> Result<File, Failure> {
-    file.try_clone().map_err(|e| classify(&e, During::Scratch))
+/// The columns of both, those that only the second has behind.
+pub(crate) fn union(first: &Schema, second: &Schema, shown: &str) -> Result<SchemaRef, Failure> {
+    let mut fields: Vec<Arc<Field>> = nullable(first, second).fields().iter().cloned().collect();
+    for field in second.fields() {
+        match first.field_with_name(field.name()) {
+            Ok(there) => same_type(there, field, shown)?,
+            Err(_) => fields.push(Arc::new(field.as_ref().clone().with_nullable(true))),
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 /// The reader panics on some damaged files.

@@ -19,17 +19,21 @@ use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use self::split::{Splitter, fields};
-use super::{mismatch, side, unreadable, unreadable_for};
+use super::{directory_field, mismatch, side, unreadable, unreadable_for};
 use crate::failure::{During, cancelled, classify};
 use crate::limits::DECODE_BYTES_MAX;
 use crate::read::Stop;
+use crate::read::unpack;
 use crate::store::Blob;
 use crate::store::blob::BlobReader;
 use crate::target::keys::KeyMaker;
 use crate::target::merge::{Keyed, KeyedRows};
+use crate::target::source::{Partition, Piece, Source};
 use crate::write::WriteTable;
+use crate::write::packed::Packed;
 
 const LINE: &str = "line";
+const MARK: &[u8] = "\u{feff}".as_bytes();
 /// Bytes between the lines and the file.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -40,27 +44,33 @@ pub(crate) enum Dialect {
         delimiter: u8,
         quote: u8,
         header: bool,
+        /// What null is written as, besides nothing.
+        null: Vec<u8>,
+        /// Files begin with a byte order mark.
+        mark: bool,
+        compression: TextCompression,
     },
-    Json,
+    Json {
+        compression: TextCompression,
+    },
 }
 
 impl Dialect {
     pub(crate) fn of(format: &WriteFormat) -> Option<Self> {
         match format {
-            WriteFormat::Csv(csv) => {
-                let plain = csv.compression == TextCompression::None
-                    && csv.null_value.is_empty()
-                    && !csv.mark;
-                plain.then_some(Self::Csv {
-                    delimiter: csv.delimiter,
-                    quote: csv.quote,
-                    header: csv.header,
-                })
-            }
+            WriteFormat::Csv(csv) => Some(Self::Csv {
+                delimiter: csv.delimiter,
+                quote: csv.quote,
+                header: csv.header,
+                null: csv.null_value.clone().into_bytes(),
+                mark: csv.mark,
+                compression: csv.compression,
+            }),
             WriteFormat::Json(json) => {
-                let plain =
-                    json.compression == TextCompression::None && json.layout == JsonLayout::Lines;
-                plain.then_some(Self::Json)
+                let lines = json.layout == JsonLayout::Lines;
+                lines.then_some(Self::Json {
+                    compression: json.compression,
+                })
             }
             WriteFormat::Parquet(_) | WriteFormat::Arrow(_) | WriteFormat::Delta(_) => None,
         }
@@ -70,21 +80,62 @@ impl Dialect {
         matches!(self, Self::Csv { header: true, .. })
     }
 
+    fn compression(&self) -> TextCompression {
+        match self {
+            Self::Csv { compression, .. } | Self::Json { compression } => *compression,
+        }
+    }
+
+    fn has_mark(&self) -> bool {
+        matches!(self, Self::Csv { mark: true, .. })
+    }
+
+    fn splitter(&self, raw: impl Read + Send + 'static, shown: &str) -> Result<Splitter, Failure> {
+        let bytes = unpack::bytes(raw, self.compression(), shown)?;
+        Ok(Splitter::new(self, bytes, shown))
+    }
+
     /// The first line of a file with a header.
     pub(super) fn header_of(&self, file: &File, shown: &str) -> Result<Option<Vec<u8>>, Failure> {
         if !self.has_header() {
             return Ok(None);
         }
-        let mut splitter = Splitter::new(self, Box::new(FileReader::new(file)?), shown);
+        let mut splitter = self.splitter(FileReader::new(file)?, shown)?;
         splitter.next().map(|line| line.map(<[u8]>::to_vec))
+    }
+
+    /// A line of a file that lacks so many columns at its end, with nulls for them.
+    fn widened(&self, line: &[u8], lacking: usize) -> Vec<u8> {
+        let Self::Csv {
+            delimiter, null, ..
+        } = self
+        else {
+            return line.to_vec();
+        };
+        let (text, end) = match line.strip_suffix(b"\r") {
+            Some(text) => (text, &b"\r"[..]),
+            None => (line, &b""[..]),
+        };
+        let mut wide = text.to_vec();
+        for _ in 0..lacking {
+            wide.push(*delimiter);
+            wide.extend_from_slice(null);
+        }
+        wide.extend_from_slice(end);
+        wide
     }
 }
 
 /// Rows of files, one after the other.
 pub(crate) struct LineRows {
     dialect: Dialect,
-    blobs: std::vec::IntoIter<Arc<dyn Blob>>,
+    sources: std::vec::IntoIter<Source>,
+    pieces: std::vec::IntoIter<Piece>,
     open: Option<Splitter>,
+    /// Of the open file.
+    partition: Option<Arc<Partition>>,
+    /// Columns that the open file lacks at its end.
+    lacking: usize,
     keys: Option<KeyMaker>,
     /// Columns of the result, in order.
     names: Vec<String>,
@@ -97,21 +148,26 @@ pub(crate) struct LineRows {
 }
 
 impl LineRows {
+    /// Lines of the target.
     pub(crate) fn existing(
         dialect: &Dialect,
-        blobs: Vec<Arc<dyn Blob>>,
+        sources: &[Source],
         keys: Option<KeyMaker>,
         names: Vec<String>,
         batch_rows: usize,
         shown: &str,
     ) -> Self {
+        let parted = sources.iter().any(|source| source.partition.is_some());
         Self {
             dialect: dialect.clone(),
-            blobs: blobs.into_iter(),
+            sources: Vec::from(sources).into_iter(),
+            pieces: Vec::new().into_iter(),
             open: None,
+            partition: None,
+            lacking: 0,
             keys,
             names,
-            schema: schema(),
+            schema: schema(parted),
             batch_rows,
             existing: true,
             shown: shown.to_owned(),
@@ -120,32 +176,63 @@ impl LineRows {
         }
     }
 
+    /// Lines of a batch.
     pub(crate) fn batch(
         dialect: &Dialect,
-        file: &File,
+        pieces: &[Piece],
         keys: Option<KeyMaker>,
         names: Vec<String>,
         batch_rows: usize,
         shown: &str,
-    ) -> Result<Self, Failure> {
-        let mut rows = Self::existing(dialect, Vec::new(), keys, names, batch_rows, shown);
+    ) -> Self {
+        let mut rows = Self::existing(dialect, &[], keys, names, batch_rows, shown);
         rows.existing = false;
-        rows.open(Box::new(FileReader::new(file)?))?;
-        Ok(rows)
+        rows.schema = schema(pieces.iter().any(|piece| piece.partition.is_some()));
+        rows.pieces = Vec::from(pieces).into_iter();
+        rows
     }
 
-    fn open(&mut self, bytes: Box<dyn Read>) -> Result<(), Failure> {
-        let mut splitter = Splitter::new(&self.dialect, bytes, &self.shown);
+    fn begin(
+        &mut self,
+        raw: impl Read + Send + 'static,
+        partition: Option<Arc<Partition>>,
+    ) -> Result<(), Failure> {
+        let mut splitter = self.dialect.splitter(raw, &self.shown)?;
+        self.lacking = 0;
         if self.dialect.has_header() {
-            let _ = splitter.next()?;
+            let header = splitter.next()?;
+            let width = header.map(|line| fields(&self.dialect, line).len());
+            if let Some(width) = width.filter(|_| self.existing) {
+                self.lacking = self.names.len().saturating_sub(width);
+            }
         }
-        self.open = Some(splitter);
+        (self.open, self.partition) = (Some(splitter), partition);
         Ok(())
     }
 
+    /// Begins the next file; false at the end of all.
+    fn begin_next(&mut self) -> Result<bool, Failure> {
+        if let Some(source) = self.sources.next() {
+            let hash = Arc::clone(&self.hash);
+            let blob = source.open()?;
+            let begun = self.begin(Hashed(BlobReader::new(blob), hash), source.partition);
+            return begun
+                .map(|()| true)
+                .map_err(|failure| unreadable_for(&self.shown, failure));
+        }
+        if let Some(piece) = self.pieces.next() {
+            let (file, partition) = (piece.open()?, piece.partition);
+            self.begin(FileReader::new(&file)?, partition)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Of the bytes that were read, when all were, and they are those of the file.
     pub(super) fn digest(&mut self) -> Option<String> {
+        let whole = self.ended && self.dialect.compression() == TextCompression::None;
         let hash = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ended.then(|| hex(&hash.clone().finalize()))
+        whole.then(|| hex(&hash.clone().finalize()))
     }
 
     fn keyed(&self, lines: BinaryArray) -> Result<Keyed, Failure> {
@@ -153,20 +240,45 @@ impl LineRows {
         let (keys, order) = match &self.keys {
             None => (BinaryArray::new_null(count), None),
             Some(maker) => {
-                let columns = match &self.dialect {
-                    Dialect::Csv { .. } => self.csv_columns(&lines, &maker.names())?,
-                    Dialect::Json => self.json_columns(&lines, &maker.names())?,
-                };
+                let columns = self.key_columns(&lines, &maker.names())?;
                 let made = maker.make(&columns, side(self.existing))?;
                 (made.keys, made.order)
             }
         };
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), vec![Arc::new(lines)]);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(lines)];
+        columns.extend(self.partition.iter().map(|partition| partition.dirs(count)));
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns);
         Ok(Keyed {
             rows: rows.map_err(|e| classify(&e, During::Run))?,
             keys,
             order,
         })
+    }
+
+    /// The columns of these names: of the lines, or of the directory of the file.
+    fn key_columns(&self, lines: &BinaryArray, names: &[String]) -> Result<Vec<ArrayRef>, Failure> {
+        let mut fixed = Vec::with_capacity(names.len());
+        for name in names {
+            fixed.push(match &self.partition {
+                Some(partition) => partition.column(name, lines.len())?,
+                None => None,
+            });
+        }
+        let inside: Vec<String> = names
+            .iter()
+            .zip(&fixed)
+            .filter(|(_, fixed)| fixed.is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        let found = match &self.dialect {
+            Dialect::Csv { .. } => self.csv_columns(lines, &inside)?,
+            Dialect::Json { .. } => self.json_columns(lines, &inside)?,
+        };
+        let mut found = found.into_iter();
+        Ok(fixed
+            .into_iter()
+            .filter_map(|fixed| fixed.or_else(|| found.next()))
+            .collect())
     }
 
     fn csv_columns(&self, lines: &BinaryArray, names: &[String]) -> Result<Vec<ArrayRef>, Failure> {
@@ -247,12 +359,14 @@ impl KeyedRows for LineRows {
         let mut bytes = 0;
         while lines.len() < self.batch_rows.max(1) && bytes < DECODE_BYTES_MAX {
             let Some(splitter) = self.open.as_mut() else {
-                let Some(blob) = self.blobs.next() else {
+                // Rows of one chunk are of one directory.
+                if self.partition.is_some() && !lines.is_empty() {
+                    break;
+                }
+                if !self.begin_next()? {
                     self.ended = true;
                     break;
-                };
-                let hash = Arc::clone(&self.hash);
-                self.open(Box::new(Hashed(BlobReader::new(blob), hash)))?;
+                }
                 continue;
             };
             let line = match splitter.next() {
@@ -260,6 +374,11 @@ impl KeyedRows for LineRows {
                 other => other?,
             };
             match line {
+                Some(line) if self.lacking > 0 => {
+                    let wide = self.dialect.widened(line, self.lacking);
+                    bytes += wide.len();
+                    lines.append_value(wide);
+                }
                 Some(line) => {
                     bytes += line.len();
                     lines.append_value(line);
@@ -276,20 +395,20 @@ impl KeyedRows for LineRows {
 }
 
 /// Refuses files whose columns are not those of the result: CSV by the header, or the number of fields; JSON by the names
-/// that occur.
+/// that occur. A target that evolves may lack some at the end.
 pub(super) fn check_columns(
     dialect: &Dialect,
-    blobs: &[Arc<dyn Blob>],
-    names: &[String],
+    sources: &[Source],
+    (names, evolves): (&[String], bool),
     shown: &str,
     stop: Stop<'_>,
 ) -> Result<(), Failure> {
     let mut found = BTreeSet::new();
     let mut lines = 0_u64;
-    for blob in blobs {
-        let reader = Box::new(BlobReader::new(Arc::clone(blob)));
-        let mut splitter = Splitter::new(dialect, reader, shown);
+    for source in sources {
         let failed = |failure| unreadable_for(shown, failure);
+        let reader = BlobReader::new(source.open()?);
+        let mut splitter = dialect.splitter(reader, shown).map_err(failed)?;
         match dialect {
             Dialect::Csv { header, .. } => {
                 let Some(line) = splitter.next().map_err(failed)? else {
@@ -299,7 +418,8 @@ pub(super) fn check_columns(
                     continue;
                 };
                 let columns = fields(dialect, line);
-                if columns.len() != names.len() {
+                let lacks = *header && evolves && columns.len() < names.len();
+                if columns.len() != names.len() && !lacks {
                     let what = format!("it has {} columns, not {}", columns.len(), names.len());
                     return Err(mismatch(shown, &what));
                 }
@@ -311,26 +431,13 @@ pub(super) fn check_columns(
                     return Err(mismatch(shown, what));
                 }
             }
-            Dialect::Json => {
-                while let Some(line) = splitter.next().map_err(failed)? {
-                    lines += 1;
-                    if lines.is_multiple_of(4_096) && stop() {
-                        return Err(cancelled());
-                    }
-                    let object: HashMap<String, IgnoredAny> = serde_json::from_slice(line)
-                        .map_err(|e| {
-                            let what = format!("line {lines} is no JSON object");
-                            unreadable(shown, &what).cause(format!("column {}", e.column()))
-                        })?;
-                    for name in object.into_keys() {
-                        found.insert(name);
-                    }
-                }
+            Dialect::Json { .. } => {
+                lines += json_names(&mut splitter, &mut found, shown, stop)?;
             }
         }
     }
     let wanted: BTreeSet<String> = names.iter().cloned().collect();
-    if lines == 0 || found == wanted {
+    if lines == 0 || found == wanted || (evolves && found.is_subset(&wanted)) {
         return Ok(());
     }
     let what = match (
@@ -344,18 +451,86 @@ pub(super) fn check_columns(
     Err(mismatch(shown, &what))
 }
 
+/// Adds the names that occur in the objects of a file, and says how many objects there are.
+fn json_names(
+    splitter: &mut Splitter,
+    found: &mut BTreeSet<String>,
+    shown: &str,
+    stop: Stop<'_>,
+) -> Result<u64, Failure> {
+    let mut lines = 0_u64;
+    loop {
+        let line = splitter.next().map_err(|f| unreadable_for(shown, f))?;
+        let Some(line) = line else {
+            return Ok(lines);
+        };
+        lines += 1;
+        if lines.is_multiple_of(4_096) && stop() {
+            return Err(cancelled());
+        }
+        let object: HashMap<String, IgnoredAny> = serde_json::from_slice(line).map_err(|e| {
+            let what = format!("line {lines} is no JSON object");
+            unreadable(shown, &what).cause(format!("column {}", e.column()))
+        })?;
+        for name in object.into_keys() {
+            found.insert(name);
+        }
+    }
+}
+
+/// Names of the columns that files have: of CSV as the header of the first says, and then others; of JSON sorted.
+pub(super) fn column_names(
+    dialect: &Dialect,
+    sources: &[Source],
+    shown: &str,
+    stop: Stop<'_>,
+) -> Result<Vec<String>, Failure> {
+    let (mut names, mut found) = (Vec::new(), BTreeSet::new());
+    for source in sources {
+        let failed = |failure| unreadable_for(shown, failure);
+        let reader = BlobReader::new(source.open()?);
+        let mut splitter = dialect.splitter(reader, shown).map_err(failed)?;
+        if let Dialect::Json { .. } = dialect {
+            json_names(&mut splitter, &mut found, shown, stop)?;
+            continue;
+        }
+        let line = splitter.next().map_err(failed)?;
+        let line = line.filter(|_| dialect.has_header());
+        let line = line.ok_or_else(|| unreadable(shown, "it has no header"))?;
+        for field in fields(dialect, line) {
+            let name = String::from_utf8(field.unwrap_or_default());
+            let name = name.map_err(|_| unreadable(shown, "its header is not UTF-8"))?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names.extend(found);
+    Ok(names)
+}
+
 /// Writes lines.
 pub(super) struct LineWriter {
-    out: BufWriter<File>,
+    out: Packed,
     shown: String,
 }
 
 impl LineWriter {
-    pub(super) fn new(file: File, header: Option<&[u8]>, shown: &str) -> Result<Self, Failure> {
+    pub(super) fn new(
+        dialect: &Dialect,
+        file: File,
+        header: Option<&[u8]>,
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         let mut writer = Self {
-            out: BufWriter::with_capacity(BUFFER_BYTES, file),
+            out: Packed::new(file, dialect.compression(), shown)?,
             shown: shown.to_owned(),
         };
+        if dialect.has_mark() {
+            let written = writer.out.write_all(MARK);
+            written.map_err(|e| classify(&e, During::Write(shown)))?;
+        }
         if let Some(header) = header {
             writer.line(header)?;
         }
@@ -379,10 +554,8 @@ impl WriteTable for LineWriter {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), Failure> {
-        self.out
-            .flush()
-            .map_err(|e| classify(&e, During::Write(&self.shown)))
+    fn finish(self: Box<Self>) -> Result<(), Failure> {
+        self.out.finish(&self.shown)
     }
 }
 
@@ -454,6 +627,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new(LINE, DataType::Binary, false)]))
+fn schema(parted: bool) -> SchemaRef {
+    let line = Field::new(LINE, DataType::Binary, false);
+    let mut fields = vec![Arc::new(line)];
+    fields.extend(parted.then(directory_field));
+    Arc::new(Schema::new(fields))
 }

@@ -12,7 +12,7 @@ use crate::limits::{FILE_BYTES_MAX, NAME_CHARS_MAX};
 use crate::yaml::{self, Node, Tree, Value};
 
 /// What an environment may change.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "connections",
     "pipelines",
     "vars",
@@ -24,6 +24,7 @@ const KEYS: [&str; 13] = [
     "alerts",
     "system",
     "lineage",
+    "telemetry",
     "performance",
     "engine",
 ];

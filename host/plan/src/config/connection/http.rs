@@ -50,7 +50,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     })))
 }
 
-fn headers(reader: &mut Reader<'_>) -> Option<Vec<(String, Secret)>> {
+pub(in crate::config) fn headers(reader: &mut Reader<'_>) -> Option<Vec<(String, Secret)>> {
     let Some(entry) = reader.optional("headers") else {
         return Some(Vec::new());
     };

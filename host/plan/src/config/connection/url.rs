@@ -77,14 +77,14 @@ pub(super) fn checked(
     })
 }
 
-fn host(authority: &str) -> &str {
+pub(in crate::config) fn host(authority: &str) -> &str {
     match authority.strip_prefix('[') {
         Some(six) => six.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(in crate::config) fn is_loopback(host: &str) -> bool {
     let four: Vec<&str> = host.split('.').collect();
     let is_four = four.len() == 4 && four.iter().all(|part| part.parse::<u8>().is_ok());
     host == "localhost" || host == "::1" || (is_four && four[0] == "127")

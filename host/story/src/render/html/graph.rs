@@ -12,6 +12,8 @@ const VERTICES_MAX: usize = 160;
 /// Edges that are drawn.
 const EDGES_MAX: usize = 400;
 
+/// A drawing of at most this width is shrunk to that of a desktop page rather than scrolled, in pixels.
+const SHRUNK_MAX: f64 = 1_500.0;
 const BOX_WIDTH: f64 = 188.0;
 const BOX_HEIGHT: f64 = 46.0;
 const STEP_X: f64 = 246.0;
@@ -46,11 +48,18 @@ pub(super) fn write(story: &Story, links: &Links<'_>, page: &mut Markup) {
 fn drawing(story: &Story, layers: &Layers, links: &Links<'_>, page: &mut Markup) {
     let width = (layers.layers.max(1) - 1) as f64 * STEP_X + BOX_WIDTH + 2.0 * MARGIN;
     let height = layers.height * STEP_Y + 2.0 * MARGIN;
+    let class = if width <= SHRUNK_MAX {
+        "graph fits"
+    } else {
+        "graph"
+    };
     let (width, height) = (pixels(width), pixels(height));
+    let whole = format!("0 0 {width} {height}");
     let attributes = [
-        ("class", "graph"),
+        ("class", class),
         ("width", width.as_str()),
         ("height", height.as_str()),
+        ("viewBox", whole.as_str()),
         ("role", "group"),
         ("aria-label", "data sets and nodes, from left to right"),
     ];

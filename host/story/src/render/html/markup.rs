@@ -73,6 +73,17 @@ impl Markup {
         self
     }
 
+    /// Markup that was written before.
+    pub(super) fn piece(&mut self, piece: Self) -> &mut Self {
+        self.0.push_str(&piece.0);
+        self
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// A line break of the source.
     pub(super) fn newline(&mut self) -> &mut Self {
         self.0.push('\n');

@@ -2,6 +2,7 @@
 
 use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::{TABLE_ROWS_MAX, words};
+use crate::story::Status;
 use crate::story::compare::{Anomaly, AnomalyKind, Change, Comparison, NodeComparison, PastRun};
 
 /// Writes the blocks below the heading.
@@ -100,36 +101,42 @@ fn changes_of_run(comparison: &Comparison) -> Vec<Inline> {
 }
 
 fn nodes(nodes: &[NodeComparison]) -> Table {
-    let mut table = Table::new([
-        ("Node", Align::Left),
-        ("Outcome before", Align::Left),
-        ("Outcome", Align::Left),
+    let ended_apart = nodes.iter().any(|node| node.outcome.is_some());
+    let mut headers = vec![("Node", Align::Left)];
+    if ended_apart {
+        headers.extend([("Outcome before", Align::Left), ("Outcome", Align::Left)]);
+    }
+    headers.extend([
         ("Rows before", Align::Right),
         ("Rows", Align::Right),
         ("Change", Align::Right),
         ("Duration before", Align::Right),
         ("Duration", Align::Right),
     ]);
+    let headers = headers
+        .into_iter()
+        .map(|(name, align)| (Inline::host(name), align));
+    let mut table = Table::with_headers(headers.collect());
     for node in nodes.iter().take(TABLE_ROWS_MAX) {
         let rows = node.rows_out.as_ref();
         let number = |number: Option<u64>| {
             number.map_or(Inline::default(), |n| Inline::text(words::thousands(n)))
         };
-        let outcome = |of: fn(&Change<crate::story::Status>) -> crate::story::Status| {
-            node.outcome
-                .as_ref()
-                .map_or(Inline::default(), |change| Inline::status(of(change)))
-        };
-        table.row([
-            Inline::node(&node.node),
-            outcome(|change| change.before),
-            outcome(|change| change.after),
+        let mut row = vec![Inline::node(&node.node)];
+        if ended_apart {
+            let outcome = node.outcome.as_ref();
+            let shown = |status: Option<Status>| status.map_or(Inline::default(), Inline::status);
+            row.push(shown(outcome.map(|change| change.before)));
+            row.push(shown(outcome.map(|change| change.after)));
+        }
+        row.extend([
             number(rows.map(|rows| rows.before)),
             number(rows.map(|rows| rows.after)),
             rows.map_or(Inline::default(), |rows| Inline::text(percent(rows))),
             Inline::text(words::duration(node.duration_ms.before)),
             Inline::text(words::duration(node.duration_ms.after)),
         ]);
+        table.row(row);
     }
     table
 }
@@ -201,11 +208,15 @@ fn details(nodes: &[NodeComparison], document: &mut Document) {
         for step in &node.steps {
             let name = |name: &Option<String>| name.as_ref().map_or(none(), Inline::code);
             let what = Inline::format("step {}", [Inline::text((step.step + 1).to_string())]);
-            row(
-                what.clone(),
-                name(&step.operation.before),
-                name(&step.operation.after),
-            );
+            if step.operation.before != step.operation.after {
+                row(
+                    what.clone(),
+                    name(&step.operation.before),
+                    name(&step.operation.after),
+                );
+            }
+            let operation = name(&step.operation.after);
+            let what = Inline::format("{}, {}", [what, operation]);
             if let Some(digest) = &step.digest {
                 let what = Inline::list([what.clone(), Inline::host("plugin")], ", ", "");
                 row(

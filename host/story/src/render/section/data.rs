@@ -1,14 +1,13 @@
 //! What is known of a node's data: operations, columns, sample, files.
 
-use super::quarantine;
 use super::run::digest;
+use super::{quarantine, values};
 use crate::event::{
     Column, FileFact, GuestNote, INSTANCES_LISTED_MAX, InstanceFact, NodeFacts, OperationFact,
-    Sample,
 };
 use crate::render::document::{Align, Document, Inline, Table};
 use crate::render::json::escape_hidden;
-use crate::render::{PARAMS_BYTES_MAX, SAMPLE_COLUMNS_MAX, TABLE_ROWS_MAX, costs, words, written};
+use crate::render::{PARAMS_BYTES_MAX, TABLE_ROWS_MAX, costs, words, written};
 use crate::story::NodeStory;
 
 /// Writes the blocks that tell of the data of a node.
@@ -22,21 +21,24 @@ pub(in crate::render) fn tell(
     quarantine::tell(facts, document);
     write(facts, document);
     columns(node, &facts.nulls_out, document);
+    values::profile(facts, document);
     if let Some(table) = super::origins::table(&node.column_origins, pipeline) {
         document.heading(4, Inline::host("Where columns come from"));
         document.table(table);
     }
-    sample(&facts.sample, document);
+    super::privacy::tell(facts, document);
+    values::tell(facts, document);
     files(facts, document);
 }
 
-/// What the write did to the target, the batch, and the versions around it.
+/// What the write did to the target, the batch, the versions around it, and what proves it.
 fn write(facts: &NodeFacts, document: &mut Document) {
     let Some(fact) = &facts.write else { return };
-    let Some(sentence) = written::sentence(fact) else {
-        return;
-    };
     document.heading(4, Inline::host("Write"));
+    let sentence = written::sentence(fact).unwrap_or_else(|| {
+        let rows = facts.rows_written.unwrap_or(facts.rows_out);
+        format!("{}: {} written", fact.mode, words::count(rows, "row"))
+    });
     let version = |version: &Option<String>| {
         let none = Inline::host("none");
         version.as_deref().map_or(none, Inline::code)
@@ -56,6 +58,12 @@ fn write(facts: &NodeFacts, document: &mut Document) {
         "{}. Batch {}.{}",
         [Inline::text(sentence), digest(&fact.batch), versions],
     ));
+    if let Some(evidence) = &fact.evidence {
+        document.line(Inline::format(
+            "What proves it in the target: {}.",
+            [Inline::code(evidence)],
+        ));
+    }
 }
 
 fn operations(operations: &[OperationFact], document: &mut Document) {
@@ -131,6 +139,7 @@ fn boundary(operations: &[OperationFact], document: &mut Document) {
         ("Bytes out", Align::Right),
         ("Growths refused", Align::Right),
         ("Log lines dropped", Align::Right),
+        ("Granted", Align::Left),
     ];
     if metered {
         headers.push(("Work", Align::Right));
@@ -154,6 +163,7 @@ fn boundary(operations: &[OperationFact], document: &mut Document) {
             Inline::text(words::bytes(ledger.bytes_out)),
             Inline::text(words::thousands(ledger.growths_refused)),
             Inline::text(words::thousands(ledger.log_lines_dropped)),
+            Inline::list(fact.grants.iter().map(Inline::code), ", ", "nothing"),
         ];
         if metered {
             let work = ledger.work.map(words::thousands).unwrap_or_default();
@@ -309,7 +319,7 @@ fn columns(node: &NodeStory, nulls: &[u64], document: &mut Document) {
     }
 }
 
-pub(super) fn column_type(column: &Column) -> Inline {
+pub(in crate::render) fn column_type(column: &Column) -> Inline {
     let null = Inline::host(if column.nullable { "" } else { "not null" });
     let kind = Inline::text(&column.data_type);
     if column.nullable {
@@ -319,61 +329,47 @@ pub(super) fn column_type(column: &Column) -> Inline {
     }
 }
 
-fn sample(sample: &Sample, document: &mut Document) {
-    if sample.rows.is_empty() || sample.columns.is_empty() {
-        return;
-    }
-    let headers = sample
-        .columns
-        .iter()
-        .take(SAMPLE_COLUMNS_MAX)
-        .map(|name| (Inline::code(name), Align::Left));
-    let mut table = Table::with_headers(headers.collect());
-    for row in sample.rows.iter().take(TABLE_ROWS_MAX) {
-        table.row(
-            row.iter()
-                .map(|cell| cell.as_deref().map_or(Inline::null(), Inline::text)),
-        );
-    }
-    document.heading(4, Inline::host("Sample"));
-    document.table(table);
-    let left_out = sample.columns.len().saturating_sub(SAMPLE_COLUMNS_MAX);
-    if left_out > 0 {
-        document.line(Inline::words(format!(
-            "{} left out here.",
-            words::count(left_out as u64, "column")
-        )));
-    }
-}
-
 fn files(facts: &NodeFacts, document: &mut Document) {
     if facts.sources.is_empty() && facts.target.is_none() {
         return;
     }
-    let mut table = Table::new([
+    let with_version = facts.sources.iter().any(|source| source.version.is_some());
+    let mut headers = vec![
         ("", Align::Left),
         ("File", Align::Left),
         ("Size", Align::Right),
         ("Modified", Align::Left),
-    ]);
-    let mut file = |role: &'static str, file: &FileFact| {
+    ];
+    if with_version {
+        headers.push(("Version", Align::Left));
+    }
+    let headers = headers
+        .into_iter()
+        .map(|(name, align)| (Inline::host(name), align));
+    let mut table = Table::with_headers(headers.collect());
+    let mut file = |role: &'static str, file: &FileFact, version: Option<&String>| {
         table.row([
             Inline::host(role),
             Inline::code(format!("{}:{}", file.connection, file.path)),
             Inline::text(words::bytes(file.bytes)),
             file.modified
                 .map_or(Inline::host(""), |at| Inline::text(words::instant(at))),
+            version.map_or(Inline::host(""), Inline::code),
         ]);
     };
     facts
         .sources
         .iter()
         .take(TABLE_ROWS_MAX)
-        .for_each(|source| file("read", source));
+        .for_each(|source| file("read", source, source.version.as_ref()));
+    let after = facts
+        .write
+        .as_ref()
+        .and_then(|fact| fact.version_after.as_ref());
     facts
         .target
         .iter()
-        .for_each(|target| file("written", target));
+        .for_each(|target| file("written", target, after));
     document.heading(4, Inline::host("Files"));
     document.table(table);
     let left_out = facts.sources.len().saturating_sub(TABLE_ROWS_MAX);

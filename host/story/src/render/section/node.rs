@@ -27,13 +27,7 @@ pub(in crate::render) fn tell(node: &NodeStory, pipeline: &str, document: &mut D
 
 /// What stands below the heading of a node.
 pub(in crate::render) fn body(node: &NodeStory, pipeline: &str, document: &mut Document) {
-    if let Some(description) = node.outline.description.as_deref() {
-        document.prose(description);
-    }
-    document.line(Inline::words(in_numbers(node)));
-    if let Some(line) = surroundings(node, pipeline) {
-        document.line(line);
-    }
+    introduce(node, pipeline, document);
     if let Some(failure) = &node.failure {
         document.heading(4, Inline::host("Failure"));
         document.code("text", failure_text(failure, &node.outline.operations));
@@ -43,6 +37,17 @@ pub(in crate::render) fn body(node: &NodeStory, pipeline: &str, document: &mut D
     }
     if let Some(facts) = &node.facts {
         data::tell(node, facts, pipeline, document);
+    }
+}
+
+/// What it is for, what happened in numbers, what stands around it.
+pub(in crate::render) fn introduce(node: &NodeStory, pipeline: &str, document: &mut Document) {
+    if let Some(description) = node.outline.description.as_deref() {
+        document.prose(description);
+    }
+    document.line(Inline::words(in_numbers(node)));
+    if let Some(line) = surroundings(node, pipeline) {
+        document.line(line);
     }
 }
 

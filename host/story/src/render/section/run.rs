@@ -1,5 +1,6 @@
 //! What is said of the run as a whole: the closing line, facts, the list of nodes.
 
+use crate::event::AlertFact;
 use crate::render::document::{Align, Inline, Table};
 use crate::render::words;
 use crate::story::{NodeStory, Story};
@@ -45,8 +46,17 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
     if let Some(code) = story.exit_code {
         fact("Exit code", Inline::text(code.to_string()));
     }
+    if let Some(before) = &story.continues {
+        fact("Goes on with run", Inline::code(before));
+    }
+    if let Some(environment) = &story.environment {
+        fact("Environment", Inline::code(environment));
+    }
     if let Some(host) = &story.host {
         fact("Machine", Inline::code(host));
+    }
+    if let Some(user) = &story.user {
+        fact("User", Inline::code(user));
     }
     if let Some(logical_time) = story.logical_time {
         fact("Logical time", Inline::text(logical_time.to_string()));
@@ -56,6 +66,10 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
         Inline::text(words::thousands(story.workers as u64)),
     );
     fact("Odibi version", Inline::text(&story.odibi_version));
+    if !story.alerts.is_empty() {
+        let alerts = story.alerts.iter().map(alert);
+        fact("Alerts", Inline::list(alerts, "; ", ""));
+    }
     let files = story.config_files.iter().map(Inline::code);
     fact("Configuration", Inline::list(files, ", ", "unknown"));
     fact("Configuration digest", digest(&story.config_digest));
@@ -63,6 +77,15 @@ pub(in crate::render) fn facts(story: &Story) -> Table {
         fact("Git commit", digest(commit));
     }
     table
+}
+
+/// `oncall: on_failure delivered`
+fn alert(alert: &AlertFact) -> Inline {
+    let mut text = format!("{}: {} {}", alert.channel, alert.about, alert.state.word());
+    if let Some(failure) = &alert.failure {
+        text += &format!(" ({})", failure.message);
+    }
+    Inline::text(text)
 }
 
 /// The first digits of a SHA-256, enough to tell two apart; the JSON holds all of them.

@@ -36,7 +36,7 @@ impl Splitter {
                 Dialect::Csv {
                     delimiter, quote, ..
                 } => Some((*delimiter, *quote)),
-                Dialect::Json => None,
+                Dialect::Json { .. } => None,
             },
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             at: 0,
@@ -131,10 +131,13 @@ impl Splitter {
     }
 }
 
-/// Fields of a line of CSV; an empty field without quotes is null.
+/// Fields of a line of CSV; an empty field without quotes is null, and what null is written as.
 pub(super) fn fields(dialect: &Dialect, line: &[u8]) -> Vec<Option<Vec<u8>>> {
     let Dialect::Csv {
-        delimiter, quote, ..
+        delimiter,
+        quote,
+        null,
+        ..
     } = dialect
     else {
         return Vec::new();
@@ -151,7 +154,8 @@ pub(super) fn fields(dialect: &Dialect, line: &[u8]) -> Vec<Option<Vec<u8>>> {
                 .position(|b| b == delimiter)
                 .unwrap_or(rest.len());
             let text = &rest[..end];
-            ((!text.is_empty()).then(|| text.to_vec()), &rest[end..])
+            let is_null = text.is_empty() || text == null.as_slice();
+            ((!is_null).then(|| text.to_vec()), &rest[end..])
         };
         found.push(field);
         // What stands between a closing quote and the delimiter is no part of the field.
@@ -182,12 +186,17 @@ fn quoted(text: &[u8], quote: u8) -> (Option<Vec<u8>>, &[u8]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use odibi_plan::plan::TextCompression;
+
     use super::*;
 
     const CSV: Dialect = Dialect::Csv {
         delimiter: b',',
         quote: b'"',
         header: false,
+        null: Vec::new(),
+        mark: false,
+        compression: TextCompression::None,
     };
 
     /// Gives a byte at a time, so that every boundary occurs.
@@ -233,7 +242,9 @@ mod tests {
         check(&CSV, "\"\"\n", &["\"\""]);
         check(&CSV, ",\n,\n", &[",", ","]);
         check(
-            &Dialect::Json,
+            &Dialect::Json {
+                compression: TextCompression::None,
+            },
             "{\"a\":\"\\\"\"}\n\n{}\n",
             &["{\"a\":\"\\\"\"}", "{}"],
         );

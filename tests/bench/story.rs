@@ -417,6 +417,7 @@ fn operation(step: usize) -> OperationFact {
         column,
     };
     OperationFact {
+        sensitive: false,
         operation: OperationIdentity {
             reference: format!("operation_{step}"),
             plugin: "columns".to_owned(),

@@ -157,16 +157,15 @@ fn what_a_value_holds_changes_nothing_but_that_value() {
 fn a_value_of_a_vault_is_one_value_whatever_it_holds() {
     let yaml = format!(
         "{START}pipelines:\n  - pipeline: p\n    nodes:\n      - name: n\n        read: {{connection: here, format: csv, path: \
-         in.csv}}\n        transform:\n          steps:\n            - {{operation: derive_columns, params: {{derivations: {{v: \
-         \"'x'\"}}}}}}\n            - {{operation: replace_values, params: {{columns: [v], mapping: {{x: \
+         in.csv}}\n        transform:\n          steps:\n            - {{operation: fill_nulls, params: {{values: {{s: \
          \"${{keyvault:acme/odd}}\"}}}}}}\n        write: {{connection: here, format: json, path: out.json}}\n"
     );
-    let project = project(&yaml);
+    let project = project(&yaml).file("in.csv", "n,s\n1,\n2,b\n");
     let said = project.odibi(&["run", "-vv"]).exits(0);
     let row: Value =
         serde_json::from_str(project.text("out.json").lines().next().unwrap()).unwrap();
     let odd = "a: b # c\n- {d: ${HOME}} !!str 'e' \"f\" ${keyvault:acme/other}";
-    assert_eq!(row["v"], odd);
+    assert_eq!(row["s"], odd, "{row}");
     assert!(
         !said.stderr.contains("{d: $") && !said.stdout.contains("{d: $"),
         "{}",
@@ -247,18 +246,16 @@ fn everything() -> Value {
                     "read": {"connection": "here", "format": "csv", "path": "in.csv", "options": {"delimiter": ","}},
                     "transform": {"steps": [
                         {"operation": "add_prefix", "params": {"prefix": "p_", "columns": ["s"]}},
-                        {"sql": "SELECT *, 'x' AS y FROM df"},
+                        {"operation": "rename_columns", "params": {"mapping": {"n": "m"}}},
                     ]},
                     "write": {"connection": "here", "format": "csv", "path": "out/good.csv", "mode": "overwrite"},
                 },
                 {
                     "name": "cast",
                     "read": {"connection": "here", "format": "csv", "path": "in.csv"},
-                    "transform": {"steps": [{"sql": "SELECT CAST(s || 'x' AS INT) AS y FROM df"}]},
+                    "transform": {"steps": [{"operation": "add_suffix", "params": {"suffix": "_c", "columns": ["s"]}}]},
                     "write": {"connection": "here", "format": "csv", "path": "out/cast.csv"},
                 },
-                {"name": "web", "read": {"connection": "bearer", "format": "csv", "path": "a.csv"}, "write": {"connection": "here", "format": "csv", "path": "out/web.csv"}, "retry": {"enabled": false}},
-                {"name": "cloud", "read": {"connection": "s3", "format": "csv", "path": "a.csv"}, "write": {"connection": "here", "format": "csv", "path": "out/cloud.csv"}, "retry": {"enabled": false}},
                 {"name": "last", "depends_on": ["good"], "read": {"connection": "here", "format": "csv", "path": "out/good.csv"}},
             ],
         }],
@@ -283,24 +280,23 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Puts a reference into a text: in place of it, or of the `x` in SQL.
+/// Puts a reference in place of a text.
 fn plant(document: &mut Value, at: &str, n: usize) {
     let place = document.pointer_mut(at).unwrap();
-    let reference = format!("${{keyvault:acme/canary-{n}}}");
-    let text = place.as_str().unwrap();
-    *place = Value::from(if at.ends_with("/sql") {
-        text.replacen("'x'", &format!("'{reference}'"), 1)
-    } else {
-        reference
-    });
+    *place = Value::from(format!("${{keyvault:acme/canary-{n}}}"));
 }
 
-const COMMANDS: [(&str, &[&str]); 6] = [
+const COMMANDS: [(&str, &[&str]); 11] = [
     ("validate", &["validate", "--output", "json"]),
     ("plan", &["plan", "-vv"]),
     ("config", &["config", "show", "--resolved"]),
     ("run", &["run", "-vv", "--capture-failures", "capsules"]),
-    ("story", &["story", "last", "--format", "html"]),
+    ("story", &["story", "last"]),
+    ("page", &["story", "last", "--format", "html"]),
+    ("markdown", &["story", "last", "--format", "md"]),
+    ("story as data", &["story", "last", "--format", "json"]),
+    ("lineage", &["story", "last", "--format", "openlineage"]),
+    ("run as data", &["run", "--output", "json"]),
     ("runs", &["runs", "show", "--output", "json"]),
 ];
 
@@ -365,7 +361,7 @@ fn places() -> Vec<String> {
     let step = if std::env::var("ODIBI_CANARIES").is_ok_and(|word| word == "all") {
         1
     } else {
-        8
+        12
     };
     all.into_iter().step_by(step).collect()
 }
@@ -385,7 +381,7 @@ fn without_the_filter_canaries_are_seen_in_many_places() {
     let mut hits = BTreeMap::new();
     for (i, at) in [
         "/pipelines/0/nodes/0/transform/steps/0/params/prefix",
-        "/pipelines/0/nodes/1/transform/steps/0/sql",
+        "/pipelines/0/nodes/1/transform/steps/0/params/suffix",
     ]
     .iter()
     .enumerate()

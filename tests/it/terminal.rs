@@ -93,32 +93,30 @@ fn on_a_terminal_there_are_colours_and_bars() {
         &RUN,
         &[],
         &expect![[r#"
-        orders.load    <32>succeeded<0>  3 rows  <time>
-        orders.clean   <32>succeeded<0>  3 rows  <time>
-        orders.broken  <1;31>failed   <0>  <time>
-        <1;31>error[read/bad-row]:<0> bad row in `/tmp/.tmpa82Lhp/broken.csv`, line 3: 1 fields where 2 are expected
-        <1;34>  --><0> odibi.yaml:14:15
-        <1;34>   |<0>
-        <1;34>14 |<0>       - name: broken
-        <1;34>   |<0>               <1;31>^^^^^^<0>
-        <1;34>   |<0>
-        <1;36>hint:<0> quote fields that hold the delimiter, and check `delimiter`
-        orders.report  <33>skipped  <0>  not tried, because node `orders.broken` failed
-        <1>orders<0> <1;31>failed<0> in <time> (2 succeeded, 1 failed, 1 skipped)
-        <2>  node    outcome      time  rows in  rows out  written<0>
-          load    <32>succeeded<0>   <time>        3         3
-          clean   <32>succeeded<0>  <time>        3         3        3
-          broken  <1;31>failed<0>       <time>
-            <1;31>error[read/bad-row]<0>: bad row in `/tmp/.tmpa82Lhp/broken.csv`, line 3: 1 fields where 2 are expec
-        ted
-              --> odibi.yaml:14:15
-            <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
-          report  <2>skipped<0>
-        story: STORY
-        d
-        drawn over: yes
-        exit: 1
-    "#]],
+            orders.load  <32>succeeded<0>  3 rows  <time>
+            orders.clean  <32>succeeded<0>  3 rows  <time>
+            orders.broken  <1;31>failed  <0>  <time>
+            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            <1;34>  --><0> odibi.yaml:14:15
+            <1;34>  |<0>
+            <1;34>14 |<0>  - name: broken
+            <1;34>  |<0>  <1;31>^^^^^^<0>
+            <1;34>  |<0>
+            <1;36>hint:<0> quote fields that hold the delimiter, and check `delimiter`
+            orders.report  <33>skipped  <0>  not tried, because node `orders.broken` failed
+            <1>orders<0> <1;31>failed<0> in <time> (2 succeeded, 1 failed, 1 skipped)
+            <2>  node  outcome  time  rows in  rows out  written<0>
+              load  <32>succeeded<0>  <time>  3  3
+              clean  <32>succeeded<0>  <time>  3  3  3
+              broken  <1;31>failed<0>  <time>
+                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                  --> odibi.yaml:14:15
+                <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
+              report  <2>skipped<0>
+            story: STORY
+            drawn over: yes
+            exit: 1
+        "#]],
     );
 }
 
@@ -128,32 +126,30 @@ fn no_color_takes_the_colours_and_leaves_the_bars() {
         &RUN,
         &[("NO_COLOR", "1")],
         &expect![[r#"
-        orders.load    succeeded  3 rows  <time>
-        orders.clean   succeeded  3 rows  <time>
-        orders.broken  failed     <time>
-        error[read/bad-row]: bad row in `/tmp/.tmpxBtUeJ/broken.csv`, line 3: 1 fields where 2 are expected
-          --> odibi.yaml:14:15
-           |
-        14 |       - name: broken
-           |               ^^^^^^
-           |
-        hint: quote fields that hold the delimiter, and check `delimiter`
-        orders.report  skipped    not tried, because node `orders.broken` failed
-        orders failed in <time> (2 succeeded, 1 failed, 1 skipped)
-          node    outcome      time  rows in  rows out  written
-          load    succeeded  <time>        3         3
-          clean   succeeded  <time>        3         3        3
-          broken  failed       <time>
-            error[read/bad-row]: bad row in `/tmp/.tmpxBtUeJ/broken.csv`, line 3: 1 fields where 2 are expec
-        ted
+            orders.load  succeeded  3 rows  <time>
+            orders.clean  succeeded  3 rows  <time>
+            orders.broken  failed  <time>
+            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
               --> odibi.yaml:14:15
+               |
+            14 |  - name: broken
+               |  ^^^^^^
+               |
             hint: quote fields that hold the delimiter, and check `delimiter`
-          report  skipped
-        story: STORY
-        d
-        drawn over: yes
-        exit: 1
-    "#]],
+            orders.report  skipped  not tried, because node `orders.broken` failed
+            orders failed in <time> (2 succeeded, 1 failed, 1 skipped)
+              node  outcome  time  rows in  rows out  written
+              load  succeeded  <time>  3  3
+              clean  succeeded  <time>  3  3  3
+              broken  failed  <time>
+                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                  --> odibi.yaml:14:15
+                hint: quote fields that hold the delimiter, and check `delimiter`
+              report  skipped
+            story: STORY
+            drawn over: yes
+            exit: 1
+        "#]],
     );
 }
 
@@ -163,35 +159,33 @@ fn in_ci_there_are_no_bars() {
         &RUN,
         &[("CI", "true")],
         &expect![[r#"
-        orders.load    <36>started  <0>
-        orders.load    <32>succeeded<0>  3 rows  <time>
-        orders.clean   <36>started  <0>
-        orders.clean   <32>succeeded<0>  3 rows  <time>
-        orders.broken  <36>started  <0>
-        orders.broken  <1;31>failed   <0>  <time>
-        <1;31>error[read/bad-row]:<0> bad row in `/tmp/.tmpVV3gqB/broken.csv`, line 3: 1 fields where 2 are expected
-        <1;34>  --><0> odibi.yaml:14:15
-        <1;34>   |<0>
-        <1;34>14 |<0>       - name: broken
-        <1;34>   |<0>               <1;31>^^^^^^<0>
-        <1;34>   |<0>
-        <1;36>hint:<0> quote fields that hold the delimiter, and check `delimiter`
-        orders.report  <33>skipped  <0>  not tried, because node `orders.broken` failed
-        <1>orders<0> <1;31>failed<0> in <time> (2 succeeded, 1 failed, 1 skipped)
-        <2>  node    outcome      time  rows in  rows out  written<0>
-          load    <32>succeeded<0>   <time>        3         3
-          clean   <32>succeeded<0>  <time>        3         3        3
-          broken  <1;31>failed<0>       <time>
-            <1;31>error[read/bad-row]<0>: bad row in `/tmp/.tmpVV3gqB/broken.csv`, line 3: 1 fields where 2 are expec
-        ted
-              --> odibi.yaml:14:15
-            <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
-          report  <2>skipped<0>
-        story: STORY
-        d
-        drawn over: no
-        exit: 1
-    "#]],
+            orders.load  <36>started  <0>
+            orders.load  <32>succeeded<0>  3 rows  <time>
+            orders.clean  <36>started  <0>
+            orders.clean  <32>succeeded<0>  3 rows  <time>
+            orders.broken  <36>started  <0>
+            orders.broken  <1;31>failed  <0>  <time>
+            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            <1;34>  --><0> odibi.yaml:14:15
+            <1;34>  |<0>
+            <1;34>14 |<0>  - name: broken
+            <1;34>  |<0>  <1;31>^^^^^^<0>
+            <1;34>  |<0>
+            <1;36>hint:<0> quote fields that hold the delimiter, and check `delimiter`
+            orders.report  <33>skipped  <0>  not tried, because node `orders.broken` failed
+            <1>orders<0> <1;31>failed<0> in <time> (2 succeeded, 1 failed, 1 skipped)
+            <2>  node  outcome  time  rows in  rows out  written<0>
+              load  <32>succeeded<0>  <time>  3  3
+              clean  <32>succeeded<0>  <time>  3  3  3
+              broken  <1;31>failed<0>  <time>
+                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                  --> odibi.yaml:14:15
+                <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
+              report  <2>skipped<0>
+            story: STORY
+            drawn over: no
+            exit: 1
+        "#]],
     );
 }
 
@@ -201,35 +195,33 @@ fn dumb_terminal_gets_text() {
         &RUN,
         &[("TERM", "dumb")],
         &expect![[r#"
-        orders.load    started
-        orders.load    succeeded  3 rows  <time>
-        orders.clean   started
-        orders.clean   succeeded  3 rows  <time>
-        orders.broken  started
-        orders.broken  failed     <time>
-        error[read/bad-row]: bad row in `/tmp/.tmpfyzmwI/broken.csv`, line 3: 1 fields where 2 are expected
-          --> odibi.yaml:14:15
-           |
-        14 |       - name: broken
-           |               ^^^^^^
-           |
-        hint: quote fields that hold the delimiter, and check `delimiter`
-        orders.report  skipped    not tried, because node `orders.broken` failed
-        orders failed in <time> (2 succeeded, 1 failed, 1 skipped)
-          node    outcome      time  rows in  rows out  written
-          load    succeeded   <time>        3         3
-          clean   succeeded  <time>        3         3        3
-          broken  failed       <time>
-            error[read/bad-row]: bad row in `/tmp/.tmpfyzmwI/broken.csv`, line 3: 1 fields where 2 are expec
-        ted
+            orders.load  started
+            orders.load  succeeded  3 rows  <time>
+            orders.clean  started
+            orders.clean  succeeded  3 rows  <time>
+            orders.broken  started
+            orders.broken  failed  <time>
+            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
               --> odibi.yaml:14:15
+               |
+            14 |  - name: broken
+               |  ^^^^^^
+               |
             hint: quote fields that hold the delimiter, and check `delimiter`
-          report  skipped
-        story: STORY
-        d
-        drawn over: no
-        exit: 1
-    "#]],
+            orders.report  skipped  not tried, because node `orders.broken` failed
+            orders failed in <time> (2 succeeded, 1 failed, 1 skipped)
+              node  outcome  time  rows in  rows out  written
+              load  succeeded  <time>  3  3
+              clean  succeeded  <time>  3  3  3
+              broken  failed  <time>
+                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                  --> odibi.yaml:14:15
+                hint: quote fields that hold the delimiter, and check `delimiter`
+              report  skipped
+            story: STORY
+            drawn over: no
+            exit: 1
+        "#]],
     );
 }
 
@@ -239,18 +231,18 @@ fn invalid_project_on_a_terminal() {
         &["validate", "faulty.yaml"],
         &[],
         &expect![[r#"
-        <1;31>error[config/unknown-node]<0>: <1>node `clean` depends on `laod`, which does not exist<0>
-        <1;34>  --><0> faulty.yaml:11:22
-        <1;34>   |<0>
-        <1;34>11 |<0>         inputs: {df: laod}
-        <1;34>   |<0>                      <1;31>^^^^ not a node of pipeline `orders`<0>
-        <1;34>   |<0>
-        <1;36>hint<0>: did you mean `load`?
+            <1;31>error[config/unknown-node]<0>: <1>node `clean` depends on `laod`, which does not exist<0>
+            <1;34>  --><0> faulty.yaml:11:22
+            <1;34>  |<0>
+            <1;34>11 |<0>  inputs: {df: laod}
+            <1;34>  |<0>  <1;31>^^^^ not a node of pipeline `orders`<0>
+            <1;34>  |<0>
+            <1;36>hint<0>: did you mean `load`?
 
-        <1;31>invalid project:<0> 1 error; no node was run
-        drawn over: no
-        exit: 78
-    "#]],
+            <1;31>invalid project:<0> 1 error; no node was run
+            drawn over: no
+            exit: 78
+        "#]],
     );
 }
 

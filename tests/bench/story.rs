@@ -417,7 +417,6 @@ fn operation(step: usize) -> OperationFact {
         column,
     };
     OperationFact {
-        sensitive: false,
         operation: OperationIdentity {
             reference: format!("operation_{step}"),
             plugin: "columns".to_owned(),

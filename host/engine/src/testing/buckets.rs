@@ -213,8 +213,9 @@ fn a_join_ten_times_as_large_as_the_memory_completes() {
         fact.bytes_spilled
     );
     assert_eq!(fact.ledger.rows_in, 85_000);
+    // Looked at now and then, so it may be that nothing was held at those moments.
     let peak = peak.load(Ordering::Relaxed);
-    assert!((1..=memory / 2).contains(&peak), "{peak}");
+    assert!(peak <= memory / 2, "{peak}");
     assert_eq!(
         files(&scratch(&house)),
         spools,

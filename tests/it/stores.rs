@@ -127,10 +127,6 @@ fn writers_of_one_table_in_processes_of_their_own_lose_nothing() {
     let bench = Bench::new("writers");
     for store in STORES {
         for (form, path) in [("delta", "table"), ("parquet", "t.parquet")] {
-            // FIXME: on Azurite, one of three that begin the same Delta table may give up with `write/conflict`.
-            if (store, form) == ("azure", "delta") {
-                continue;
-            }
             let write = format!(
                 "connection: {store}, format: {form}, path: {path}, mode: upsert, keys: [id]"
             );
@@ -155,10 +151,16 @@ fn writers_of_one_table_in_processes_of_their_own_lose_nothing() {
                     piped.spawn().unwrap()
                 })
                 .collect();
-            for child in children {
+            for (project, child) in projects.iter().zip(children) {
                 let done = child.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&done.stderr).into_owned();
-                assert!(done.status.success(), "{write}: {said}");
+                // FIXME: one of three that begin a Delta table on Azurite at once may give up; it loses nothing by that.
+                let gave_up = said.contains("error[write/conflict]");
+                if (store, form) == ("azure", "delta") && gave_up {
+                    let _ = project.odibi(&["run"]).exits(0);
+                } else {
+                    assert!(done.status.success(), "{write}: {said}");
+                }
             }
             let (_, rows, _) = bench.read(form, store, path);
             let ids: Vec<&str> = rows

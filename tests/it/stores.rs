@@ -151,16 +151,10 @@ fn writers_of_one_table_in_processes_of_their_own_lose_nothing() {
                     piped.spawn().unwrap()
                 })
                 .collect();
-            for (project, child) in projects.iter().zip(children) {
+            for child in children {
                 let done = child.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&done.stderr).into_owned();
-                // FIXME: one of three that begin a Delta table on Azurite at once may give up; it loses nothing by that.
-                let gave_up = said.contains("error[write/conflict]");
-                if (store, form) == ("azure", "delta") && gave_up {
-                    let _ = project.odibi(&["run"]).exits(0);
-                } else {
-                    assert!(done.status.success(), "{write}: {said}");
-                }
+                assert!(done.status.success(), "{write}: {said}");
             }
             let (_, rows, _) = bench.read(form, store, path);
             let ids: Vec<&str> = rows

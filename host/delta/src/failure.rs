@@ -111,10 +111,7 @@ pub(crate) fn is_conflict(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(at) = next {
         if let Some(
-            DeltaTableError::VersionAlreadyExists(_)
-            | DeltaTableError::VersionMismatch(..)
-            // The store said that the version is there, and a moment later that it is not: nothing was committed.
-            | DeltaTableError::InvalidVersion(_),
+            DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::VersionMismatch(..),
         ) = at.downcast_ref::<DeltaTableError>()
         {
             return true;
@@ -157,7 +154,7 @@ fn of_delta(error: &DeltaTableError, during: During<'_>) -> Option<Failure> {
         let message = format!("cannot {does} the Delta table `{shown}`: {what}");
         return Some(Failure::new(FailureClass::Denied, code, message));
     }
-    if !during.reads() && is_conflict(error) {
+    if is_conflict(error) {
         return Some(conflict(shown));
     }
     None

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::ready;
 use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -113,7 +115,11 @@ impl ObjectStore for Noted {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        // Azurite overlooks where a listing is to start, and then a table seems not to have its newest version.
+        let offset = offset.clone();
+        let listed = self.inner.list_with_offset(prefix, &offset);
+        let behind = move |meta: &ObjectMeta| ready(meta.location > offset);
+        listed.try_filter(behind).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

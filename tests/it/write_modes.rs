@@ -51,8 +51,6 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
     let done = Command::new(script)
         .arg(support::binary())
         .env("ODIBI_TEST_PYTHON", support::python())
-        // FIXME: not with `--stories`: of a run that is killed between the end of its pipeline and its own, the state says
-        // `crashed` and the story of the pipeline `succeeded`.
         .args(["--every", "40"])
         .output()
         .unwrap();

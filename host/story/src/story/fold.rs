@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     AttemptStory, ColumnChanges, FORMAT_VERSION, Lineage, NodeStory, RowsSoFar, Status, Story,
-    origins,
+    origins::Origins,
 };
 use crate::event::{
     AlertFact, Event, NodeFacts, NodeOutline, NodeRef, Outcome, RunEvent, RunStarted,
@@ -234,7 +234,11 @@ impl Fold {
         } else {
             Status::Unfinished
         };
-        let nodes = told.node_stories(cut_short);
+        let mut nodes = told.node_stories(cut_short);
+        let origins = Origins::of(pipeline, &nodes);
+        for (node, origins) in nodes.iter_mut().zip(origins.nodes) {
+            node.column_origins = origins;
+        }
         Story {
             format_version: FORMAT_VERSION,
             run_id: run.map(|r| r.run_id.clone()).unwrap_or_default(),
@@ -263,7 +267,7 @@ impl Fold {
             continues: run.and_then(|r| r.continues.clone()),
             exit_code: self.exit_code.what().copied(),
             lineage: Lineage::of(pipeline, &nodes),
-            column_lineage: origins::of_datasets(pipeline, &nodes),
+            column_lineage: origins.datasets,
             alerts: self.alerts_of(pipeline),
             comparison: None,
             history: Vec::new(),
@@ -340,7 +344,7 @@ impl Node {
             .as_ref()
             .map(|facts| ColumnChanges::between(&facts.schema_in, &facts.schema_out))
             .unwrap_or_default();
-        let mut story = NodeStory {
+        NodeStory {
             outline,
             outcome: match finished {
                 Some(finished) => finished.outcome.into(),
@@ -360,9 +364,7 @@ impl Node {
             columns,
             column_origins: Vec::new(),
             failure: finished.and_then(|f| f.failure.clone()),
-        };
-        story.column_origins = origins::of_node(&story);
-        story
+        }
     }
 
     fn attempt_stories(&self, cut_short: Status) -> Vec<AttemptStory> {

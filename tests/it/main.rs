@@ -28,6 +28,7 @@ mod inspect;
 mod limits;
 mod logs;
 mod metered;
+mod privacy;
 mod replay;
 mod rows;
 mod secrets;

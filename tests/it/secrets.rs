@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use support::Project;
+use support::{Project, base64};
 
 /// The vaults, for as long as this process lives: they end with their standard input.
 fn servers() -> &'static Value {
@@ -206,17 +206,6 @@ fn traces(n: usize) -> Vec<Vec<u8>> {
     ];
     traces.extend((0..3).map(|offset| base64(value.as_bytes(), offset)));
     traces.into_iter().map(String::into_bytes).collect()
-}
-
-/// The characters that do not depend on what stands around.
-fn base64(bytes: &[u8], offset: usize) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let skipped = (6 - (offset * 8) % 6) % 6;
-    let bit = |at: usize| usize::from(bytes[at / 8] >> (7 - at % 8) & 1);
-    (0..(bytes.len() * 8 - skipped) / 6)
-        .map(|i| (0..6).fold(0, |value, b| value << 1 | bit(skipped + i * 6 + b)))
-        .map(|index| char::from(ALPHABET[index]))
-        .collect()
 }
 
 /// A project with a text in every place that takes one.

@@ -128,6 +128,40 @@ fn stories_lie_on_any_store() {
 }
 
 #[test]
+fn nothing_goes_while_the_clock_of_the_store_shows_another_day() {
+    let servers = Servers::start();
+    let yaml = yaml(&servers.1, "gcs", 2);
+    let right = Project::with(&yaml);
+    let wrong = Project::with(&yaml.replace("path: told/", "path: wrong-clock/"));
+    for (project, dir, kept) in [(right, "told/2/p", 2), (wrong, "wrong-clock/2/p", 4)] {
+        let project = project.file("a.csv", "n\n1\n2\n");
+        for _ in 0..4 {
+            let _ = project.odibi(&["run"]).exits(0);
+        }
+        assert_eq!(
+            runs_of_index(&documents(&project, "gcs"), dir).len(),
+            kept,
+            "{dir}"
+        );
+        let code = if kept == 4 { 3 } else { 0 };
+        let said = project.odibi(&["story", "prune"]).exits(code);
+        let told = "the clock of the store shows another day than that of this machine";
+        assert_eq!(
+            said.stderr.contains(told),
+            kept == 4,
+            "{dir}: {}",
+            said.stderr
+        );
+        let _ = project.odibi(&["story", "prune", "--yes"]).exits(0);
+        assert_eq!(
+            runs_of_index(&documents(&project, "gcs"), dir).len(),
+            2,
+            "{dir}"
+        );
+    }
+}
+
+#[test]
 fn many_stories_are_pruned_on_every_store_in_bounded_memory() {
     let stories = std::env::var("ODIBI_TEST_STORIES");
     let stories = stories.map_or(STORIES, |text| text.parse().expect("a number of stories"));

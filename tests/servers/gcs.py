@@ -55,7 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def store(self, key, data, meta):
         self.server.generation += 1
-        now = email.utils.formatdate(usegmt=True)
+        # For what is said when the clocks of two machines differ.
+        late = 400 * 86_400 if "wrong-clock" in key else 0
+        now = email.utils.formatdate(time.time() - late, usegmt=True)
         tag = '"%s-%d"' % (hashlib.md5(data).hexdigest(), self.server.generation)
         self.server.objects[key] = (data, meta, str(self.server.generation), tag, now)
         return self.server.objects[key]

@@ -384,6 +384,19 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Base64 of bytes that stand `offset` bytes behind a multiple of three: the characters that do not depend on what stands
+/// around.
+#[must_use]
+pub fn base64(bytes: &[u8], offset: usize) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let skipped = (6 - (offset * 8) % 6) % 6;
+    let bit = |at: usize| usize::from(bytes[at / 8] >> (7 - at % 8) & 1);
+    (0..(bytes.len() * 8 - skipped) / 6)
+        .map(|i| (0..6).fold(0, |value, b| value << 1 | bit(skipped + i * 6 + b)))
+        .map(|index| char::from(ALPHABET[index]))
+        .collect()
+}
+
 /// Copies a directory tree, leaving out what a run makes.
 pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

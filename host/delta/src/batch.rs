@@ -158,7 +158,7 @@ pub(crate) async fn keyed(
                 key.name
             );
             return Err(
-                Failure::new(FailureClass::Data, code::WRITE_KEYS, message).hint(
+                Failure::new(FailureClass::Data, code::WRITE_BAD_KEY, message).hint(
                     "name columns of whole numbers, text, dates or decimals, or cast it before",
                 ),
             );
@@ -175,7 +175,7 @@ pub(crate) async fn keyed(
         let nulls = plain.clone().filter(has_null.clone()).map_err(failed)?;
         let nulls = number(nulls).await.map_err(failed)?;
         if nulls > 0 {
-            return Err(bad_keys("null", nulls, shown).hint(
+            return Err(bad_keys(code::WRITE_NULL_KEY, "null", nulls, shown).hint(
                 "fill or filter them before the write, or set `null_keys` to `distinct` or `equal`",
             ));
         }
@@ -196,10 +196,12 @@ pub(crate) async fn keyed(
     }
     let (ascending, order_by) = match &keys.duplicate_keys {
         DuplicateKeys::Error => {
-            return Err(bad_keys("duplicate", twice, shown).hint(
-                "remove the duplicates before the write, for example with `deduplicate`, \
+            return Err(
+                bad_keys(code::WRITE_DUPLICATE_KEY, "duplicate", twice, shown).hint(
+                    "remove the duplicates before the write, for example with `deduplicate`, \
                  or set `duplicate_keys` to `first` or `last`",
-            ));
+                ),
+            );
         }
         DuplicateKeys::First(by) => (true, by),
         DuplicateKeys::Last(by) => (false, by),
@@ -242,11 +244,11 @@ pub(crate) async fn keyed(
     one_of_each().map_err(failed)
 }
 
-fn bad_keys(what: &str, rows: u64, shown: &str) -> Failure {
+fn bad_keys(code: &str, what: &str, rows: u64, shown: &str) -> Failure {
     let keys = if rows == 1 { "key" } else { "keys" };
     Failure::new(
         FailureClass::Data,
-        code::WRITE_KEYS,
+        code,
         format!("the batch for `{shown}` has {rows} {what} {keys}"),
     )
 }

@@ -134,8 +134,14 @@ fn with_frames(mut failure: Failure, error: &wasmtime::Error) -> Failure {
     failure
 }
 
-/// What the plugin itself reported of these params.
-pub(crate) fn of_guest(failure: GuestFailure, params: &Value, guest: &Guest) -> Failure {
+/// What the plugin itself reported of these params. While it plans it has seen no data, and may name a param that is
+/// missing; later it may only name what is there: a pointer made up of values would tell them.
+pub(crate) fn of_guest(
+    failure: GuestFailure,
+    params: &Value,
+    has_seen_data: bool,
+    guest: &Guest,
+) -> Failure {
     let bytes_max = guest.limits.message_bytes_max;
     let word = match failure.kind {
         FailureKind::Params => "params",
@@ -180,7 +186,9 @@ pub(crate) fn of_guest(failure: GuestFailure, params: &Value, guest: &Guest) -> 
         .span
         .zip(failure.param.as_deref())
         .and_then(|(span, pointer)| span_in(params.pointer(pointer)?.as_str()?, span));
-    out.param = failure.param.map(|pointer| clean(&pointer, 512));
+    let named =
+        (failure.param).filter(|pointer| !has_seen_data || params.pointer(pointer).is_some());
+    out.param = named.map(|pointer| clean(&pointer, 512));
     out.retry_after_ms = match failure.retry {
         Retry::Never => None,
         Retry::FreshInstance => Some(0),
@@ -236,7 +244,7 @@ mod tests {
                 column: Some("x".to_owned()),
             }),
         };
-        let got = of_guest(failure, &json!({"columns": ["xyz"]}), &guest());
+        let got = of_guest(failure, &json!({"columns": ["xyz"]}), true, &guest());
         assert_eq!(got.span, Some(TextSpan { start: 1, end: 2 }));
         assert_eq!(
             (got.class, got.code.as_str()),
@@ -267,11 +275,34 @@ mod tests {
             span: Some(contract::TextSpan { start: 0, end: 1 }),
             at: None,
         };
-        let got = of_guest(failure, &json!("x"), &guest());
+        let got = of_guest(failure, &json!("x"), true, &guest());
         // Without a param there is no text.
         assert_eq!(got.span, None);
         assert_eq!(got.message, "no column `x`");
         assert_eq!(got.hints, ["did you mean `y`?", "look again"]);
+    }
+
+    #[test]
+    fn pointers_that_lead_nowhere_are_dropped_once_data_was_seen() {
+        let failure = |pointer: &str| GuestFailure {
+            kind: FailureKind::Data,
+            retry: Retry::Never,
+            code: String::new(),
+            message: "bad".to_owned(),
+            param: Some(pointer.to_owned()),
+            span: None,
+            at: None,
+        };
+        let params = json!({"columns": ["a"]});
+        for (has_seen_data, pointer, told) in [
+            (false, "/missing", true),
+            (true, "/missing", false),
+            (true, "/columns/1", false),
+            (true, "/columns/0", true),
+        ] {
+            let got = of_guest(failure(pointer), &params, has_seen_data, &guest());
+            assert_eq!(got.param.is_some(), told, "{has_seen_data} {pointer}");
+        }
     }
 
     #[track_caller]
@@ -285,7 +316,7 @@ mod tests {
             span: Some(contract::TextSpan { start, end }),
             at: None,
         };
-        let got = of_guest(failure, &json!({ "sql": value }), &guest());
+        let got = of_guest(failure, &json!({ "sql": value }), false, &guest());
         let expect = expect.map(|(start, end)| TextSpan { start, end });
         assert_eq!((got.span, got.param.as_deref()), (expect, Some("/sql")));
     }

@@ -113,7 +113,7 @@ impl Found {
             .map(|s| schema::write_offered(s))
             .collect::<Result<Vec<_>, _>>()?;
         let answer = running.plan((self.name.clone(), params.to_string(), offered))?;
-        let plan = answer.map_err(|failure| of_guest(failure, params, running.guest()))?;
+        let plan = answer.map_err(|failure| of_guest(failure, params, false, running.guest()))?;
         checked(plan, params, inputs, &self.ready.limits)
     }
 

@@ -61,7 +61,7 @@ impl Open {
             return Err(breach);
         }
         answer.map_err(|failure| {
-            let own = of_guest(failure, &self.plan.params, guest);
+            let own = of_guest(failure, &self.plan.params, true, guest);
             // A guest that could not get memory from the run may say so in words of its own: that is not about its rows.
             match guest.limiter.failure() {
                 Some(limit) if limit.code == "limit/run-memory" => limit.cause(own.message),

@@ -159,6 +159,8 @@ impl Withhold {
                     .filter_map(|fact| fact.file.as_mut()),
             );
         files.for_each(file);
+        let proof = facts.write.iter_mut().flat_map(|write| &mut write.evidence);
+        proof.for_each(|proof| *proof = paths(proof));
         let reasons = (facts.quarantine.iter_mut().map(|fact| &mut fact.reasons))
             .chain(facts.unread.iter_mut().map(|fact| &mut fact.reasons));
         reasons.for_each(|reasons| self.reasons(reasons));
@@ -397,6 +399,8 @@ mod tests {
         facts.sources[0].path = format!("in/email={VALUE}/a.csv");
         facts.quarantine[0].reasons[0].message = VALUE.to_owned();
         facts.quarantine[0].file.path = format!("q/email={VALUE}/1.csv");
+        let write = facts.write.as_mut().expect("it writes");
+        write.evidence = Some(format!("file email={VALUE}/part-1.parquet"));
         facts.unread = vec![UnreadFact {
             input: "df".to_owned(),
             rows: 1,

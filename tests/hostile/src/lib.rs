@@ -18,6 +18,8 @@ mod honest;
 #[cfg(feature = "arrow")]
 mod late;
 #[cfg(feature = "arrow")]
+mod leak;
+#[cfg(feature = "arrow")]
 mod lies;
 mod outside;
 #[cfg(feature = "arrow")]

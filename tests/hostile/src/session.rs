@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 
 use crate::{
     Appetite, Failure, FailureKind, NodePlan, aim, attack, bytes, canary, crafted, failure, greed,
-    honest, late, lies, rows, wire,
+    honest, late, leak, lies, rows, wire,
 };
 
 /// What `open` leaves for the calls that follow.
@@ -55,6 +55,7 @@ pub fn operations() -> Vec<&'static str> {
         honest::OPERATIONS,
         greed::OPERATIONS,
         late::OPERATIONS,
+        leak::OPERATIONS,
         lies::OPERATIONS,
         bytes::OPERATIONS,
         canary::OPERATIONS,
@@ -84,6 +85,9 @@ pub fn plan(operation: &str, params: &str, inputs: &[Vec<u8>]) -> Result<NodePla
         return Ok(plan);
     }
     if let Some(plan) = rows::plan(operation, &schemas) {
+        return Ok(plan);
+    }
+    if let Some(plan) = leak::plan(operation, &schemas) {
         return Ok(plan);
     }
     honest::plan(operation, params, &schemas)
@@ -122,6 +126,9 @@ pub fn process(port: u32, batch: Vec<u8>) -> Result<Appetite, Failure> {
         if let Some(result) = crafted::process(&operation, state, &batch) {
             return result;
         }
+        if let Some(result) = leak::process(&operation, state, &batch) {
+            return result;
+        }
         if let Some(result) = lies::process(&operation, state, &batch) {
             return result;
         }
@@ -153,6 +160,9 @@ pub fn finish() -> Result<Option<String>, Failure> {
         lies::finish(&state.operation);
         late::finish(state);
         canary::finish(state);
+        if let Some(summary) = leak::finish(state) {
+            return Ok(Some(summary));
+        }
         honest::finish(state)
     })
 }

@@ -246,7 +246,7 @@ fn keys_that_do_not_tell_rows_apart_are_refused_or_decided() {
         NullKeys::Error,
         DuplicateKeys::Error,
         twice(),
-        Err("write/keys"),
+        Err("write/duplicate-key"),
     );
     check(
         NullKeys::Error,
@@ -276,13 +276,13 @@ fn keys_that_do_not_tell_rows_apart_are_refused_or_decided() {
         NullKeys::Error,
         DuplicateKeys::Error,
         nulls(),
-        Err("write/keys"),
+        Err("write/null-key"),
     );
     check(
         NullKeys::Equal,
         DuplicateKeys::Error,
         nulls(),
-        Err("write/keys"),
+        Err("write/duplicate-key"),
     );
     check(
         NullKeys::Equal,
@@ -298,7 +298,7 @@ fn keys_that_do_not_tell_rows_apart_are_refused_or_decided() {
     let floats: ArrayRef = Arc::new(arrow_array::Float64Array::from(vec![1.0]));
     let floats = RecordBatch::try_from_iter([("id", floats)]).unwrap();
     let failure = Bench::new().write("a", &upsert(), floats).unwrap_err();
-    assert_eq!(failure.code, "write/keys");
+    assert_eq!(failure.code, "write/bad-key");
 }
 
 #[test]

@@ -247,6 +247,10 @@ const OPERATIONS: &[(&str, Expect)] = &[
     ("huge_metadata", Code("contract/ipc", "2147483647")),
     ("body_lie", Code("contract/ipc", "body")),
     ("unknown_dictionary", Code("contract/ipc", "no column")),
+    // Talk.
+    ("leak_log", Answer),
+    ("leak_summary", Answer),
+    ("leak_schema", Code("contract/ipc", "")),
 ];
 
 /// Components that are refused, or stopped, while they are loaded.

@@ -151,11 +151,6 @@ its place, and run again."
 one that the result has not. The target is unchanged. Change the steps, or allow the change: `merge_schema` lets a table \
 have new columns, `overwrite_schema` in mode overwrite gives it those of the result."
 
-    WRITE_KEYS "write/keys"
-"The keys of a write do not tell the rows of the batch apart: some are null, or several rows have the same ones, or a column \
-has a type that cannot be a key, such as a floating point number. Which row should stay is not for odibi to guess, so the \
-target is unchanged. Remove such rows before the write, or say with `null_keys` and `duplicate_keys` what they mean."
-
     WRITE_TOO_MANY_PARTITIONS "write/too-many-partitions"
 "The columns of `partition_by` have more different values than a table should have directories, and more than a read takes files. \
 Nothing was written. Partition by a column with fewer values, a day in place of a time for example, or by none."

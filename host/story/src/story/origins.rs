@@ -67,17 +67,30 @@ impl Origins {
     /// Nodes stand in dependency order.
     pub(super) fn of(pipeline: &str, nodes: &[NodeStory]) -> Self {
         let mut sources = Known::default();
-        let resolved: Vec<Option<Columns<'_>>> =
-            nodes.iter().map(|node| resolve(node, &mut sources)).collect();
+        let resolved: Vec<Option<Columns<'_>>> = nodes
+            .iter()
+            .map(|node| resolve(node, &mut sources))
+            .collect();
         let written = follow_all(pipeline, nodes, &resolved, &sources);
         let lists = |columns: &Columns<'_>| columns.iter().map(|(_, of)| of.from.len()).collect();
-        let of_nodes: Vec<usize> = resolved.iter().flatten().flat_map(|c| -> Vec<_> { lists(c) }).collect();
-        let of_written: Vec<usize> = written.iter().flat_map(|(_, c)| -> Vec<_> { lists(c) }).collect();
+        let of_nodes: Vec<usize> = resolved
+            .iter()
+            .flatten()
+            .flat_map(|c| -> Vec<_> { lists(c) })
+            .collect();
+        let of_written: Vec<usize> = written
+            .iter()
+            .flat_map(|(_, c)| -> Vec<_> { lists(c) })
+            .collect();
         let (in_nodes, in_written) = (listed_each(of_nodes), listed_each(of_written));
         let sorted = sources.sorted();
         Self {
             nodes: (resolved.iter())
-                .map(|columns| columns.as_ref().map_or_else(Vec::new, |c| sorted.list(c, in_nodes)))
+                .map(|columns| {
+                    columns
+                        .as_ref()
+                        .map_or_else(Vec::new, |c| sorted.list(c, in_nodes))
+                })
                 .collect(),
             datasets: (written.iter())
                 .filter_map(|(at, columns)| {
@@ -503,7 +516,11 @@ mod tests {
         assert_eq!(listed_each(vec![]), 200);
         assert_eq!(listed_each(vec![3; 100]), 200);
         assert_eq!(listed_each(vec![1_000; SOURCES_SUM_MAX / 10]), 10);
-        let mixed = [vec![1; SOURCES_SUM_MAX / 2], vec![300; SOURCES_SUM_MAX / 100]].concat();
+        let mixed = [
+            vec![1; SOURCES_SUM_MAX / 2],
+            vec![300; SOURCES_SUM_MAX / 100],
+        ]
+        .concat();
         assert_eq!(listed_each(mixed), 50);
         assert_eq!(listed_each(vec![5; 2 * SOURCES_SUM_MAX]), 1);
     }

@@ -67,6 +67,7 @@ fn main() {
         std::fs::create_dir_all(dir).unwrap();
         let story = &many.1;
         std::fs::write(dir.join("many.html"), render::html::render(story)).unwrap();
+        std::fs::write(dir.join("many.json"), render::json::render(story)).unwrap();
         std::fs::write(dir.join("many.md"), render::markdown::render(story)).unwrap();
         println!("written to {}", dir.display());
     }
@@ -94,7 +95,7 @@ const WORKS: [(&str, Work); 7] = [
         render::terminal::render(story, true).len()
     }),
     ("OpenLineage", |_, story| {
-        let said = lineage::events(story, "urn:odibi:bench").into_iter();
+        let said = lineage::events(story, "urn:odibi:bench");
         said.map(|event| event.to_string().len()).sum()
     }),
 ];

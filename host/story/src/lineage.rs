@@ -12,41 +12,41 @@ const EVENT_SCHEMA: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/
 /// Where facets are specified.
 const FACETS: &str = "https://openlineage.io/spec/facets";
 
-/// All events of a story, in the order in which they happened. `producer` is a URI that names who made them.
-#[must_use]
-pub fn events(story: &Story, producer: &str) -> Vec<Value> {
+/// All events of a story, in the order in which they happened, each made when it is asked for. `producer` is a URI that names
+/// who made them.
+pub fn events<'a>(story: &'a Story, producer: &'a str) -> impl Iterator<Item = Value> + 'a {
     events_in(story, producer, &story.project)
 }
 
 /// As [`events`], with jobs and datasets in another namespace than that of the project's name.
-#[must_use]
-pub fn events_in(story: &Story, producer: &str, namespace: &str) -> Vec<Value> {
+pub fn events_in<'a>(
+    story: &'a Story,
+    producer: &'a str,
+    namespace: &'a str,
+) -> impl Iterator<Item = Value> + 'a {
     let writer = Writer {
         story,
         producer,
         namespace,
     };
-    let mut events = vec![(
-        story.started_at,
-        0,
-        writer.pipeline(story.started_at, "START"),
-    )];
+    let mut moments = vec![(story.started_at, 0, None, "START")];
     for node in &story.nodes {
         let Some(started_at) = node.started_at else {
             continue;
         };
-        events.push((started_at, 1, writer.node(node, started_at, "START")));
-        let (at, state) = (node.ended_at.unwrap_or(writer.end()), state(node.outcome));
-        events.push((at, 2, writer.node(node, at, state)));
+        moments.push((started_at, 1, Some(node), "START"));
+        let at = node.ended_at.unwrap_or(writer.end());
+        moments.push((at, 2, Some(node), state(node.outcome)));
     }
-    events.push((
-        writer.end(),
-        3,
-        writer.pipeline(writer.end(), state(story.outcome)),
-    ));
+    moments.push((writer.end(), 3, None, state(story.outcome)));
     // Stable: of one moment, starts come before ends, and nodes lie inside the pipeline.
-    events.sort_by_key(|(at, rank, _)| (*at, *rank));
-    events.into_iter().map(|(_, _, event)| event).collect()
+    moments.sort_by_key(|(at, rank, ..)| (*at, *rank));
+    moments
+        .into_iter()
+        .map(move |(at, _, node, state)| match node {
+            Some(node) => writer.node(node, at, state),
+            None => writer.pipeline(at, state),
+        })
 }
 
 /// How a run ended. What was not said to end was given up.
@@ -314,7 +314,7 @@ mod tests {
     const PRODUCER: &str = "urn:odibi:0.1.0";
 
     fn told() -> Vec<Value> {
-        events(&example::story(), PRODUCER)
+        events(&example::story(), PRODUCER).collect()
     }
 
     /// What version 2-0-2 demands of an event and of every facet, in our words.

@@ -217,7 +217,7 @@ fn rendered(story: &Story, format: StoryFormat, colour: bool) -> String {
         StoryFormat::Html => render::html::render(story),
         StoryFormat::Json => render::json::render(story),
         StoryFormat::OpenLineage => {
-            let events = odibi_story::lineage::events(story, PRODUCER).into_iter();
+            let events = odibi_story::lineage::events(story, PRODUCER);
             events.map(|event| format!("{event}\n")).collect()
         }
     }

@@ -28,7 +28,9 @@ fn events_of_a_story_arrive_in_order_although_the_server_stumbles() {
         Reply::After(429, "0".to_owned()),
         Reply::Status(200),
     ]);
-    let events = odibi_story::lineage::events_in(&story(), "urn:odibi:test", "warehouse");
+    let story = story();
+    let events = odibi_story::lineage::events_in(&story, "urn:odibi:test", "warehouse");
+    let events: Vec<Value> = events.collect();
     sent(&destination(&recorder), &events, 60_000).unwrap();
     let taken = recorder.taken();
     let bodies: Vec<Value> = taken

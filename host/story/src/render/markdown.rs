@@ -40,26 +40,38 @@ pub fn render(story: &Story) -> String {
     top.heading(2, Inline::host("Lineage"));
     let mut text = write(&top);
     push(&mut text, &mermaid::graph(&story.lineage));
-    let mut rest = Document::default();
-    rest.heading(2, Inline::host("Nodes"));
-    rest.table(section::run::overview(&story.nodes));
+    // Written part by part: of a thousand nodes, one is held at a time.
+    let mut part = |tell: &dyn Fn(&mut Document)| {
+        let mut document = Document::default();
+        tell(&mut document);
+        if !document.blocks.is_empty() {
+            push(&mut text, &write(&document));
+        }
+    };
+    part(&|nodes| {
+        nodes.heading(2, Inline::host("Nodes"));
+        nodes.table(section::run::overview(&story.nodes));
+    });
     for node in &story.nodes {
-        section::node::tell(node, &story.pipeline, &mut rest);
+        part(&|document| section::node::tell(node, &story.pipeline, document));
     }
     if !story.column_lineage.is_empty() {
-        rest.heading(2, Inline::host("Columns of what was written"));
+        part(&|columns| columns.heading(2, Inline::host("Columns of what was written")));
     }
     for dataset in &story.column_lineage {
         if let Some(table) = section::origins::table(&dataset.columns, &story.pipeline) {
-            rest.heading(3, Inline::code(&dataset.dataset));
-            rest.table(table);
+            part(&|columns| {
+                columns.heading(3, Inline::code(&dataset.dataset));
+                columns.table(table.clone());
+            });
         }
     }
     if !story.history.is_empty() {
-        rest.heading(2, Inline::host("Earlier runs"));
-        rest.table(section::compare::history(&story.history));
+        part(&|history| {
+            history.heading(2, Inline::host("Earlier runs"));
+            history.table(section::compare::history(&story.history));
+        });
     }
-    push(&mut text, &write(&rest));
     text
 }
 

@@ -55,9 +55,9 @@ impl RunMark {
                 std::fs::remove_file(&path).map_err(|error| beside(&error, &path))
             }
             Mark::Leases(leases) => {
-                let ended = leases.iter().map(|lease| lease.release(true));
                 // Each is let go of, whatever becomes of the others.
-                ended.fold(Ok(()), |all, one| all.and(one))
+                let ended: Vec<_> = leases.iter().map(|lease| lease.release(true)).collect();
+                ended.into_iter().collect()
             }
         }
     }

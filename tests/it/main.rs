@@ -36,6 +36,7 @@ mod selection;
 mod signals;
 mod sql_check;
 mod state;
+mod store_state;
 mod stores;
 mod stories;
 mod story_shelves;

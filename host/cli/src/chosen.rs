@@ -8,12 +8,13 @@ use odibi_engine::DataEngine;
 use odibi_plan::graph::{NodeResult, Remembered};
 use odibi_plan::plan::{Fate, OperationRef, PlannedNode};
 use odibi_plan::{Manifest, Plan};
-use odibi_state::{Made, NodeRecord, StateDb};
+use odibi_state::{Made, NodeRecord, State};
 use odibi_story::event::NodeRef;
 use odibi_story::failure::Failure;
 use sha2::{Digest as _, Sha256};
 
 use crate::command::retry::is_untouched;
+use crate::kept::StatePlace;
 use crate::project::{Loaded, hex};
 
 /// What becomes of a node.
@@ -96,12 +97,12 @@ impl Code {
 pub(crate) fn remembered(
     whole: &Plan,
     directory: &Path,
-    state_dir: &Path,
+    place: &StatePlace,
 ) -> Result<Remembered, Failure> {
     let digests = digests(whole, directory);
-    let db = StateDb::open_existing(state_dir)?;
-    let made = match &db {
-        Some(db) => db.made(&whole.project)?,
+    let state = place.open_existing()?;
+    let made = match &state {
+        Some(state) => state.made(&whole.project)?,
         None => BTreeMap::new(),
     };
     let is_same = |node: &NodeRef, digest: &String| {
@@ -114,24 +115,27 @@ pub(crate) fn remembered(
         .map(|(node, _)| pair(node));
     Ok(Remembered {
         modified: modified.collect(),
-        results: match &db {
-            Some(db) => results(db, &whole.project)?,
+        results: match &state {
+            Some(state) => results(state.as_ref(), &whole.project)?,
             None => BTreeMap::new(),
         },
     })
 }
 
 /// How the nodes of the last run ended.
-fn results(db: &StateDb, project: &str) -> Result<BTreeMap<(String, String), NodeResult>, Failure> {
+fn results(
+    state: &dyn State,
+    project: &str,
+) -> Result<BTreeMap<(String, String), NodeResult>, Failure> {
     let filter = odibi_state::RunFilter {
         project: Some(project),
         count_max: Some(1),
         ..odibi_state::RunFilter::default()
     };
-    let Some(last) = db.runs(&filter)?.pop() else {
+    let Some(last) = state.runs(&filter)?.pop() else {
         return Ok(BTreeMap::new());
     };
-    let nodes = db.nodes(&last.id)?;
+    let nodes = state.nodes(&last.id)?;
     let result = |record: &NodeRecord| match record.outcome.as_deref() {
         _ if record.is_success() => NodeResult::Succeeded,
         Some("skipped") => NodeResult::Skipped,
@@ -150,13 +154,13 @@ fn results(db: &StateDb, project: &str) -> Result<BTreeMap<(String, String), Nod
 /// The state cannot be used.
 pub(crate) fn narrow(
     loaded: &mut Loaded,
-    db: &StateDb,
+    state: &dyn State,
     engine: &DataEngine,
 ) -> Result<Vec<Told>, Failure> {
     let Some(asked) = &loaded.asked else {
         return Ok(Vec::new());
     };
-    let made = db.made(&loaded.plan.project)?;
+    let made = state.made(&loaded.plan.project)?;
     let digests = digests(&loaded.plan, &loaded.directory);
     let stands = |node: &PlannedNode| {
         let name = named(node);
@@ -179,12 +183,12 @@ pub(crate) fn foresee(loaded: &mut Loaded) -> Result<Vec<Told>, Failure> {
     if loaded.asked.is_none() {
         return Ok(Vec::new());
     }
-    let Some(db) = StateDb::open_existing(&loaded.state_dir)? else {
+    let Some(state) = loaded.state.open_existing()? else {
         return Ok(Vec::new());
     };
     let scratch = std::env::temp_dir();
     let options = odibi_engine::EngineOptions::new(loaded.directory.clone(), scratch);
-    narrow(loaded, &db, &DataEngine::new(options)?)
+    narrow(loaded, state.as_ref(), &DataEngine::new(options)?)
 }
 
 fn say(plan: &Plan, fates: &[Fate]) -> Vec<Told> {

@@ -12,7 +12,7 @@ use odibi_plan::plan::{
     AlertChannel, AlertEvent, LineageTarget, PlannedPipeline, Secret, Telemetry,
 };
 use odibi_run::port::Clock;
-use odibi_state::{AlertRecord, AlertSender, NewAlert, StateDb};
+use odibi_state::{AlertRecord, NewAlert, State};
 use odibi_story::event::{AlertFact, RunEvent, Sending};
 use odibi_story::failure::{Failure, FailureClass, code};
 use odibi_story::render::alert::{self, AlertBody, AlertPipeline};
@@ -45,7 +45,7 @@ pub(crate) struct Outside {
     run_id: String,
     network: Network,
     wait_ms: u64,
-    db: Arc<StateDb>,
+    state: Arc<dyn State>,
     clock: Arc<SystemClock>,
     sender: Option<Sender>,
     /// What went wrong so far; said at the end.
@@ -55,7 +55,7 @@ pub(crate) struct Outside {
 impl Outside {
     pub(crate) fn new(
         loaded: &Loaded,
-        db: &Arc<StateDb>,
+        state: &Arc<dyn State>,
         run_id: &str,
         clock: &Arc<SystemClock>,
         around: &Surroundings,
@@ -73,7 +73,7 @@ impl Outside {
             run_id: run_id.to_owned(),
             network: network(around),
             wait_ms: wait_ms(around),
-            db: Arc::clone(db),
+            state: Arc::clone(state),
             clock: Arc::clone(clock),
             sender: None,
             trouble: Mutex::default(),
@@ -101,18 +101,14 @@ impl Outside {
 
     fn start_sender(&self) -> Result<Sender, Failure> {
         let environment = self.environment.clone().unwrap_or_default();
-        let outbox = AlertSender::new(
-            Arc::clone(&self.db),
-            &self.run_id,
-            &self.project,
-            environment,
-        )?;
+        let state = Arc::clone(&self.state);
+        let outbox = state.sender(&self.run_id, &self.project, &environment)?;
         let terms = Terms {
             network: self.network.clone(),
             ..Terms::default()
         };
         let clock: Arc<dyn Clock> = self.clock.clone();
-        Sender::start(self.channels.clone(), Arc::new(outbox), clock, terms)
+        Sender::start(self.channels.clone(), outbox, clock, terms)
     }
 
     /// Posts what there is to say of a run that has ended, or that was killed. Says nothing twice.
@@ -191,7 +187,7 @@ impl Outside {
             };
             alert::render(&body, channel)
         };
-        if let Err(failure) = self.db.post(&alert, &render) {
+        if let Err(failure) = self.state.post(&alert, &render) {
             self.trouble(RunEvent::AlertSettled {
                 alert: AlertFact {
                     channel: channel.name.clone(),
@@ -253,11 +249,11 @@ impl Outside {
             return Ok(Vec::new());
         }
         let own = self
-            .db
+            .state
             .alerts(&self.project, Some(&self.run_id), ALERTS_MAX)?;
         let mut all: Vec<AlertFact> = own.into_iter().rev().map(|a| fact(a, None)).collect();
         for one in settled.iter().filter(|one| one.run_id != self.run_id) {
-            if let Some(record) = self.db.alert(&one.id)? {
+            if let Some(record) = self.state.alert(&self.project, &one.id)? {
                 let of_run = record.run_id.clone();
                 all.push(fact(record, Some(of_run)));
             }

@@ -9,7 +9,7 @@ use odibi_bundle::COMPONENTS;
 use odibi_plan::config::Project;
 use odibi_plan::diagnostic::{Diagnostic, Severity, Sources};
 use odibi_plan::graph::Selection;
-use odibi_plan::plan::{Connection, ConnectionKind, Grants};
+use odibi_plan::plan::{Connection, Grants};
 use odibi_plan::{GuestLimits, Manifest, Operations, Plan};
 use odibi_sandbox::{
     Capture, CompileLimits, CompileNotice, Compiler, ComponentBytes, ComponentSource, Limits,
@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Surroundings;
 use crate::args::{Config, Given, Output, Selected};
+use crate::kept::StatePlace;
 use crate::printer::Printer;
 use crate::secrets::{self, Asked};
 use crate::source::Source;
@@ -37,8 +38,8 @@ pub(crate) struct Loaded {
     /// The project file.
     pub(crate) path: PathBuf,
     pub(crate) directory: PathBuf,
-    /// What is remembered between runs lies there.
-    pub(crate) state_dir: PathBuf,
+    /// Where it is kept what is remembered between runs.
+    pub(crate) state: StatePlace,
     /// The run's logical time.
     pub(crate) at: Timestamp,
     /// Environment that was selected.
@@ -88,8 +89,19 @@ pub(crate) fn load_for(
     secrets::learn(&project, &source, printer);
     let mut vaults = Vec::new();
     let valid = !odibi_plan::diagnostic::has_errors(&diagnostics);
+    let mut selection = Selection {
+        pipelines: selected.pipeline.clone(),
+        nodes: selected.node.clone(),
+        tags: selected.tag.clone(),
+        select: selected.select.clone(),
+        exclude: selected.exclude.clone(),
+        ..Selection::all()
+    };
+    let state = StatePlace::of(&project, &source.directory, around);
+    // What is remembered may lie behind a secret.
+    let reaches = !matches!(purpose, Purpose::Look) || selection.asks_state() && state.is_shared();
     // Who is to fix the project need not wait for vaults.
-    if !matches!(purpose, Purpose::Look) && valid {
+    if reaches && valid {
         vaults = secrets::ask(&project, &source, around, printer)?;
         if matches!(purpose, Purpose::Run { .. })
             && secrets::print_missing(&vaults, &sources, printer)
@@ -121,18 +133,11 @@ pub(crate) fn load_for(
         sandbox(options, printer)?
     };
     let operations = operations(&project, &sandbox, &mut diagnostics);
-    let mut selection = Selection {
-        pipelines: selected.pipeline.clone(),
-        nodes: selected.node.clone(),
-        tags: selected.tag.clone(),
-        select: selected.select.clone(),
-        exclude: selected.exclude.clone(),
-        ..Selection::all()
-    };
-    let state_dir = state_dir(&project, &directory, around);
+    // With the secrets, if there are any.
+    let state = StatePlace::of(&project, &directory, around);
     if selection.asks_state() {
         let (whole, _) = odibi_plan::plan::plan(&project, &Selection::all(), &operations);
-        let known = chosen::remembered(&whole, &directory, &state_dir).map_err(|failure| {
+        let known = chosen::remembered(&whole, &directory, &state).map_err(|failure| {
             printer.failure(&failure);
             exit::NOT_STARTED
         })?;
@@ -150,7 +155,7 @@ pub(crate) fn load_for(
         asks_state: selection.asks_state(),
         sources,
         path,
-        state_dir,
+        state,
         directory,
         at,
         environment: source.selected,
@@ -169,8 +174,10 @@ pub(crate) fn load_for(
 pub(crate) struct Glance {
     /// Its name.
     pub(crate) project: String,
-    /// What is remembered between runs lies there.
-    pub(crate) state_dir: PathBuf,
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// Where it is kept what is remembered between runs.
+    pub(crate) state: StatePlace,
 }
 
 /// Looks at a project file, whatever its faults are.
@@ -180,33 +187,27 @@ pub(crate) fn glance(
     printer: &Printer,
 ) -> Result<Glance, u8> {
     let source = Source::open(config, around, printer)?;
-    let (project, _) = source.load(&mut Sources::default());
+    let mut sources = Sources::default();
+    let (mut project, _) = source.load(&mut sources);
     secrets::learn(&project, &source, printer);
+    let mut state = StatePlace::of(&project, &source.directory, around);
+    if state.is_shared() && !project.secret_refs.is_empty() {
+        // It may lie behind a secret.
+        let vaults = secrets::ask(&project, &source, around, printer)?;
+        if secrets::print_missing(&vaults, &sources, printer) {
+            return Err(exit::NOT_STARTED);
+        }
+        let found = secrets::found(&vaults);
+        (project, _) = source.load_with(Some(&found), &mut Sources::default());
+        secrets::learn(&project, &source, printer);
+        state = StatePlace::of(&project, &source.directory, around);
+    }
     let name = project.name.as_ref().map(|name| name.value.clone());
     Ok(Glance {
         project: name.unwrap_or_default(),
-        state_dir: state_dir(&project, &source.directory, around),
+        path: source.path,
+        state,
     })
-}
-
-/// `ODIBI_STATE_DIR`, else what `system:` names, else `.odibi` beside the project file.
-fn state_dir(project: &Project, directory: &Path, around: &Surroundings) -> PathBuf {
-    if let Some(set) = around.variable("ODIBI_STATE_DIR") {
-        return around.current_dir.join(set);
-    }
-    let named = project.system.as_ref().and_then(|system| {
-        let found = project
-            .connection(&system.connection.value)?
-            .kind
-            .as_ref()?;
-        // Other kinds are refused before anything is run.
-        if let ConnectionKind::Local { base_path } = found {
-            Some(directory.join(base_path).join(&system.path))
-        } else {
-            None
-        }
-    });
-    named.unwrap_or_else(|| directory.join(".odibi"))
 }
 
 impl Loaded {

@@ -2,22 +2,24 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use odibi_engine::DataEngine;
 use odibi_plan::plan;
-use odibi_state::{NodeEnd, NodeRecord, RunRecord, StateDb};
+use odibi_state::{NodeEnd, NodeRecord, RunRecord, State};
 use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
 use odibi_story::failure::Failure;
 
+use crate::kept::StatePlace;
 use crate::outside::Outside;
 use crate::printer::Printer;
 use crate::stories;
 
 /// Who finds, and with what.
 pub(crate) struct Finder<'a> {
-    pub(crate) db: &'a StateDb,
+    pub(crate) state: &'a dyn State,
+    pub(crate) place: &'a StatePlace,
     pub(crate) engine: &'a DataEngine,
     pub(crate) project: &'a str,
     pub(crate) story: Option<&'a plan::Story>,
@@ -28,8 +30,8 @@ pub(crate) struct Finder<'a> {
 
 /// Tells of every run of the project that was killed since. What goes wrong keeps no run from starting.
 pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Failure> {
-    for run in finder.db.crashed(finder.project)? {
-        let path = log_path(finder.db, &run.id);
+    for run in finder.state.crashed(finder.project)? {
+        let path = finder.place.log_path(&run.id);
         let outcome = match tell(finder, &run, &path) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -41,7 +43,7 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
                 None
             }
         };
-        finder.db.told(&run.id, outcome)?;
+        finder.state.told(&run.id, outcome)?;
         if outcome.is_none() {
             printer.info(&format!("run {} was killed before its end", run.id));
         }
@@ -49,17 +51,8 @@ pub(crate) fn recover(finder: &Finder<'_>, printer: &Printer) -> Result<(), Fail
     Ok(())
 }
 
-/// Where the events of a run lie.
-pub(crate) fn log_path(db: &StateDb, run_id: &str) -> PathBuf {
-    db.directory()
-        .join("runs")
-        .join(run_id)
-        .join("events.jsonl")
-}
-
 /// The events of a log up to where it was cut off, and how many bytes they are.
-pub(crate) fn read_log(path: &Path) -> std::io::Result<(Vec<Event>, u64)> {
-    let bytes = std::fs::read(path)?;
+pub(crate) fn read_log(bytes: &[u8]) -> std::io::Result<(Vec<Event>, u64)> {
     let whole = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')
@@ -88,14 +81,11 @@ fn tell(
     path: &Path,
 ) -> std::io::Result<Option<odibi_story::Outcome>> {
     let run_id = &run.id;
-    let (mut events, whole_bytes) = match read_log(path) {
-        // It was killed before it said anything.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0),
-        read => read?,
-    };
+    let known = log_of(finder, run_id, path)?;
+    let (mut events, whole_bytes) = read_log(&known)?;
     // The thread that notes how nodes end may have been killed behind the log.
     for end in events.iter().filter_map(node_end) {
-        let noted = finder.db.node_ended(run_id, &end);
+        let noted = finder.state.node_ended(run_id, &end);
         noted.map_err(std::io::Error::other)?;
     }
     let ended = events.iter().find_map(|event| {
@@ -111,7 +101,7 @@ fn tell(
     let file = File::options().create(true).append(true).open(path)?;
     file.set_len(whole_bytes)?;
     let mut log = Log { file, failed: None };
-    for kind in beginning(finder.db, run, &events)? {
+    for kind in beginning(finder.state, run, &events)? {
         log.say(&mut events, run.started_at, kind);
     }
     let said = |events: &[Event]| {
@@ -129,11 +119,41 @@ fn tell(
     let mut say = |kind| log.say(&mut more, finder.now, kind);
     let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
     finder.outside.ended(&written);
+    if let Some(mut copy) = finder.state.events_copy(run_id) {
+        copy.put(&std::fs::read(path)?)
+            .map_err(std::io::Error::other)?;
+    }
     log.failed.map_or(Ok(ended), Err)
 }
 
+/// What a run has said: nothing, when it was killed before it said anything. What this machine has of it is longer than
+/// what others see, when it was run here.
+fn log_of(finder: &Finder<'_>, run_id: &str, path: &Path) -> std::io::Result<Vec<u8>> {
+    let here = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    if !finder.place.is_shared() {
+        return Ok(here);
+    }
+    let there = finder.state.events(run_id).map_err(std::io::Error::other)?;
+    let there = there.unwrap_or_default();
+    if here.len() >= there.len() {
+        return Ok(here);
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(path, &there)?;
+    Ok(there)
+}
+
 /// What is known of a run that was killed before it told which pipelines it has.
-fn beginning(db: &StateDb, run: &RunRecord, events: &[Event]) -> std::io::Result<Vec<RunEvent>> {
+fn beginning(
+    state: &dyn State,
+    run: &RunRecord,
+    events: &[Event],
+) -> std::io::Result<Vec<RunEvent>> {
     let begun = |event: &Event| matches!(event.kind, RunEvent::PipelineStarted { .. });
     if events.iter().any(begun) {
         return Ok(Vec::new());
@@ -156,7 +176,7 @@ fn beginning(db: &StateDb, run: &RunRecord, events: &[Event]) -> std::io::Result
             user: None,
         }));
     }
-    let nodes = db.nodes(&run.id).map_err(std::io::Error::other)?;
+    let nodes = state.nodes(&run.id).map_err(std::io::Error::other)?;
     for pipeline in &run.pipelines {
         let known = |node: &&NodeRecord| {
             node.node.pipeline == *pipeline && node.outcome.as_deref() != Some("kept")

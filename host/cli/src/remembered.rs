@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use odibi_plan::Plan;
+use odibi_run::port::BatchLog;
 use odibi_run::port::Clock as _;
 use odibi_state::{
-    Batches, Lease, LeaseRequest, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunMark, RunSelection,
-    StateDb,
+    Lease, LeaseRequest, NewRun, NodeEnd, NodeRecord, PipelineSlot, RunMark, RunSelection, State,
 };
 use odibi_story::event::{Event, FileFact, NodeRef, Outcome};
 use odibi_story::failure::Failure;
@@ -20,9 +20,6 @@ use crate::args::Options;
 use crate::clock::SystemClock;
 use crate::printer::Printer;
 use crate::recovery::node_end;
-
-/// Pause between two tries to get a lease.
-const LEASE_PAUSE_MS: u64 = 50;
 
 /// A run that is about to begin.
 pub(crate) struct Beginning<'a> {
@@ -48,7 +45,7 @@ pub(crate) struct Repeated {
 
 /// A run that has begun. Dropped without [`Remembered::end`], it was interrupted.
 pub(crate) struct Remembered {
-    db: Arc<StateDb>,
+    state: Arc<dyn State>,
     run_id: String,
     project: String,
     leases: Vec<Lease>,
@@ -76,14 +73,15 @@ impl Remembered {
     /// # Errors
     /// The state cannot be used.
     pub(crate) fn begin(
-        db: Arc<StateDb>,
+        state: Arc<dyn State>,
         run: Beginning<'_>,
         clock: &SystemClock,
         printer: &Printer,
     ) -> Result<Self, Failure> {
         let leases = run.leases;
         let project = &run.plan.project;
-        let interrupted = db.interrupted(project, leases.iter().map(Lease::pipeline))?;
+        let names: Vec<&str> = leases.iter().map(Lease::pipeline).collect();
+        let interrupted = state.interrupted(project, &names)?;
         let mut slots = BTreeMap::new();
         let mut continues = None;
         if let Some(repeated) = &run.repeats {
@@ -131,12 +129,11 @@ impl Remembered {
                 .map(|repeated| repeated.kept)
                 .unwrap_or_default(),
         };
-        let mark = RunMark::create(&db, run.run_id)?;
-        db.begin(&new)?;
+        let mark = state.start(&new, &leases)?;
         let (notes, taken) = mpsc::channel();
-        let writer = writer(Arc::clone(&db), run.run_id.to_owned(), taken)?;
+        let writer = writer(Arc::clone(&state), run.run_id.to_owned(), taken)?;
         Ok(Self {
-            db,
+            state,
             run_id: run.run_id.to_owned(),
             project: project.clone(),
             leases,
@@ -149,17 +146,9 @@ impl Remembered {
     }
 
     /// The batches of the project, as this run may change them.
-    pub(crate) fn batches(&self) -> Batches {
-        let epochs = self
-            .leases
-            .iter()
-            .map(|l| (l.pipeline().to_owned(), l.epoch()));
-        Batches::new(
-            Arc::clone(&self.db),
-            &self.project,
-            &self.run_id,
-            epochs.collect(),
-        )
+    pub(crate) fn batches(&self) -> Arc<dyn BatchLog> {
+        let state = Arc::clone(&self.state);
+        state.batches(&self.project, &self.run_id, &self.leases)
     }
 
     /// Whose writes its pipelines make, where not its own.
@@ -203,13 +192,13 @@ impl Remembered {
                 "the thread that notes how nodes end panicked",
             ))
         });
-        written.and_then(|()| self.db.end(&self.run_id, outcome, exit_code, at))?;
+        written.and_then(|()| self.state.end(&self.run_id, outcome, exit_code, at))?;
         Ok(self.mark)
     }
 }
 
 fn writer(
-    db: Arc<StateDb>,
+    state: Arc<dyn State>,
     run_id: String,
     notes: mpsc::Receiver<Note>,
 ) -> Result<JoinHandle<Result<(), Failure>>, Failure> {
@@ -224,7 +213,7 @@ fn writer(
                 target: note.target.as_ref(),
                 failure_code: note.failure_code.as_deref(),
             };
-            db.node_ended(&run_id, &end)
+            state.node_ended(&run_id, &end)
         })
     };
     std::thread::Builder::new()
@@ -249,7 +238,7 @@ fn thread_failed(message: &str) -> Failure {
 /// # Errors
 /// `state/lease-held`; the state cannot be used.
 pub(crate) fn leases(
-    db: &StateDb,
+    state: &dyn State,
     run_id: &str,
     plan: &Plan,
     options: &Options,
@@ -271,18 +260,27 @@ pub(crate) fn leases(
                 now: clock.now(),
                 take_over: options.take_over,
             };
-            let holder = match db.lease(&request)? {
+            let holder = match state.lease(&request)? {
                 Ok(lease) => break lease,
                 Err(holder) => holder,
             };
             let left_ms = until_ms.saturating_sub(clock.monotonic_ms());
-            if left_ms == 0 {
+            // Who was killed holds nothing, but that may take a while to be seen.
+            if left_ms == 0 && !holder.is_silent {
                 return Err(holder.failure());
             }
             if !std::mem::replace(&mut told, true) {
-                printer.info(&format!("waiting: {}", holder.failure().message));
+                let what = match left_ms {
+                    0 => "looking whether that run is alive",
+                    _ => "waiting",
+                };
+                printer.info(&format!("{what}: {}", holder.failure().message));
             }
-            std::thread::sleep(Duration::from_millis(LEASE_PAUSE_MS.min(left_ms)));
+            let pause_ms = match left_ms {
+                0 => holder.pause_ms,
+                left_ms => holder.pause_ms.min(left_ms),
+            };
+            std::thread::sleep(Duration::from_millis(pause_ms));
         };
         leases.push(lease);
     }

@@ -1,4 +1,4 @@
-//! Documents below a connection's root, stories above all: written whole, listed, read and removed.
+//! Documents below a connection's root, stories and the state: written whole, listed, read and removed.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use odibi_plan::plan::Connection;
-use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_story::failure::Failure;
 
 use crate::failure::{During, classify};
-use crate::store::{Expect, Purpose, Store, Stores, normal};
+use crate::store::{Expect, Purpose, Put, Store, Stores, normal};
 
 /// Groups of documents that are removed at the same time.
 const REMOVERS_MAX: usize = 8;
@@ -56,22 +56,60 @@ impl Documents {
         Ok(files.into_iter().map(|stat| stat.path).collect())
     }
 
+    /// Names of documents and directories right below a directory, sorted; `""` is the root.
+    ///
+    /// # Errors
+    /// `read/denied`, `read/failed`.
+    pub fn names(&self, dir: &str) -> Result<Vec<String>, Failure> {
+        let dir = match dir {
+            "" => String::new(),
+            dir => normal(dir, Purpose::Read)?,
+        };
+        let children = self.store.children(&dir)?;
+        Ok(children.into_iter().map(|child| child.name).collect())
+    }
+
     /// Reads a document of at most so many bytes; `None` where nothing is.
     ///
     /// # Errors
     /// `read/denied`, `read/bad-file` for one that is too large.
     pub fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let found = self.read_version(path, bytes_max)?;
+        Ok(found.map(|(bytes, _)| bytes))
+    }
+
+    /// As [`Self::read`], with the version of the document.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_version(
+        &self,
+        path: &str,
+        bytes_max: usize,
+    ) -> Result<Option<(Vec<u8>, String)>, Failure> {
         let path = normal(path, Purpose::Read)?;
-        if self.store.stat(&path)?.is_none() {
-            return Ok(None);
+        let found = self.store.whole(&path, bytes_max)?;
+        Ok(found.map(|(bytes, stat)| (bytes.to_vec(), stat.version)))
+    }
+
+    /// Writes a document if it is still of this version, or is not there for `None`, in one atomic step. Its new version;
+    /// `None` when something else is there, which is as it was.
+    ///
+    /// # Errors
+    /// As [`Self::write`]. Whether the document is there is not known then.
+    pub fn replace(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        version: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
+        let expect = version.map_or(Expect::Absent, |version| {
+            Expect::Version(version.to_owned())
+        });
+        match self.put(path, bytes, &expect)?.1 {
+            Put::Done(stat) => Ok(Some(stat.version)),
+            Put::Changed => Ok(None),
         }
-        let blob = self.store.open(&path)?;
-        let bytes = usize::try_from(blob.len()).unwrap_or(usize::MAX);
-        if bytes > bytes_max {
-            let what = format!("the document is too large: {}", self.store.shown(&path));
-            return Err(Failure::new(FailureClass::Data, code::READ_BAD_FILE, what));
-        }
-        blob.read_at(0, bytes).map(|bytes| Some(bytes.to_vec()))
     }
 
     /// Writes a document in one atomic step, and returns its path as a person would type it.
@@ -79,6 +117,10 @@ impl Documents {
     /// # Errors
     /// `write/denied`, `write/disk-full`, `write/bad-target`, `write/failed`.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<String, Failure> {
+        Ok(self.put(path, bytes, &Expect::Anything)?.0)
+    }
+
+    fn put(&self, path: &str, bytes: &[u8], expect: &Expect) -> Result<(String, Put), Failure> {
         let path = normal(path, Purpose::Write)?;
         let mut staged = self.store.create(&path)?;
         let shown = staged.shown().to_owned();
@@ -86,8 +128,8 @@ impl Documents {
             .writer()?
             .write_all(bytes)
             .map_err(|e| classify(&e, During::Write(&shown)))?;
-        staged.put(&Expect::Anything)?;
-        Ok(shown)
+        let put = staged.put(expect)?;
+        Ok((shown, put))
     }
 
     /// When the store last saw a document written, by its own clock.

@@ -46,25 +46,36 @@ pub fn probe(connection: &Connection, project_dir: &Path, writes: bool) -> Resul
 
 fn try_write(store: &dyn Store, path: &str) -> Result<(), Failure> {
     const CONTENT: &[u8] = b"odibi tries whether it may write here";
-    let put = |content: &[u8]| {
+    let put = |content: &[u8], expect: &Expect| {
         let mut upload = store.create(path)?;
         let written = upload.writer()?.write_all(content);
         written.map_err(|e| classify(&e, During::Write(upload.shown())))?;
-        upload.put(&Expect::Absent)
+        upload.put(expect)
     };
-    if put(CONTENT)? == Put::Changed {
+    let is_unsafe = |what: &str| {
+        let message = format!("connection `{}` lets {what}", store.connection());
+        let failure = Failure::new(FailureClass::Denied, code::WRITE_UNSAFE, message);
+        Err(failure.hint(
+            "use a store with conditional writes (`If-None-Match` and `If-Match`): here two runs at once could lose rows",
+        ))
+    };
+    let Put::Done(first) = put(b"first", &Expect::Absent)? else {
         return Err(internal("a name that nobody has is taken"));
+    };
+    if put(b"somebody else", &Expect::Absent)? != Put::Changed {
+        return is_unsafe("a second writer replace a file that is only to be made new");
     }
-    if put(b"somebody else")? != Put::Changed {
-        let message = format!(
-            "connection `{}` lets a second writer replace a file that is only to be made new",
-            store.connection()
-        );
-        return Err(
-            Failure::new(FailureClass::Denied, code::WRITE_UNSAFE, message).hint(
-                "use a store with conditional writes (`If-None-Match`): here two runs at once could lose rows",
-            ),
-        );
+    let first = Expect::Version(first.version);
+    if put(CONTENT, &first)? == Put::Changed {
+        let message = format!("`{}` is not the file that was written", store.shown(path));
+        return Err(Failure::new(
+            FailureClass::Transient,
+            code::WRITE_FAILED,
+            message,
+        ));
+    }
+    if put(b"somebody late", &first)? != Put::Changed {
+        return is_unsafe("a writer replace a version of a file that it has not seen");
     }
     let mut found = Vec::new();
     let read = BlobReader::new(store.open(path)?).read_to_end(&mut found);

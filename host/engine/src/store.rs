@@ -47,6 +47,20 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Opens a file for reading: `read/missing`, with a name that is like it, `read/denied`, `read/bad-file`.
     fn open(&self, path: &str) -> Result<Arc<dyn Blob>, Failure>;
 
+    /// A small file as a whole, and what is known of it. `None` only if it is certain that nothing is there.
+    fn whole(&self, path: &str, bytes_max: usize) -> Result<Option<(Bytes, Stat)>, Failure> {
+        let Some(stat) = self.stat(path)? else {
+            return Ok(None);
+        };
+        let blob = self.open(path)?;
+        let bytes = usize::try_from(blob.len()).unwrap_or(usize::MAX);
+        if bytes > bytes_max {
+            return Err(document_too_large(&self.shown(path)));
+        }
+        let version = blob.version().to_owned();
+        Ok(Some((blob.read_at(0, bytes)?, Stat { version, ..stat })))
+    }
+
     /// What lies at a path. `None` only if it is certain that nothing does. A directory is a failure.
     fn stat(&self, path: &str) -> Result<Option<Stat>, Failure>;
 
@@ -315,6 +329,11 @@ pub(crate) fn normal(path: &str, purpose: Purpose) -> Result<String, Failure> {
         return deny("the path names no file");
     }
     Ok(parts.join("/"))
+}
+
+fn document_too_large(shown: &str) -> Failure {
+    let what = format!("the document is too large: {shown}");
+    Failure::new(FailureClass::Data, code::READ_BAD_FILE, what)
 }
 
 /// Directory and name of a path.

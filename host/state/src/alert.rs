@@ -19,11 +19,11 @@ use crate::db::{Fault, StateDb, beside, try_lock};
 /// Where the locked files are, below the state directory.
 const DIRECTORY: &str = "alerts";
 /// An hour.
-const HOUR_MS: i64 = 3_600_000;
+pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// Alerts that could not be delivered for so long are given up: a week.
-const WAITING_MS_MAX: i64 = 7 * 24 * HOUR_MS;
+pub(crate) const WAITING_MS_MAX: i64 = 7 * 24 * HOUR_MS;
 /// What became of an alert is forgotten after so long: 30 days.
-const KEPT_MS_MAX: i64 = 30 * 24 * HOUR_MS;
+pub(crate) const KEPT_MS_MAX: i64 = 30 * 24 * HOUR_MS;
 const COLUMNS: &str = "id, project, environment, channel, kind, about, subject, run_id, state, attempts, \
                        created_at_ms, ended_at_ms, failure_code, failure";
 
@@ -336,11 +336,7 @@ impl Outbox for AlertSender {
         skipped: &[String],
     ) -> Result<Option<OutboxAlert>, Failure> {
         let now_ms = now.as_millisecond();
-        let why = Failure::new(
-            FailureClass::Transient,
-            code::ALERT_TOO_OLD,
-            "the alert could not be delivered for a week",
-        );
+        let why = too_old();
         self.db.write(|t| {
             t.execute(
                 "UPDATE alert SET state = 'failed', ended_at_ms = ?1, body = '', \
@@ -396,6 +392,15 @@ impl Outbox for AlertSender {
         let first = self.db.read(|t| self.first(t, channel, skipped))?;
         Ok(first.map(|(_, due_ms)| Timestamp::from_millisecond(due_ms).unwrap_or_default()))
     }
+}
+
+/// Why an alert is given up that nobody took.
+pub(crate) fn too_old() -> Failure {
+    Failure::new(
+        FailureClass::Transient,
+        code::ALERT_TOO_OLD,
+        "the alert could not be delivered for a week",
+    )
 }
 
 /// Was there one like it shortly before, or were there too many?

@@ -11,6 +11,8 @@ use odibi_story::failure::{Failure, FailureClass, code};
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use crate::db::{Fault, StateDb};
+use crate::lease::lost;
+use crate::port::Journal;
 
 const STAGED: &str = "staged";
 const COMMITTED: &str = "committed";
@@ -42,36 +44,6 @@ impl Batches {
             run_id: run_id.into(),
             epochs,
         }
-    }
-
-    /// As [`BatchLog::committed`]; watermarks advance in the same step, so none is ever ahead of its target.
-    ///
-    /// # Errors
-    /// As `committed`: neither is noted.
-    pub fn committed_with(
-        &self,
-        target: &str,
-        batch: &str,
-        watermarks: &[(&str, &str)],
-    ) -> Result<(), Failure> {
-        self.mark(target, batch, COMMITTED, watermarks)
-    }
-
-    /// How far something was read; `None` when nothing was noted of it.
-    ///
-    /// # Errors
-    /// The memory cannot be read.
-    pub fn watermark(&self, key: &str) -> Result<Option<String>, Failure> {
-        self.db.read(|t| {
-            let found = t
-                .query_row(
-                    "SELECT value FROM watermark WHERE project = ?1 AND key = ?2",
-                    params![self.project, key],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            Ok(found)
-        })
     }
 
     fn mark(
@@ -125,15 +97,33 @@ impl Batches {
             .optional()?;
         match newest {
             Some((epoch, _)) if epoch == held => Ok(held),
-            Some((_, run_id)) => {
-                let message = format!("run {run_id} has taken pipeline `{pipeline}` over");
-                let failure = Failure::new(FailureClass::Conflict, code::STATE_LEASE_LOST, message);
-                Err(failure
-                    .hint("look at that run: it does the work of this one")
-                    .into())
-            }
+            Some((_, run_id)) => Err(lost(pipeline, Some(&run_id)).into()),
             None => Err(internal(format!("the lease of pipeline `{pipeline}` is gone")).into()),
         }
+    }
+}
+
+impl Journal for Batches {
+    fn committed_with(
+        &self,
+        target: &str,
+        batch: &str,
+        watermarks: &[(&str, &str)],
+    ) -> Result<(), Failure> {
+        self.mark(target, batch, COMMITTED, watermarks)
+    }
+
+    fn watermark(&self, key: &str) -> Result<Option<String>, Failure> {
+        self.db.read(|t| {
+            let found = t
+                .query_row(
+                    "SELECT value FROM watermark WHERE project = ?1 AND key = ?2",
+                    params![self.project, key],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            Ok(found)
+        })
     }
 }
 
@@ -216,7 +206,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<BatchRecord> {
     })
 }
 
-fn internal(message: String) -> Failure {
+pub(crate) fn internal(message: String) -> Failure {
     Failure::new(FailureClass::Internal, code::INTERNAL_STATE, message)
 }
 

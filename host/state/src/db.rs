@@ -68,6 +68,12 @@ impl StateDb {
         &self.path
     }
 
+    /// Where the events of a run lie.
+    pub(crate) fn events_path(&self, run_id: &str) -> PathBuf {
+        let runs = self.directory.join("runs");
+        runs.join(run_id).join("events.jsonl")
+    }
+
     /// The state directory.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -1,21 +1,25 @@
 //! Leases: one run at a time works on a pipeline.
 //!
-//! Who holds a lease holds the lock of a file, so the system frees it with the process. Each holder gets a number larger
+//! Where the state is a database, who holds a lease holds the lock of a file, so the system frees it with the process. Each holder gets a number larger
 //! than all before it, its **epoch**, and a file of its own: a lease can be taken from a run that hangs, whose lock
 //! stays where it is and counts no more.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use odibi_story::failure::{Failure, FailureClass, code};
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::db::{StateDb, beside, try_lock};
+use crate::shared::SharedLease;
 
 /// Directory of the locks, below the state directory.
 const DIRECTORY: &str = "leases";
+/// Pause between two tries to get a lease of this machine.
+const PAUSE_MS: u64 = 50;
 
 /// Who wants to work on what.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +45,14 @@ pub struct Holder {
     pub run_id: String,
     /// Process.
     pub pid: u32,
+    /// Its machine, where that may be another one.
+    pub host: Option<String>,
     /// Since when.
     pub since: Timestamp,
+    /// Whether it lives is not known yet: asked again until it is not silent any more, the state finds out.
+    pub is_silent: bool,
+    /// Time after which it is worth asking again.
+    pub pause_ms: u64,
 }
 
 /// The right to work on one pipeline, until it is dropped or the process ends.
@@ -50,11 +60,35 @@ pub struct Holder {
 pub struct Lease {
     pipeline: String,
     epoch: u64,
-    path: PathBuf,
-    _lock: File,
+    held: Held,
+}
+
+/// By what it is held.
+#[derive(Debug)]
+enum Held {
+    /// A lock of this machine.
+    Lock { path: PathBuf, _lock: File },
+    /// A document that others see.
+    Document(Arc<SharedLease>),
 }
 
 impl Lease {
+    pub(crate) fn shared(lease: Arc<SharedLease>) -> Self {
+        Self {
+            pipeline: lease.pipeline.clone(),
+            epoch: lease.epoch,
+            held: Held::Document(lease),
+        }
+    }
+
+    /// What holds it, where that is a document.
+    pub(crate) fn document(&self) -> Option<&Arc<SharedLease>> {
+        match &self.held {
+            Held::Lock { .. } => None,
+            Held::Document(lease) => Some(lease),
+        }
+    }
+
     /// The pipeline.
     #[must_use]
     pub fn pipeline(&self) -> &str {
@@ -70,8 +104,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Whoever has it open already finds out that it is nobody's; a new lease has a new file.
-        let _ = std::fs::remove_file(&self.path);
+        if let Held::Lock { path, .. } = &self.held {
+            // Whoever has it open already finds out that it is nobody's; a new lease has a new file.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -79,11 +115,13 @@ impl Holder {
     /// Why a run cannot start now.
     #[must_use]
     pub fn failure(&self) -> Failure {
+        let host = self.host.as_ref();
         let message = format!(
-            "pipeline `{}` is being run by run {} (process {}, since {})",
+            "pipeline `{}` is being run by run {} (process {}{}, since {})",
             self.pipeline,
             self.run_id,
             self.pid,
+            host.map(|host| format!(" on {host}")).unwrap_or_default(),
             self.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
         );
         Failure::new(FailureClass::Conflict, code::STATE_LEASE_HELD, message)
@@ -116,7 +154,10 @@ impl StateDb {
                             pipeline: pipeline.to_owned(),
                             run_id: row.get(2)?,
                             pid: row.get(3)?,
+                            host: None,
                             since: Timestamp::from_millisecond(row.get(4)?).unwrap_or_default(),
+                            is_silent: false,
+                            pause_ms: PAUSE_MS,
                         };
                         Ok((row.get(0)?, row.get(1)?, holder))
                     },
@@ -141,8 +182,7 @@ impl StateDb {
             let lease = Lease {
                 pipeline: pipeline.to_owned(),
                 epoch: u64::try_from(epoch).unwrap_or(0),
-                path,
-                _lock: lock,
+                held: Held::Lock { path, _lock: lock },
             };
             Ok(Ok((lease, before)))
         })?;
@@ -154,6 +194,21 @@ impl StateDb {
             lease
         }))
     }
+}
+
+/// Why a run may not write any more: another one works on the pipeline.
+pub(crate) fn lost(pipeline: &str, other: Option<&str>) -> Failure {
+    let who = other.map_or_else(|| "another run".to_owned(), |id| format!("run {id}"));
+    let message = format!("{who} has taken pipeline `{pipeline}` over");
+    Failure::new(FailureClass::Conflict, code::STATE_LEASE_LOST, message)
+        .hint("look at that run: it does the work of this one")
+}
+
+/// Why a run may not go on: it was taken for dead, and its end was noted.
+pub(crate) fn lost_run(run_id: &str) -> Failure {
+    let message = format!("run {run_id} was taken for dead, and another run has gone on with it");
+    Failure::new(FailureClass::Conflict, code::STATE_LEASE_LOST, message)
+        .hint("look at `odibi runs list`: the run that follows does the work of this one")
 }
 
 fn path(directory: &Path, id: i64, epoch: i64) -> PathBuf {

@@ -14,13 +14,14 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 pub use self::made::Made;
 pub use self::mark::RunMark;
 use self::mark::{boot_id, is_left, is_running};
+pub(crate) use self::record::no_run;
 pub use self::record::{NodeRecord, RunFilter, RunRecord};
 use crate::db::{Fault, StateDb};
 
 /// Outcome of a run that was killed; the others are those of [`Outcome`].
-const CRASHED: &str = "crashed";
+pub(crate) const CRASHED: &str = "crashed";
 /// Outcome of a node that was not run again, because that of an earlier run stands.
-const KEPT: &str = "kept";
+pub(crate) const KEPT: &str = "kept";
 
 /// What was selected, as on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use odibi_story::event::NodeRef;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    AlertSender, Batches, Lease, LeaseRequest, NewRun, PipelineSlot, RunMark, RunSelection, StateDb,
+    AlertSender, Batches, Journal as _, Lease, LeaseRequest, NewRun, PipelineSlot, RunMark,
+    RunSelection, StateDb,
 };
 
 /// Name of the variable that gives a process its role.

@@ -20,7 +20,7 @@ const PRINTING: [&str; 6] = [
 
 /// Where `Serialize` may stand. Of the host only these (the store names its files after its version); the SDK and plugins
 /// speak JSON over the contract.
-const SERIALISING: [&str; 11] = [
+const SERIALISING: [&str; 12] = [
     "host/story/src/event",
     "host/story/src/failure",
     "host/story/src/story",
@@ -29,18 +29,20 @@ const SERIALISING: [&str; 11] = [
     "host/sandbox/src/component/store",
     "host/sandbox/src/capsule",
     "host/sandbox/src/limits",
+    "host/state/src/shared/",
     "sdk/",
     "plugins/",
     "tests/",
 ];
 
 /// Files that define a serialised format: each says which version of it it writes.
-pub(super) const FORMATS: [&str; 5] = [
+pub(super) const FORMATS: [&str; 6] = [
     "host/story/src/event.rs",
     "host/story/src/story.rs",
     "host/story/src/story/shelf.rs",
     "host/story/src/render/alert.rs",
     "host/sandbox/src/capsule/header.rs",
+    "host/state/src/shared/document.rs",
 ];
 
 /// Names that say nothing about what is inside.

@@ -7,7 +7,7 @@ use odibi_notify::{Sender, Terms, send_once};
 use odibi_plan::diagnostic::{Severity, Sources, render};
 use odibi_plan::plan::{AlertChannel, AlertEvent};
 use odibi_run::port::Clock;
-use odibi_state::{AlertRecord, AlertSender, StateDb};
+use odibi_state::AlertRecord;
 use odibi_story::event::AlertState;
 use odibi_story::failure::{Failure, FailureClass, code};
 use odibi_story::render::alert::{self, AlertBody};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::args::{AlertsCommand, Config, Given, Named, Output};
 use crate::clock::SystemClock;
+use crate::kept::StatePlace;
 use crate::printer::Printer;
 use crate::project::{self, Glance};
 use crate::source::Source;
@@ -168,9 +169,9 @@ fn failed(failure: &Failure, printer: &Printer) -> u8 {
 }
 
 fn list(named: &Named, limit: usize, around: &Surroundings, printer: &Printer) -> Result<u8, u8> {
-    let Glance { project, state_dir } = project::glance(&config(named), around, printer)?;
-    let found = StateDb::open_existing(&state_dir).and_then(|db| match db {
-        Some(db) => db.alerts(&project, None, limit),
+    let Glance { project, state, .. } = project::glance(&config(named), around, printer)?;
+    let found = state.open_existing().and_then(|state| match state {
+        Some(state) => state.alerts(&project, None, limit),
         None => Ok(Vec::new()),
     });
     let found = found.map_err(|failure| failed(&failure, printer))?;
@@ -232,8 +233,8 @@ fn flush(
     printer: &Printer,
 ) -> Result<u8, u8> {
     let channels = channels(named, around, printer)?;
-    let Glance { state_dir, .. } = project::glance(&config(named), around, printer)?;
-    let flushed = flushed(channels, &state_dir, failed_too, wait, around);
+    let Glance { state, .. } = project::glance(&config(named), around, printer)?;
+    let flushed = flushed(channels, &state, failed_too, wait, around);
     let records = flushed.map_err(|failure| failed(&failure, printer))?;
     if printer.output == Output::Json {
         printer.json(&records.iter().map(listed_json).collect());
@@ -253,18 +254,18 @@ fn flush(
 /// Sends what waits; what became of it.
 fn flushed(
     channels: Channels,
-    state_dir: &std::path::Path,
+    place: &StatePlace,
     failed_too: bool,
     wait: Duration,
     around: &Surroundings,
 ) -> Result<Vec<AlertRecord>, Failure> {
-    let Some(db) = StateDb::open_existing(state_dir)? else {
+    let Some(state) = place.open_existing()? else {
         return Ok(Vec::new());
     };
-    let db = Arc::new(db);
     let environment = channels.environment.unwrap_or_default();
-    db.alerts_again(&channels.project, &environment, failed_too)?;
-    let waiting = db.alerts(&channels.project, None, LISTED_MAX)?;
+    let project = channels.project;
+    state.alerts_again(&project, &environment, failed_too)?;
+    let waiting = state.alerts(&project, None, LISTED_MAX)?;
     let waiting = waiting
         .into_iter()
         .rev()
@@ -275,18 +276,18 @@ fn flushed(
     }
     let clock = Arc::new(SystemClock::new());
     let name = uuid::Uuid::now_v7().to_string();
-    let outbox = AlertSender::new(Arc::clone(&db), name, channels.project, environment)?;
+    let outbox = Arc::clone(&state).sender(&name, &project, &environment)?;
     let terms = Terms {
         network: outside::network(around),
         ..Terms::default()
     };
     let shared: Arc<dyn Clock> = clock.clone();
-    let sender = Sender::start(channels.all, Arc::new(outbox), shared, terms)?;
+    let sender = Sender::start(channels.all, outbox, shared, terms)?;
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let _ = sender.finish(clock.as_ref(), wait_ms);
     let mut records = Vec::new();
     for id in ids {
-        records.extend(db.alert(&id)?);
+        records.extend(state.alert(&project, &id)?);
     }
     Ok(records)
 }

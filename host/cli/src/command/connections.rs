@@ -54,15 +54,16 @@ pub(crate) fn doctor(config: &Config, around: &Surroundings, printer: &Printer) 
 /// Tries those that are written to with a small file, which is removed again.
 pub(crate) fn try_all(loaded: &Loaded) -> Vec<Tried> {
     let try_one = |connection: &Connection| {
-        let writes = is_written(&loaded.plan, &connection.name);
+        let keeps_state = loaded.state.connection() == Some(connection.name.as_str());
+        let writes = keeps_state || is_written(&loaded.plan, &connection.name);
         let result = probe(connection, &loaded.directory, writes);
         Tried {
             connection: connection.clone(),
             result: result.map(|probe| {
-                let what = if probe.writes {
-                    "read and write; a second writer is refused"
-                } else {
-                    "read"
+                let what = match (probe.writes, keeps_state) {
+                    (true, true) => "read and write; a second writer is refused; keeps the state",
+                    (true, false) => "read and write; a second writer is refused",
+                    (false, _) => "read",
                 };
                 format!("{} ({what})", probe.place)
             }),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use odibi_engine::DataEngine;
 use odibi_plan::Plan;
 use odibi_plan::plan::{Fate, NodeId, PlannedNode};
-use odibi_state::{NodeRecord, RunRecord, StateDb};
+use odibi_state::{NodeRecord, RunRecord, State};
 use odibi_story::failure::Failure;
 use serde_json::{Value, json};
 
@@ -96,11 +96,16 @@ fn find(
     around: &Surroundings,
     printer: &Printer,
 ) -> Result<RunRecord, u8> {
-    let (glance, db) = runs::open(config, around, printer)?;
-    runs::find(name, &glance, db.as_ref()).map_err(|failure| {
+    let (glance, state) = runs::open(config, around, printer)?;
+    let mut run = runs::find(name, &glance, state.as_deref()).map_err(|failure| {
         printer.failure(&failure);
         exit::USAGE
-    })
+    })?;
+    if glance.state.is_shared() {
+        // Where the project lay for that run, it may have been another machine.
+        run.config_path = glance.path.display().to_string();
+    }
+    Ok(run)
 }
 
 fn repeat(repeat: Repeat, options: &Options, around: &Surroundings, printer: &Printer) -> u8 {
@@ -132,12 +137,12 @@ fn repeat(repeat: Repeat, options: &Options, around: &Surroundings, printer: &Pr
 pub(crate) fn narrow(
     repeat: &Repeat,
     plan: &mut Plan,
-    db: &StateDb,
+    state: &dyn State,
     engine: &DataEngine,
     printer: &Printer,
 ) -> Result<Repeated, Failure> {
     let run = &repeat.run;
-    let known = db.nodes(&run.id)?;
+    let known = state.nodes(&run.id)?;
     let record = |node: &PlannedNode| {
         let named = |r: &&NodeRecord| r.node.pipeline == node.pipeline && r.node.name == node.name;
         known.iter().find(named)
@@ -174,7 +179,7 @@ pub(crate) fn narrow(
     *plan = narrowed.plan;
     Ok(Repeated {
         run_id: run.id.clone(),
-        slots: db.slots(&run.id)?,
+        slots: state.slots(&run.id)?,
         kept,
     })
 }

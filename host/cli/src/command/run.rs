@@ -10,7 +10,7 @@ use odibi_plan::{Sources, Span};
 use odibi_run::port::{Cancel, Clock as _, EventSink, Ports};
 use odibi_run::{Settings, Summary};
 use odibi_sandbox::{Capture, CaptureNotice};
-use odibi_state::{RunMark, RunSelection, StateDb};
+use odibi_state::{RunMark, RunSelection};
 use odibi_story::Withhold;
 use odibi_story::event::{Event, NodeRef, RunEvent};
 use odibi_story::failure::{Failure, Place};
@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use crate::args::{OnErrorWord, Options, Output, Run, Selected};
 use crate::clock::SystemClock;
 use crate::command::retry::{self, Repeat};
+use crate::copies::Copies;
 use crate::journal::Journal;
 use crate::log::Guests;
 use crate::outside::Outside;
@@ -157,8 +158,9 @@ fn execute_marked(
     let clock = Arc::new(SystemClock::new());
     let run_id = uuid::Uuid::now_v7().to_string();
     printer.log.of_run(&run_id);
-    let state_dir = loaded.state_dir.clone();
-    let db = Arc::new(StateDb::open(&state_dir)?);
+    let place = loaded.state.clone();
+    let state_dir = place.dir.clone();
+    let state = place.open()?;
     let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
     let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
@@ -174,10 +176,11 @@ fn execute_marked(
     } else {
         engine
     };
-    let outside = Outside::new(loaded, &db, &run_id, &clock, around);
+    let outside = Outside::new(loaded, &state, &run_id, &clock, around);
     let finder = Finder {
         outside: &outside,
-        db: &db,
+        state: state.as_ref(),
+        place: &place,
         engine: &engine,
         project: &loaded.plan.project,
         story: loaded.plan.story.as_ref(),
@@ -185,12 +188,23 @@ fn execute_marked(
         now: clock.now(),
     };
     recovery::recover(&finder, printer)?;
-    let leases = leases(&db, &run_id, &loaded.plan, options, &clock, printer)?;
+    let leases = leases(
+        state.as_ref(),
+        &run_id,
+        &loaded.plan,
+        options,
+        &clock,
+        printer,
+    )?;
+    if place.is_shared() {
+        // Whose leases were taken now, of that run it is known only now that it was killed.
+        recovery::recover(&finder, printer)?;
+    }
     // Of the whole plan: what is read back is no other node for that.
     let digests = chosen::digests(&loaded.plan, &loaded.directory);
     let repeats = match order.repeat {
         None => {
-            chosen::narrow(loaded, &db, &engine)?
+            chosen::narrow(loaded, state.as_ref(), &engine)?
                 .iter()
                 .for_each(|told| printer.info(&told.to_string()));
             None
@@ -198,7 +212,7 @@ fn execute_marked(
         Some(repeat) => Some(retry::narrow(
             repeat,
             &mut loaded.plan,
-            &db,
+            state.as_ref(),
             &engine,
             printer,
         )?),
@@ -226,8 +240,8 @@ fn execute_marked(
     // From here on a signal ends the run, and not the process: what has begun is brought to an end.
     let signals = Signals::watch(&runtime, around, &cancel, printer)
         .map_err(|error| not_started("cannot listen to signals".to_owned(), &error))?;
-    let remembered = Remembered::begin(Arc::clone(&db), beginning, &clock, printer)?;
-    db.note_digests(&run_id, &digests)?;
+    let remembered = Remembered::begin(Arc::clone(&state), beginning, &clock, printer)?;
+    state.note_digests(&run_id, &digests)?;
     let mut fingerprint_key = [0; 32];
     getrandom::fill(&mut fingerprint_key).map_err(|error| {
         let message = "the system has no random numbers".to_owned();
@@ -239,7 +253,7 @@ fn execute_marked(
     }
     let outside = outside.begun(printer);
     let engine = engine
-        .with_batch_log(Arc::new(remembered.batches()))
+        .with_batch_log(remembered.batches())
         .with_guest_log(Arc::new(Guests {
             log: printer.log.clone(),
             withhold: withhold.clone(),
@@ -267,6 +281,9 @@ fn execute_marked(
     if let Some(withhold) = withhold {
         journal.withhold(withhold);
     }
+    let copies = state.events_copy(&run_id);
+    let copies = copies.map(|copy| Copies::start(journal.path().to_owned(), copy));
+    let copies = copies.transpose()?;
     let ports = Ports {
         engine: engine.clone(),
         transforms: loaded.sandbox.clone(),
@@ -328,6 +345,10 @@ fn execute_marked(
     journal.close_display();
     if let Some(error) = journal.take_write_error() {
         printer.warning(&format!("the event log is incomplete: {error}"));
+    }
+    if let Some(Err(failure)) = copies.map(Copies::finish) {
+        let what = "what this run said is on this machine only";
+        recovery::warn(what, &failure, printer);
     }
     report(
         &Report {

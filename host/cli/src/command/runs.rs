@@ -1,9 +1,9 @@
 //! `odibi runs`: which runs there were, and what became of each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
-use odibi_state::{NodeRecord, RunFilter, RunRecord, StateDb};
+use odibi_state::{NodeRecord, RunFilter, RunRecord, State};
 use odibi_story::event::Event;
 use odibi_story::failure::{Failure, FailureClass, code};
 use odibi_story::render;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::args::{Config, Given, Named, Output, Runs, RunsCommand, RunsDiff, RunsList, RunsShow};
 use crate::printer::Printer;
 use crate::project::{self, Glance};
-use crate::recovery::{log_path, read_log};
+use crate::recovery::read_log;
 use crate::{Surroundings, exit};
 
 pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 {
@@ -23,14 +23,14 @@ pub(crate) fn runs(runs: &Runs, around: &Surroundings, printer: &Printer) -> u8 
         RunsCommand::Show(show) => show.named.config(),
         RunsCommand::Diff(diff) => diff.named.config(),
     };
-    let (glance, db) = match open(&config, around, printer) {
+    let (glance, state) = match open(&config, around, printer) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
     let done = match &runs.command {
-        RunsCommand::List(list) => self::list(list, &glance, db.as_ref(), printer),
-        RunsCommand::Show(show) => self::show(show, &glance, db.as_ref(), printer),
-        RunsCommand::Diff(diff) => self::diff(diff, &glance, db.as_ref(), printer),
+        RunsCommand::List(list) => self::list(list, &glance, state.as_deref(), printer),
+        RunsCommand::Show(show) => self::show(show, &glance, state.as_deref(), printer),
+        RunsCommand::Diff(diff) => self::diff(diff, &glance, state.as_deref(), printer),
     };
     match done {
         Ok(()) => exit::DONE,
@@ -63,17 +63,17 @@ pub(crate) fn open(
     config: &Config,
     around: &Surroundings,
     printer: &Printer,
-) -> Result<(Glance, Option<StateDb>), u8> {
+) -> Result<(Glance, Option<Arc<dyn State>>), u8> {
     let glance = project::glance(config, around, printer)?;
-    let opened = StateDb::open_existing(&glance.state_dir).and_then(|db| {
-        if let Some(db) = &db {
+    let opened = glance.state.open_existing().and_then(|state| {
+        if let Some(state) = &state {
             // Whoever looks shall not see a run at work that was killed.
-            db.crashed(&glance.project)?;
+            state.crashed(&glance.project)?;
         }
-        Ok(db)
+        Ok(state)
     });
     match opened {
-        Ok(db) => Ok((glance, db)),
+        Ok(state) => Ok((glance, state)),
         Err(failure) => {
             printer.failure(&failure);
             Err(exit::NOT_STARTED)
@@ -85,10 +85,10 @@ pub(crate) fn open(
 pub(crate) fn find(
     name: &str,
     glance: &Glance,
-    db: Option<&StateDb>,
+    state: Option<&dyn State>,
 ) -> Result<RunRecord, Failure> {
-    match db {
-        Some(db) => db.run(&glance.project, name),
+    match state {
+        Some(state) => state.run(&glance.project, name),
         None => {
             let message = format!("project `{}` has no run yet", glance.project);
             Err(Failure::new(
@@ -103,7 +103,7 @@ pub(crate) fn find(
 fn list(
     list: &RunsList,
     glance: &Glance,
-    db: Option<&StateDb>,
+    state: Option<&dyn State>,
     printer: &Printer,
 ) -> Result<(), Failure> {
     let filter = RunFilter {
@@ -112,7 +112,7 @@ fn list(
         failed: list.failed,
         count_max: Some(list.limit),
     };
-    let runs = db.map_or(Ok(Vec::new()), |db| db.runs(&filter))?;
+    let runs = state.map_or(Ok(Vec::new()), |state| state.runs(&filter))?;
     if printer.output == Output::Json {
         printer.json(&Value::Array(runs.iter().map(run_json).collect()));
         return Ok(());
@@ -160,18 +160,18 @@ fn took_ms(run: &RunRecord, end: jiff::Timestamp) -> u64 {
 fn show(
     show: &RunsShow,
     glance: &Glance,
-    db: Option<&StateDb>,
+    state: Option<&dyn State>,
     printer: &Printer,
 ) -> Result<(), Failure> {
-    let run = find(&show.run, glance, db)?;
-    let Some(db) = db else { return Ok(()) };
-    let nodes = db.nodes(&run.id)?;
-    let log = log_path(db, &run.id);
-    let stories = stories(&log, printer);
+    let run = find(&show.run, glance, state)?;
+    let Some(state) = state else { return Ok(()) };
+    let nodes = state.nodes(&run.id)?;
+    let log = state.events_shown(&run.id);
+    let stories = stories(state, &run.id, printer);
     if printer.output == Output::Json {
         let mut shown = run_json(&run);
         shown["nodes"] = nodes.iter().map(node_json).collect();
-        shown["events"] = log.display().to_string().into();
+        shown["events"] = log.into();
         let story =
             |s: &Story| serde_json::from_str(&render::json::render(s)).unwrap_or(Value::Null);
         shown["stories"] = stories.iter().map(story).collect();
@@ -204,7 +204,7 @@ fn show(
     if !kept.is_empty() {
         fact("kept", &kept.join(", "));
     }
-    fact("events", &log.display().to_string());
+    fact("events", &log);
     printer.result(&text);
     for story in &stories {
         printer.result(&render::terminal::render(story, printer.colour_stdout));
@@ -216,23 +216,19 @@ fn show(
 fn diff(
     diff: &RunsDiff,
     glance: &Glance,
-    db: Option<&StateDb>,
+    state: Option<&dyn State>,
     printer: &Printer,
 ) -> Result<(), Failure> {
     let (before, after) = (
-        find(&diff.before, glance, db)?,
-        find(&diff.after, glance, db)?,
+        find(&diff.before, glance, state)?,
+        find(&diff.after, glance, state)?,
     );
-    let Some(db) = db else { return Ok(()) };
+    let Some(state) = state else { return Ok(()) };
     let told = |run: &RunRecord| -> Result<BTreeMap<String, Story>, Failure> {
-        let log = log_path(db, &run.id);
-        let (events, _) = read_log(&log).map_err(|error| {
-            let what = format!(
-                "the event log of run {} cannot be read: {}",
-                run.id,
-                log.display()
-            );
-            Failure::new(FailureClass::Missing, "story/unreadable", what).cause(error.to_string())
+        let events = events(state, &run.id).map_err(|cause| {
+            let (id, log) = (&run.id, state.events_shown(&run.id));
+            let what = format!("the event log of run {id} cannot be read: {log}");
+            Failure::new(FailureClass::Missing, "story/unreadable", what).cause(cause)
         })?;
         let stories = folded(&events).into_iter();
         Ok(stories
@@ -281,17 +277,29 @@ fn folded(events: &[Event]) -> Vec<Story> {
 }
 
 /// As far as the events tell. Without them, what is noted of the nodes has to do.
-fn stories(log: &Path, printer: &Printer) -> Vec<Story> {
-    match read_log(log) {
-        Ok((events, _)) => folded(&events),
-        Err(error) => {
-            printer.warning(&format!(
-                "the event log cannot be read: {}: {error}",
-                log.display()
-            ));
+fn stories(state: &dyn State, run_id: &str, printer: &Printer) -> Vec<Story> {
+    match events(state, run_id) {
+        Ok(events) => folded(&events),
+        Err(cause) => {
+            let log = state.events_shown(run_id);
+            printer.warning(&format!("the event log cannot be read: {log}: {cause}"));
             Vec::new()
         }
     }
+}
+
+/// What a run said; or why that cannot be read.
+fn events(state: &dyn State, run_id: &str) -> Result<Vec<Event>, String> {
+    let bytes = match state.events(run_id) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err("it is not there".to_owned()),
+        Err(failure) => {
+            let causes = failure.causes.into_iter();
+            return Err(causes.fold(failure.message, |all, cause| format!("{all}: {cause}")));
+        }
+    };
+    let read = read_log(&bytes).map_err(|error| error.to_string())?;
+    Ok(read.0)
 }
 
 fn run_json(run: &RunRecord) -> Value {

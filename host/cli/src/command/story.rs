@@ -103,7 +103,7 @@ impl Library {
             }
             pipelines.retain(|name| name == wanted);
         }
-        let scratch = loaded.state_dir.join("stories");
+        let scratch = loaded.state.dir.join("stories");
         std::fs::create_dir_all(&scratch).map_err(|error| {
             let what = format!(
                 "cannot write below the state directory: {}",

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use object_store::path::Path;
@@ -297,6 +298,10 @@ impl Store for ObjectFiles {
             version: None,
         };
         Ok(Arc::new(RangeBlob::new(reach, path, fact, &meta)?))
+    }
+
+    fn whole(&self, path: &str, bytes_max: usize) -> Result<Option<(Bytes, Stat)>, Failure> {
+        blob::whole(&self.reach, path, bytes_max)
     }
 
     fn stat(&self, path: &str) -> Result<Option<Stat>, Failure> {

@@ -1,5 +1,7 @@
 //! What killed runs have left at a target: settled before anybody writes it again.
 
+use std::collections::BTreeSet;
+
 use odibi_run::port::{BatchLog, BatchRecord, BatchState};
 use odibi_story::failure::{Failure, FailureClass, code};
 
@@ -32,9 +34,23 @@ pub(super) fn settle(
     mut ask: impl FnMut(&BatchRecord) -> Result<Verdict, Failure>,
 ) -> Result<Option<Settled>, Failure> {
     let mut settled = Settled::default();
+    let mut asked = Vec::new();
     for record in log.pending(target)? {
-        match ask(&record)? {
-            Verdict::There => log.committed(target, &record.batch)?,
+        asked.push((ask(&record)?, record));
+    }
+    // A batch may have been ready twice, when a run was taken over: it is there once one of the two is.
+    let there: BTreeSet<String> = asked
+        .iter()
+        .filter(|(verdict, _)| *verdict == Verdict::There)
+        .map(|(_, record)| record.batch.clone())
+        .collect();
+    for batch in &there {
+        log.committed(target, batch)?;
+    }
+    asked.retain(|(_, record)| !there.contains(&record.batch));
+    for (verdict, record) in asked {
+        match verdict {
+            Verdict::There => {}
             Verdict::Absent => settled.absent.push(record.batch),
             // Of another batch it is the business of who tries that again.
             Verdict::Unclear if record.batch != batch => {}
@@ -64,4 +80,77 @@ fn unclear(shown: &str) -> Failure {
     );
     Failure::new(FailureClass::Conflict, code::WRITE_UNSETTLED, message)
         .hint("look at the file; overwrite it, or put the version from before that run in its place, and run again")
+}
+
+#[cfg(test)]
+mod tests {
+    use odibi_run::port::MemoryBatchLog;
+
+    use super::*;
+
+    /// A log that tells of a batch twice: of a run, and of the one that took over from it.
+    #[derive(Debug, Default)]
+    struct Twice(MemoryBatchLog);
+
+    impl BatchLog for Twice {
+        fn find(&self, target: &str, batch: &str) -> Result<Option<BatchRecord>, Failure> {
+            self.0.find(target, batch)
+        }
+
+        fn pending(&self, target: &str) -> Result<Vec<BatchRecord>, Failure> {
+            let of = |record: BatchRecord| {
+                ["theirs", "ours"].map(|evidence| BatchRecord {
+                    evidence: evidence.to_owned(),
+                    ..record.clone()
+                })
+            };
+            Ok(self.0.pending(target)?.into_iter().flat_map(of).collect())
+        }
+
+        fn staged(&self, record: &BatchRecord) -> Result<(), Failure> {
+            self.0.staged(record)
+        }
+
+        fn committed(&self, target: &str, batch: &str) -> Result<(), Failure> {
+            self.0.committed(target, batch)
+        }
+
+        fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
+            self.0.aborted(target, batch)
+        }
+    }
+
+    fn settled(log: &dyn BatchLog, verdicts: [Verdict; 2]) -> Result<bool, Failure> {
+        let record = BatchRecord {
+            target: "t".to_owned(),
+            batch: "b".to_owned(),
+            run_id: "r".to_owned(),
+            pipeline: "p".to_owned(),
+            node: "n".to_owned(),
+            mode: "append".to_owned(),
+            state: BatchState::Staged,
+            rows: 1,
+            evidence: String::new(),
+        };
+        log.staged(&record)?;
+        let ask = |record: &BatchRecord| Ok(verdicts[usize::from(record.evidence == "ours")]);
+        Ok(settle(log, "t", "b", "t", |_| Ok(true), ask)?.is_none())
+    }
+
+    #[test]
+    fn batch_that_was_ready_twice_is_there_once_one_of_the_two_is() {
+        use Verdict::{Absent, There, Unclear};
+        for (verdicts, there) in [
+            ([There, Absent], true),
+            ([Unclear, There], true),
+            ([There, Unclear], true),
+            ([There, There], true),
+            ([Absent, Absent], false),
+        ] {
+            let log = Twice::default();
+            assert_eq!(settled(&log, verdicts), Ok(there), "{verdicts:?}");
+        }
+        let failure = settled(&Twice::default(), [Absent, Unclear]).unwrap_err();
+        assert_eq!(failure.code, "write/unsettled");
+    }
 }

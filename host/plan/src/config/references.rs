@@ -42,21 +42,27 @@ fn connections(context: &Context, project: &Project) {
     }
 }
 
-/// State is kept on local disks only.
+/// State is kept where something can be written.
 fn system(context: &Context, project: &Project) {
     let Some(system) = &project.system else {
         return;
     };
     let found = project.connection(&system.connection.value);
     match found.and_then(|connection| connection.kind.as_ref()) {
-        None | Some(ConnectionKind::Local { .. }) => {}
-        Some(_) => context.report_with(|| {
+        None
+        | Some(
+            ConnectionKind::Local { .. }
+            | ConnectionKind::Azure(_)
+            | ConnectionKind::S3(_)
+            | ConnectionKind::Gcs(_),
+        ) => {}
+        Some(ConnectionKind::Http(_)) => context.report_with(|| {
             let message = format!(
-                "state on connection {} is not supported yet, because it is not local",
+                "state cannot be kept on connection {}, because a web server takes no files",
                 quoted(system.connection.shown())
             );
-            Diagnostic::error(&codes::NOT_YET, system.connection.span, message).hint(
-                "name a local connection, or remove `system`: state is then kept beside the project file",
+            Diagnostic::error(&codes::UNSUPPORTED_WRITE, system.connection.span, message).hint(
+                "name a connection to a directory or an object store, or remove `system`: state is then kept beside the project file",
             )
         }),
     }

@@ -11,7 +11,7 @@ use super::reader::Reader;
 /// Directory below the connection when `path` is not given, as in ODIBI.
 const PATH_DEFAULT: &str = "_odibi_system";
 
-/// The system section.
+/// The system section. Below a local connection the state is a database, below an object store it is documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct System {
     /// Connection below which it lies.

@@ -142,7 +142,7 @@ catalogue! {
          `upsert` and `append_once`, and a directory is no single file. A setting without effect would hide a mistake, so it is \
          an error. The hint names what to write instead; docs/write-modes.md holds a table of the modes.";
     UNSUPPORTED_WRITE = "config/unsupported-write",
-        "What `write:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
+        "What `write:` or `system:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
          become visible at once, web servers take no files, and a mode that looks into its target needs a format whose rows can \
          be told apart. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
     UNORDERED_READ = "config/unordered-read",

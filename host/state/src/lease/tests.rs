@@ -20,7 +20,10 @@ fn lease_is_held_once_and_says_by_whom() {
             pipeline: "orders".to_owned(),
             run_id: "first".to_owned(),
             pid: std::process::id(),
+            host: None,
             since: at(0),
+            is_silent: false,
+            pause_ms: PAUSE_MS,
         }
     );
     let message = holder.failure().message;

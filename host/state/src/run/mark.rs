@@ -1,21 +1,27 @@
-//! The mark of a run: a file that is locked while its process lives, and gone when the run came to its end.
+//! The mark of a run: a file that is locked while its process lives, and gone when the run came to its end. Where the state
+//! is shared, the leases of the run are its mark.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use odibi_story::failure::Failure;
 
 use crate::db::{Fault, StateDb, beside, try_lock};
+use crate::shared::SharedLease;
 
 /// Name of the mark in the directory of a run.
 const MARK: &str = "running";
 
 /// Says that a run is at work. Dropped without [`RunMark::remove`], it says from then on that the run was interrupted.
 #[derive(Debug)]
-pub struct RunMark {
-    path: PathBuf,
-    _lock: File,
+pub struct RunMark(Mark);
+
+#[derive(Debug)]
+enum Mark {
+    File { path: PathBuf, _lock: File },
+    Leases(Vec<Arc<SharedLease>>),
 }
 
 impl RunMark {
@@ -31,7 +37,11 @@ impl RunMark {
             .and_then(|()| File::options().create_new(true).write(true).open(&path))
             .and_then(|file| file.lock().map(|()| file));
         let lock = made.map_err(|error| beside(&error, &path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self(Mark::File { path, _lock: lock }))
+    }
+
+    pub(crate) fn shared(leases: Vec<Arc<SharedLease>>) -> Self {
+        Self(Mark::Leases(leases))
     }
 
     /// The very last thing that a run does: what comes after it is another run's. That it is not made durable makes no
@@ -40,7 +50,16 @@ impl RunMark {
     /// # Errors
     /// The next run will go on with this one's writes.
     pub fn remove(self) -> Result<(), Failure> {
-        std::fs::remove_file(&self.path).map_err(|error| beside(&error, &self.path))
+        match self.0 {
+            Mark::File { path, .. } => {
+                std::fs::remove_file(&path).map_err(|error| beside(&error, &path))
+            }
+            Mark::Leases(leases) => {
+                // Each is let go of, whatever becomes of the others.
+                let ended: Vec<_> = leases.iter().map(|lease| lease.release(true)).collect();
+                ended.into_iter().collect()
+            }
+        }
     }
 }
 

@@ -130,18 +130,10 @@ impl StateDb {
             let begins = "substr(id, 1, length(?1)) = ?1 ORDER BY number DESC LIMIT 2";
             select(t, begins, params![name])
         })?;
-        let message = match <[RunRecord; 1]>::try_from(found) {
-            Ok([run]) => return Ok(run),
-            Err(none) if none.is_empty() && name == "last" => {
-                format!("project `{project}` has no run yet")
-            }
-            Err(none) if none.is_empty() => format!("there is no run `{name}`"),
-            Err(_) => format!("more than one run begins with `{name}`"),
-        };
-        Err(
-            Failure::new(FailureClass::Missing, code::STATE_NO_RUN, message)
-                .hint("`odibi runs list` shows the runs and their ids"),
-        )
+        match <[RunRecord; 1]>::try_from(found) {
+            Ok([run]) => Ok(run),
+            Err(found) => Err(no_run(project, name, found.len())),
+        }
     }
 
     /// The nodes of a run, in order; those that were kept come last.
@@ -159,6 +151,17 @@ impl StateDb {
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
+}
+
+/// Why a name stands for no run: so many begin with it.
+pub(crate) fn no_run(project: &str, name: &str, count: usize) -> Failure {
+    let message = match count {
+        0 if name == "last" => format!("project `{project}` has no run yet"),
+        0 => format!("there is no run `{name}`"),
+        _ => format!("more than one run begins with `{name}`"),
+    };
+    Failure::new(FailureClass::Missing, code::STATE_NO_RUN, message)
+        .hint("`odibi runs list` shows the runs and their ids")
 }
 
 pub(super) fn select(

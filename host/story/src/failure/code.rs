@@ -167,11 +167,13 @@ or write another table."
     STATE_DENIED "state/denied"
 "What odibi remembers between runs cannot be written: permissions of the state directory or of a file in it, or a file in \
 the place of the directory. Nothing was run. The directory is `.odibi` beside the project file, unless `system:` of the \
-project or the variable `ODIBI_STATE_DIR` says otherwise."
+project or the variable `ODIBI_STATE_DIR` says otherwise. Where `system:` names an object store, the store refuses to read or \
+write there: credentials, permissions, or a bucket that does not exist; `odibi doctor` tries it."
 
     STATE_LOCKED "state/locked"
 "Another process has held the state for longer than odibi waits. Every change takes milliseconds, so a process hangs, or \
-was stopped in the middle of a change. Find it (`odibi runs list` shows processes), and let it go on or end it."
+was stopped in the middle of a change. Find it (`odibi runs list` shows processes), and let it go on or end it. Where the state \
+is on an object store, others kept changing the same document; trying again helps."
 
     STATE_DISK_FULL "state/disk-full"
 "There was no room left for a change of the state. The change was not made, and all that was noted before is unharmed. \
@@ -181,7 +183,8 @@ Make room and run again: the next run goes on where this one stopped."
 "The file `state.db` in the state directory is not what odibi wrote there, or a part of it is missing. odibi never makes a \
 new one in its place by itself, because it would forget which batches were written: a run after that may append rows a \
 second time. Restore the directory from a backup. Without one, look into the targets of mode `append`, then move \
-`state.db`, `state.db-wal` and `state.db-shm` away; only the history of runs is lost with them besides."
+`state.db`, `state.db-wal` and `state.db-shm` away; only the history of runs is lost with them besides. Where the state is on \
+an object store, the same goes for the document that the message names: bring back an earlier version of it."
 
     STATE_NEWER "state/newer"
 "The state was written by a version of odibi whose tables this version does not know. Nothing was changed. Use that \
@@ -192,8 +195,12 @@ version or a later one; the state cannot be brought back to an older one."
 two machines would damage the state. Set `ODIBI_STATE_DIR` to a directory on a disk of this machine; data and stories may \
 stay where they are."
 
+    STATE_BAD_SETTING "state/bad-setting"
+"`ODIBI_LEASE_TIMEOUT` is the time after which a run that is not heard of counts for dead, where the state is on an object \
+store: a duration between `1s` and `1h`, by default `30s`. It is set for the run that holds a lease, and others go by that."
+
     STATE_FAILED "state/failed"
-"The system reported an error while the state was read or written; the cause below the message says which. What was noted \
+"The system or the store reported an error while the state was read or written; the cause below the message says which. What was noted \
 before is unharmed. Trying again may help."
 
     ALERT_UNDELIVERED "alert/undelivered"
@@ -223,15 +230,17 @@ That never changes the outcome of a run, and they are not kept. The collector mu
     STATE_LEASE_HELD "state/lease-held"
 "Another run works on this pipeline, and two at once would write over each other. The message says which run it is and \
 since when. Wait for it with `--wait 10m`. A run that was killed holds nothing; one that hangs does: `--take-over` goes on \
-without it."
+without it. Where the state is on an object store, it takes up to half a minute until a killed run is seen to be dead; a run that \
+starts meanwhile looks that long."
 
     STATE_LEASE_LOST "state/lease-lost"
 "While this run was stopped or hung, another run has taken its pipeline over with `--take-over`. What this one would have \
-written is refused from then on, so that the two do not mix. Nothing is to be done: the other run does the work."
+written is refused from then on, so that the two do not mix. Nothing is to be done: the other run does the work. Where the state \
+is on an object store, the same happens to a run that was not heard of for longer than `ODIBI_LEASE_TIMEOUT`."
 
     STATE_NO_RUN "state/no-run"
 "No run has this id, or more than one begins with it. `odibi runs list` shows the runs of the project; `last` is the \
-newest. Runs are looked for in the state directory of the project that `--config` names."
+newest. Runs are looked for in the state of the project that `--config` names."
 
     INTERNAL_STATE "internal/state"
 "This is a bug in odibi, in the part that remembers runs: it asked the state for something that cannot be. Please report it \

@@ -24,7 +24,7 @@ use crate::failure::{During, classify};
 use crate::limits::{
     BLOB_CACHE_BYTES_MAX, READ_AHEAD_BYTES, READ_AHEAD_BYTES_MAX, WHOLE_FILE_BYTES_MAX,
 };
-use crate::store::Blob;
+use crate::store::{Blob, Stat, document_too_large};
 
 /// Further tries to fetch a whole file, and the wait before the first of them, which doubles.
 const RETRIES_MAX: u32 = 4;
@@ -199,6 +199,34 @@ impl Blob for RangeBlob {
         let taken = found.len().min(buffer.len());
         buffer[..taken].copy_from_slice(&found[..taken]);
         Ok(taken)
+    }
+}
+
+/// A small object in one request.
+pub(super) fn whole(
+    reach: &Reach,
+    path: &str,
+    bytes_max: usize,
+) -> Result<Option<(Bytes, Stat)>, Failure> {
+    let (store, key) = (Arc::clone(&reach.store), reach.key(path)?);
+    let got = block(async move {
+        let found = store.get_opts(&key, GetOptions::default()).await?;
+        let meta = found.meta.clone();
+        if meta.size > bytes_max as u64 {
+            return Ok((meta, None));
+        }
+        let bytes = found.bytes().await?;
+        Ok::<_, object_store::Error>((meta, Some(bytes)))
+    })?;
+    let shown = reach.shown(path);
+    match got {
+        Ok((meta, Some(bytes))) => Ok(Some((bytes, reach.stat_of(path.to_owned(), &meta)))),
+        Ok((_, None)) => Err(document_too_large(&shown)),
+        Err(error) if Fault::of(&error) == Fault::Missing => {
+            reach.prove()?;
+            Ok(None)
+        }
+        Err(error) => Err(reach.failure(error, During::Read(&shown))),
     }
 }
 

@@ -1,0 +1,130 @@
+//! Batches and watermarks.
+
+use std::sync::Arc;
+
+use odibi_run::port::{BatchRecord, BatchState};
+
+use super::{Begun, everywhere, id};
+use crate::testing::record;
+
+const TARGET: &str = "lake:orders.parquet";
+
+#[test]
+fn batch_goes_from_staged_to_committed_or_aborted() {
+    everywhere(|home| {
+        let run = Begun::new(home.open(), &id(1));
+        let log = &run.log;
+        assert_eq!(log.find(TARGET, "b"), Ok(None));
+        assert_eq!(log.pending(TARGET), Ok(vec![]));
+        let one = record(&run.id, "b");
+        log.staged(&one).unwrap();
+        assert_eq!(log.find(TARGET, "b"), Ok(Some(one.clone())));
+        assert_eq!(log.find("lake:other.parquet", "b"), Ok(None));
+        let other = record(&run.id, "c/d e");
+        log.staged(&other).unwrap();
+        assert_eq!(log.pending(TARGET), Ok(vec![one.clone(), other]));
+        log.committed(TARGET, "b").unwrap();
+        log.aborted(TARGET, "c/d e").unwrap();
+        assert_eq!(log.pending(TARGET), Ok(vec![]));
+        let state = |batch| log.find(TARGET, batch).unwrap().unwrap().state;
+        assert_eq!(
+            [state("b"), state("c/d e")],
+            [BatchState::Committed, BatchState::Aborted]
+        );
+        // Staged again, by another try: what was known is replaced.
+        let again = BatchRecord {
+            evidence: "other".to_owned(),
+            ..one
+        };
+        log.staged(&again).unwrap();
+        assert_eq!(log.find(TARGET, "b"), Ok(Some(again.clone())));
+        assert_eq!(log.pending(TARGET), Ok(vec![again]));
+        log.committed(TARGET, "b").unwrap();
+        log.committed(TARGET, "b").unwrap();
+        assert_eq!(state("b"), BatchState::Committed);
+    });
+}
+
+#[test]
+fn what_was_noted_is_there_for_the_next_process() {
+    everywhere(|home| {
+        let run = Begun::new(home.open(), &id(1));
+        run.log.staged(&record(&id(1), "b")).unwrap();
+        drop(run);
+        let next = Begun::new(home.open(), &id(2));
+        let open = next.log.pending(TARGET).unwrap();
+        assert_eq!(open, [record(&id(1), "b")]);
+        next.log.committed(TARGET, "b").unwrap();
+        let found = next.log.find(TARGET, "b").unwrap().unwrap();
+        assert_eq!((found.run_id, found.state), (id(1), BatchState::Committed));
+    });
+}
+
+#[test]
+fn projects_do_not_see_each_other() {
+    everywhere(|home| {
+        let run = Begun::new(home.open(), &id(1));
+        run.log.staged(&record(&id(1), "b")).unwrap();
+        let other = home.open().batches("other", "s", &[]);
+        assert_eq!(other.find(TARGET, "b"), Ok(None));
+        assert_eq!(other.pending(TARGET), Ok(vec![]));
+    });
+}
+
+#[test]
+fn watermark_advances_with_its_batch_or_not_at_all() {
+    everywhere(|home| {
+        let run = Begun::new(home.open(), &id(1));
+        let log = &run.log;
+        assert_eq!(log.watermark("orders"), Ok(None));
+        let unknown = log.committed_with(TARGET, "b", &[("orders", "1")]);
+        assert_eq!(unknown.unwrap_err().code, "internal/state");
+        assert_eq!(log.watermark("orders"), Ok(None));
+        for (batch, value) in [("b", "1"), ("c", "2")] {
+            log.staged(&record(&run.id, batch)).unwrap();
+            log.committed_with(TARGET, batch, &[("orders", value)])
+                .unwrap();
+            assert_eq!(log.watermark("orders"), Ok(Some(value.to_owned())));
+        }
+    });
+}
+
+#[test]
+fn change_without_a_lease_is_a_bug() {
+    everywhere(|home| {
+        let log = home.open().batches("shop", "r", &[]);
+        let failure = log.staged(&record("r", "b")).unwrap_err();
+        assert_eq!(failure.code, "internal/state");
+    });
+}
+
+/// Many nodes of one run write at the same time.
+#[test]
+fn nothing_is_lost_among_writers_of_one_run() {
+    everywhere(|home| {
+        let run = Begun::new(home.open(), &id(1));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (log, run_id) = (Arc::clone(&run.log), run.id.clone());
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        let batch = format!("{thread}-{number}");
+                        log.staged(&record(&run_id, &batch)).unwrap();
+                        if number < 4 {
+                            log.committed(TARGET, &batch).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let open = run.log.pending(TARGET).unwrap();
+        let open: Vec<&str> = open.iter().map(|open| open.batch.as_str()).collect();
+        assert_eq!(open, ["0-4", "1-4", "2-4", "3-4"]);
+        for thread in 0..4 {
+            for number in 0..4 {
+                let found = run.log.find(TARGET, &format!("{thread}-{number}"));
+                assert_eq!(found.unwrap().unwrap().state, BatchState::Committed);
+            }
+        }
+    });
+}

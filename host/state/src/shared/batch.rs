@@ -1,0 +1,298 @@
+//! Batches and watermarks. What is open at a target stands in one document of that target, what is not in a document of
+//! its own: however many batches there were, a write reads and puts a few small documents.
+//!
+//! The document of the target carries the highest epoch of each pipeline that has written to it. A run that slept through
+//! its own end is refused by it, and by the lease before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use odibi_run::port::{BatchLog, BatchRecord, BatchState};
+use odibi_story::failure::Failure;
+
+use super::document::{BatchSheet, BatchWord, TargetSheet, WatermarkSheet};
+use super::shelf::Change;
+use super::{SharedState, digest, name_of};
+use crate::batch::internal;
+use crate::lease::{Lease, lost};
+use crate::port::Journal;
+
+/// The batches of one project, as one run sees and changes them.
+#[derive(Debug)]
+pub(super) struct SharedBatches {
+    state: Arc<SharedState>,
+    project: String,
+    run_id: String,
+    /// Of the leases that the run holds, by pipeline.
+    epochs: BTreeMap<String, u64>,
+}
+
+impl SharedBatches {
+    pub(super) fn new(
+        state: Arc<SharedState>,
+        project: &str,
+        run_id: &str,
+        leases: &[Lease],
+    ) -> Self {
+        let epochs = leases.iter().map(|l| (l.pipeline().to_owned(), l.epoch()));
+        Self {
+            state,
+            project: project.to_owned(),
+            run_id: run_id.to_owned(),
+            epochs: epochs.collect(),
+        }
+    }
+
+    fn target_path(&self, target: &str) -> String {
+        let project = name_of(&self.project);
+        format!("{project}/targets/{}.json", digest(target))
+    }
+
+    fn batch_path(&self, target: &str, batch: &str) -> String {
+        let (project, batch) = (name_of(&self.project), name_of(batch));
+        format!("{project}/batches/{}/{batch}.json", digest(target))
+    }
+
+    fn watermark_path(&self, key: &str) -> String {
+        format!(
+            "{}/watermarks/{}.json",
+            name_of(&self.project),
+            name_of(key)
+        )
+    }
+
+    /// What is open at a target.
+    fn open(&self, target: &str) -> Result<Vec<BatchSheet>, Failure> {
+        let path = self.target_path(target);
+        let read = self.state.desk.read::<TargetSheet>(&path)?;
+        Ok(read.map(|(sheet, _)| sheet.open).unwrap_or_default())
+    }
+
+    fn closed(&self, target: &str, batch: &str) -> Result<Option<BatchSheet>, Failure> {
+        let path = self.batch_path(target, batch);
+        let read = self.state.desk.read::<BatchSheet>(&path)?;
+        Ok(read.map(|(sheet, _)| sheet))
+    }
+
+    fn epoch(&self, pipeline: &str) -> Result<u64, Failure> {
+        let held = self.epochs.get(pipeline).copied();
+        held.ok_or_else(|| internal(format!("the run has no lease of pipeline `{pipeline}`")))
+    }
+
+    /// The epoch under which a pipeline may be changed, if this run still may.
+    fn fenced(&self, pipeline: &str) -> Result<u64, Failure> {
+        let held = self.epoch(pipeline)?;
+        match self.state.lease_sheet(&self.project, pipeline)? {
+            Some(sheet) if sheet.epoch == held => Ok(held),
+            Some(sheet) => {
+                let holder = sheet.holder.as_ref().map(|holder| holder.run_id.as_str());
+                Err(lost(pipeline, holder))
+            }
+            None => Err(internal(format!(
+                "the lease of pipeline `{pipeline}` is gone"
+            ))),
+        }
+    }
+
+    /// Changes what is open at a target, unless a later holder of the lease has.
+    fn change(
+        &self,
+        target: &str,
+        pipeline: &str,
+        body: impl Fn(&mut Vec<BatchSheet>),
+    ) -> Result<(), Failure> {
+        let path = self.target_path(target);
+        self.state.desk.change(&path, |known: Option<TargetSheet>| {
+            // Looked at after the document was read: who has taken over since then changes it, and this put fails.
+            let epoch = self.fenced(pipeline)?;
+            let mut sheet = known.unwrap_or_else(|| TargetSheet {
+                target: target.to_owned(),
+                fence: BTreeMap::new(),
+                open: Vec::new(),
+            });
+            let fence = sheet.fence.entry(pipeline.to_owned()).or_default();
+            if *fence > epoch {
+                return Err(lost(pipeline, None));
+            }
+            *fence = epoch;
+            body(&mut sheet.open);
+            Ok(Change::Put(sheet, ()))
+        })
+    }
+
+    /// Notes what became of a batch that is open.
+    fn close(
+        &self,
+        target: &str,
+        batch: &str,
+        word: BatchWord,
+        watermarks: &[(&str, &str)],
+    ) -> Result<(), Failure> {
+        let of_batch: Vec<BatchSheet> = self
+            .open(target)?
+            .into_iter()
+            .filter(|open| open.batch == batch)
+            .collect();
+        // Several when a run that was taken over had it open as well. What this run says, it says of its own.
+        let mine = of_batch.iter().find(|open| open.run_id == self.run_id);
+        let newest = of_batch.iter().max_by_key(|open| open.epoch);
+        let Some(open) = mine.or(newest).cloned() else {
+            return match self.closed(target, batch)? {
+                // It was closed together with another one of this name, or before an answer was lost.
+                Some(closed) => self.fenced(&closed.pipeline).map(drop),
+                None => Err(internal(format!("a batch of `{target}` was never staged"))),
+            };
+        };
+        let epoch = self.fenced(&open.pipeline)?;
+        let closed = BatchSheet {
+            state: word,
+            epoch,
+            ..open.clone()
+        };
+        let is_committed = word == BatchWord::Committed;
+        let others = is_committed || mine.is_none();
+        if is_committed || !self.is_committed(target, batch)? {
+            let path = self.batch_path(target, batch);
+            self.state.desk.change(&path, |known: Option<BatchSheet>| {
+                let later =
+                    |known: &BatchSheet| known.pipeline == closed.pipeline && known.epoch > epoch;
+                if known.as_ref().is_some_and(later) {
+                    return Err(lost(&closed.pipeline, None));
+                }
+                Ok(match known {
+                    Some(known) if known == closed => Change::Leave(()),
+                    Some(_) | None => Change::Put(closed.clone(), ()),
+                })
+            })?;
+        }
+        for (key, value) in watermarks {
+            self.advance(key, value, epoch)?;
+        }
+        self.change(target, &open.pipeline, |all| {
+            all.retain(|one| {
+                let is_it = one.batch == batch && (others || one.run_id == self.run_id);
+                !is_it
+            });
+        })
+    }
+
+    fn is_committed(&self, target: &str, batch: &str) -> Result<bool, Failure> {
+        let closed = self.closed(target, batch)?;
+        Ok(closed.is_some_and(|closed| closed.state == BatchWord::Committed))
+    }
+
+    fn advance(&self, key: &str, value: &str, epoch: u64) -> Result<(), Failure> {
+        let path = self.watermark_path(key);
+        self.state.desk.change(&path, |_: Option<WatermarkSheet>| {
+            let sheet = WatermarkSheet {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                run_id: self.run_id.clone(),
+                epoch,
+            };
+            Ok(Change::Put(sheet, ()))
+        })
+    }
+}
+
+impl BatchLog for SharedBatches {
+    fn find(&self, target: &str, batch: &str) -> Result<Option<BatchRecord>, Failure> {
+        let open = self.open(target)?.into_iter();
+        let newest = open
+            .filter(|open| open.batch == batch)
+            .max_by_key(|open| open.epoch);
+        let found = match newest {
+            Some(open) if self.is_closed(&open)? => self.closed(target, batch)?,
+            Some(open) => Some(open),
+            None => self.closed(target, batch)?,
+        };
+        Ok(found.map(record))
+    }
+
+    fn pending(&self, target: &str) -> Result<Vec<BatchRecord>, Failure> {
+        let mut pending = Vec::new();
+        for open in self.open(target)? {
+            if !self.is_closed(&open)? {
+                pending.push(open);
+            }
+        }
+        pending.sort_by(|a, b| (&a.batch, a.epoch).cmp(&(&b.batch, b.epoch)));
+        Ok(pending.into_iter().map(record).collect())
+    }
+
+    fn staged(&self, staged: &BatchRecord) -> Result<(), Failure> {
+        let epoch = self.epoch(&staged.pipeline)?;
+        let sheet = BatchSheet {
+            target: staged.target.clone(),
+            batch: staged.batch.clone(),
+            run_id: staged.run_id.clone(),
+            pipeline: staged.pipeline.clone(),
+            node: staged.node.clone(),
+            mode: staged.mode.clone(),
+            state: BatchWord::Staged,
+            rows: staged.rows,
+            evidence: staged.evidence.clone(),
+            epoch,
+        };
+        self.change(&staged.target, &staged.pipeline, |open| {
+            // What a run that was taken over had ready may appear all the same: its evidence is kept until that is settled.
+            open.retain(|one| one.batch != sheet.batch || one.run_id != sheet.run_id);
+            open.push(sheet.clone());
+        })
+    }
+
+    fn committed(&self, target: &str, batch: &str) -> Result<(), Failure> {
+        self.close(target, batch, BatchWord::Committed, &[])
+    }
+
+    fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
+        self.close(target, batch, BatchWord::Aborted, &[])
+    }
+}
+
+impl SharedBatches {
+    /// A process may have been killed between closing a batch and taking it from what is open. What an earlier holder of
+    /// the lease had open of a batch that is committed is settled as well.
+    fn is_closed(&self, open: &BatchSheet) -> Result<bool, Failure> {
+        let closed = self.closed(&open.target, &open.batch)?;
+        Ok(closed.is_some_and(|closed| {
+            let same = closed.run_id == open.run_id && closed.evidence == open.evidence;
+            closed.state == BatchWord::Committed && (same || open.epoch < closed.epoch)
+        }))
+    }
+}
+
+impl Journal for SharedBatches {
+    fn committed_with(
+        &self,
+        target: &str,
+        batch: &str,
+        watermarks: &[(&str, &str)],
+    ) -> Result<(), Failure> {
+        self.close(target, batch, BatchWord::Committed, watermarks)
+    }
+
+    fn watermark(&self, key: &str) -> Result<Option<String>, Failure> {
+        let path = self.watermark_path(key);
+        let read = self.state.desk.read::<WatermarkSheet>(&path)?;
+        Ok(read.map(|(sheet, _)| sheet.value))
+    }
+}
+
+fn record(sheet: BatchSheet) -> BatchRecord {
+    BatchRecord {
+        target: sheet.target,
+        batch: sheet.batch,
+        run_id: sheet.run_id,
+        pipeline: sheet.pipeline,
+        node: sheet.node,
+        mode: sheet.mode,
+        state: match sheet.state {
+            BatchWord::Staged => BatchState::Staged,
+            BatchWord::Committed => BatchState::Committed,
+            BatchWord::Aborted => BatchState::Aborted,
+        },
+        rows: sheet.rows,
+        evidence: sheet.evidence,
+    }
+}

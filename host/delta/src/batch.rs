@@ -17,7 +17,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{DataFrame, SessionContext};
 use odibi_engine::driver::DriverRows;
 use odibi_plan::plan::{DuplicateKeys, Keys, NullKeys};
-use odibi_story::failure::{Failure, FailureClass, code};
+use odibi_story::failure::{Failure, FailureClass, FailureCode, code};
 
 use crate::columns::{cast, no_column};
 use crate::failure::{During, classify, internal};
@@ -244,7 +244,7 @@ pub(crate) async fn keyed(
     one_of_each().map_err(failed)
 }
 
-fn bad_keys(code: &str, what: &str, rows: u64, shown: &str) -> Failure {
+fn bad_keys(code: FailureCode, what: &str, rows: u64, shown: &str) -> Failure {
     let keys = if rows == 1 { "key" } else { "keys" };
     Failure::new(
         FailureClass::Data,

@@ -39,7 +39,17 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             Err(_) if overwrites => None,
             other => other?,
         };
-        let seen = Seen::new(store.as_ref(), &path, stat.as_ref(), ready)?;
+        // Whoever replaces it while it is read: what was read is of no use, and the next try begins with the new one.
+        let replaced = |failure: &Failure| {
+            let version = |stat: &Option<Stat>| stat.as_ref().map(|stat| stat.version.clone());
+            failure.class == FailureClass::Transient
+                && !overwrites
+                && (store.stat(&path)).is_ok_and(|now| version(&now) != version(&stat))
+        };
+        let seen = match Seen::new(store.as_ref(), &path, stat.as_ref(), ready) {
+            Err(failure) if replaced(&failure) => continue,
+            other => other?,
+        };
         let target = ready.target.id();
         let ask = |record: &BatchRecord| seen.ask(record);
         let settled = settle(
@@ -49,7 +59,11 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             &shown,
             |record| seen.believes(record),
             ask,
-        )?;
+        );
+        let settled = match settled {
+            Err(failure) if replaced(&failure) => continue,
+            other => other?,
+        };
         let settled = match settled {
             Some(settled) if !seen.holds(&ready.batch) || overwrites => settled,
             // An overwrite restores the file whatever happened to it since, unless it was put a moment ago.
@@ -72,7 +86,10 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             None => Expect::Absent,
             Some(stat) => Expect::Version(stat.version.clone()),
         };
-        let made = make(ready, &seen, &shown, &ready.workspace(&stop))?;
+        let made = match make(ready, &seen, &shown, &ready.workspace(&stop)) {
+            Err(failure) if replaced(&failure) => continue,
+            other => other?,
+        };
         if made.counts.is_nothing() && stat.is_some() && !overwrites {
             // Noted as well, so that a late second try of it does not change what is newer then.
             ready.log.staged(&ready.record(made.evidence))?;

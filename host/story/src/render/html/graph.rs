@@ -20,7 +20,7 @@ const STEP_X: f64 = 246.0;
 const STEP_Y: f64 = 62.0;
 const MARGIN: f64 = 6.0;
 /// Characters of a name that fit into a box.
-const NAME_CHARS_MAX: usize = 22;
+const NAME_CHARS_MAX: usize = 20;
 
 /// Writes the drawing, or says why there is none.
 pub(super) fn write(story: &Story, links: &Links<'_>, page: &mut Markup) {

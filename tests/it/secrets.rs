@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use support::Project;
 
+/// What the vaults' login takes for ours.
+pub(crate) const CLIENT_SECRET: &str = "right-client-secret";
+
 /// The vaults, for as long as this process lives: they end with their standard input.
 fn servers() -> &'static Value {
     static SERVERS: OnceLock<(Child, Value)> = OnceLock::new();
@@ -32,25 +35,34 @@ fn servers() -> &'static Value {
     places
 }
 
-/// A project whose environment leads to the vaults.
-fn project(yaml: &str) -> Project {
+/// What leads to the vaults, and proves who asks.
+pub(crate) fn variables() -> Vec<(&'static str, String)> {
     let places = servers();
     let word = |name: &str| places[name].as_str().unwrap().to_owned();
     let hosts = places["hosts"].as_array().unwrap().iter();
     let hosts =
         hosts.map(|host| format!("{}=127.0.0.1:{}", host.as_str().unwrap(), places["secure"]));
-    Project::with(yaml)
-        .variable("ODIBI_CA_FILE", &word("ca"))
-        .variable("ODIBI_RESOLVE", &hosts.collect::<Vec<_>>().join(","))
-        .variable("AZURE_TENANT_ID", &word("tenant"))
-        .variable("AZURE_CLIENT_ID", &word("client_id"))
-        .variable("AZURE_CLIENT_SECRET", "right-client-secret")
-        .variable(
+    vec![
+        ("ODIBI_CA_FILE", word("ca")),
+        ("ODIBI_RESOLVE", hosts.collect::<Vec<_>>().join(",")),
+        ("AZURE_TENANT_ID", word("tenant")),
+        ("AZURE_CLIENT_ID", word("client_id")),
+        ("AZURE_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        (
             "VAULT_ADDR",
-            &format!("https://vault.example.com:{}", places["secure"]),
-        )
-        .variable("VAULT_TOKEN", "hvs.right")
-        .file("in.csv", "n,s\n1,a\n2,b\n")
+            format!("https://vault.example.com:{}", places["secure"]),
+        ),
+        ("VAULT_TOKEN", "hvs.right".to_owned()),
+    ]
+}
+
+/// A project whose environment leads to the vaults.
+fn project(yaml: &str) -> Project {
+    let project = Project::with(yaml).file("in.csv", "n,s\n1,a\n2,b\n");
+    let set = variables().into_iter();
+    set.fold(project, |project, (name, value)| {
+        project.variable(name, &value)
+    })
 }
 
 const START: &str = "project: x\nconnections:\n  here: {type: local, base_path: .}\n";

@@ -53,22 +53,38 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
         Top,
         Runs(&[]),
     ),
-    ("engine: pandas", Top, Warns("`engine` of the project has no effect")),
-    ("engine: spark", Top, Warns("`engine` of the project has no effect")),
+    (
+        "engine: pandas",
+        Top,
+        Warns("`engine` of the project has no effect"),
+    ),
+    (
+        "engine: spark",
+        Top,
+        Warns("`engine` of the project has no effect"),
+    ),
     (
         "performance: {use_arrow: true, skip_null_profiling: true}",
         Top,
         Warns("`performance` of the project has no effect"),
     ),
-    ("system: {connection: local, path: _odibi_system}", Top, Runs(&[])),
+    (
+        "system: {connection: local, path: _odibi_system}",
+        Top,
+        Runs(&[]),
+    ),
     (
         "system: {connection: local, environment: prod}",
         Top,
-        Warns("`environment` of the system section has no effect"),
+        Warns("`environment` of `system` of the project has no effect"),
     ),
     // Columns that must not be seen.
     ("sensitive: true", Node, Hides(&["ada@", "123-45", "Zug"])),
-    ("sensitive: [\"email\", \"ssn\"]", Node, Hides(&["ada@", "123-45"])),
+    (
+        "sensitive: [\"email\", \"ssn\"]",
+        Node,
+        Hides(&["ada@", "123-45"]),
+    ),
     (
         "columns: {email: {pii: true, description: whom to write to}}\n        privacy: {method: hash, salt: pepper}",
         Node,
@@ -110,7 +126,11 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
         Runs(&[]),
     ),
     ("retry: {max_attempts: 2, backoff: linear}", Node, Runs(&[])),
-    ("retry: {enabled: false, backoff: constant}", Node, Runs(&[])),
+    (
+        "retry: {enabled: false, backoff: constant}",
+        Node,
+        Runs(&[]),
+    ),
     ("on_error: fail_fast", Node, Runs(&[])),
     ("on_error: fail_later", Node, Runs(&[])),
     ("on_error: ignore", Node, Runs(&[])),
@@ -120,7 +140,11 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
         Top,
         Tells("\"type\":\"header\""),
     ),
-    ("alerts: [{type: slack, url: \"${HOOK}\"}]", Top, Tells("guide failed")),
+    (
+        "alerts: [{type: slack, url: \"${HOOK}\"}]",
+        Top,
+        Tells("guide failed"),
+    ),
     (
         "alerts: [{type: slack, url: \"${HOOK}\", metadata: {channel: \"#data\", mention_on_failure: \"@here\", throttle_minutes: 15, max_per_hour: 10}}]",
         Top,
@@ -152,10 +176,22 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
         Refused(&["which Microsoft has switched off"]),
     ),
     // Running again.
-    ("mode: upsert, keys: [\"id\"]", Write, Runs(&["already applied"])),
-    ("mode: append_once, keys: [\"id\"]", Write, Runs(&["already applied"])),
+    (
+        "mode: upsert, keys: [\"id\"]",
+        Write,
+        Runs(&["already applied"]),
+    ),
+    (
+        "mode: append_once, keys: [\"id\"]",
+        Write,
+        Runs(&["already applied"]),
+    ),
     ("mode: append_once", Write, Runs(&["already applied"])),
-    ("mode: upsert, options: {keys: [id]}", Write, Runs(&["already applied"])),
+    (
+        "mode: upsert, options: {keys: [id]}",
+        Write,
+        Runs(&["already applied"]),
+    ),
     ("mode: upsert", Write, Refused(&["`keys`"])),
     // Stories.
     (
@@ -192,7 +228,11 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
     (
         "logging: {level: INFO, structured: true, metadata: {team: sales}}",
         Top,
-        Runs(&["\"event\":\"node_finished\"", "\"team\":\"sales\"", "\"rows_written\":2"]),
+        Runs(&[
+            "\"event\":\"node_finished\"",
+            "\"team\":\"sales\"",
+            "\"rows_written\":2",
+        ]),
     ),
     (
         "lineage: {url: \"${HOOK}\", namespace: shop, api_key: \"${HOOK_KEY}\"}",
@@ -201,7 +241,8 @@ const SNIPPETS: &[(&str, At, Expect)] = &[
     ),
 ];
 
-const GOOD: &str = "id,email,ssn,city\n1,ada@example.com,123-45-1111,Zug\n2,ben@example.com,123-45-2222,Chur\n";
+const GOOD: &str =
+    "id,email,ssn,city\n1,ada@example.com,123-45-1111,Zug\n2,ben@example.com,123-45-2222,Chur\n";
 /// A row too long.
 const BAD: &str = "id,email,ssn,city\n1,ada@example.com,123-45-1111,Zug,x\n";
 
@@ -299,7 +340,11 @@ fn every_snippet_of_the_guide_works_or_says_why_not() {
                 let _ = project.odibi(&["run"]).exits(1);
                 let told = recorder.taken();
                 assert_eq!(told.len(), 1, "{piece}");
-                assert!(told[0].text().contains(words), "{piece}: {}", told[0].text());
+                assert!(
+                    told[0].text().contains(words),
+                    "{piece}: {}",
+                    told[0].text()
+                );
             }
             Refused(words) => {
                 let project = project(piece, *at, &recorder, GOOD);
@@ -336,7 +381,11 @@ fn attempts_of_the_guide_are_made() {
     let (code, result) = project.run_json(&[]);
     assert_eq!(code, 1, "{result:#}");
     let node = &result["pipelines"][0]["story"]["nodes"][0];
-    assert_eq!(node["attempts"].as_array().map(Vec::len), Some(3), "{node:#}");
+    assert_eq!(
+        node["attempts"].as_array().map(Vec::len),
+        Some(3),
+        "{node:#}"
+    );
 }
 
 /// Commands as ODIBI's reference has them: the words, the exit code, and a part of what is said.
@@ -349,11 +398,23 @@ const COMMANDS: &[(&[&str], u8, &str)] = &[
         0,
         "`--parallel` has no effect: nodes always run side by side",
     ),
-    (&["run", "odibi.yaml", "--dry-run"], 2, "`odibi plan` shows what a run would do"),
-    (&["run", "odibi.yaml", "--on-error", "fail_fast"], 0, "succeeded"),
+    (
+        &["run", "odibi.yaml", "--dry-run"],
+        2,
+        "`odibi plan` shows what a run would do",
+    ),
+    (
+        &["run", "odibi.yaml", "--on-error", "fail_fast"],
+        0,
+        "succeeded",
+    ),
     (&["run", "odibi.yaml", "--tag", "daily"], 0, "succeeded"),
     (&["run", "odibi.yaml", "--pipeline", "p"], 0, "succeeded"),
-    (&["run", "odibi.yaml", "--node", "process_users"], 0, "succeeded"),
+    (
+        &["run", "odibi.yaml", "--node", "process_users"],
+        0,
+        "succeeded",
+    ),
     (&["run", "odibi.yaml", "--resume"], 0, ""),
     (&["validate", "odibi.yaml", "--env", "prod"], 0, ""),
     (&["doctor", "odibi.yaml"], 0, "ok      local"),
@@ -367,7 +428,10 @@ const COMMANDS: &[(&[&str], u8, &str)] = &[
 fn every_command_of_the_guide_works_or_says_why_not() {
     let recorder = Recorder::start([]);
     let piece = "environments: {prod: {vars: {a: b}}}";
-    let yaml = yaml(piece, Top).replace("- name: process_users\n", "- name: process_users\n        tags: [daily]\n");
+    let yaml = yaml(piece, Top).replace(
+        "- name: process_users\n",
+        "- name: process_users\n        tags: [daily]\n",
+    );
     let project = project(piece, Top, &recorder, GOOD).file("odibi.yaml", yaml);
     for (words, code, part) in COMMANDS {
         let said = project.odibi(words).exits(*code);

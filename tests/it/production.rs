@@ -188,14 +188,23 @@ fn production_runs_on_azure_and_its_second_run_changes_nothing() {
         .collect();
     assert_eq!(failed.len(), 1, "{failed:#?}");
     assert_eq!(
-        (&failed[0]["node"], &failed[0]["attempt"], &failed[0]["failure_class"]),
+        (
+            &failed[0]["node"],
+            &failed[0]["attempt"],
+            &failed[0]["failure_class"]
+        ),
         (&"customers".into(), &1.into(), &"data".into()),
         "it cannot be mended by waiting: {}",
         failed[0]
     );
     assert_eq!(
         production.alerts(&mut seen, &fourth),
-        ["oncall on_failure", "oncall on_start", "slack failed", "teams failed"]
+        [
+            "oncall on_failure",
+            "oncall on_start",
+            "slack failed",
+            "teams failed"
+        ]
     );
 
     production.land("customers.csv", format!("{customers}{THUN}").as_bytes());
@@ -241,12 +250,23 @@ fn production_gets_over_a_storage_account_that_fails_for_a_while() {
         .iter()
         .map(|line| line["retry_in_ms"].as_u64().unwrap())
         .collect();
-    assert!((50..=100).contains(&pauses[0]) && (100..=200).contains(&pauses[1]), "{pauses:?}");
-    assert_eq!(production.rows("parquet", "silver/customers.parquet").len(), 4);
+    assert!(
+        (50..=100).contains(&pauses[0]) && (100..=200).contains(&pauses[1]),
+        "{pauses:?}"
+    );
+    assert_eq!(
+        production.rows("parquet", "silver/customers.parquet").len(),
+        4
+    );
     assert_eq!(production.rows("parquet", "silver/orders.parquet").len(), 6);
     assert_eq!(
         production.alerts(&mut Seen::default(), &ran),
-        ["oncall on_recovered", "oncall on_start", "slack recovered", "teams succeeded"]
+        [
+            "oncall on_recovered",
+            "oncall on_start",
+            "slack recovered",
+            "teams succeeded"
+        ]
     );
     let before = production.targets();
     let second = production.run();
@@ -345,12 +365,15 @@ fn production_says_which_variables_are_missing() {
     let yaml = yaml.unwrap();
     let names = yaml.split("${").skip(1).filter_map(|rest| {
         let name = rest.split([':', '}']).next()?;
-        name.chars().all(|c| c.is_ascii_uppercase() || c == '_').then_some(name)
+        name.chars()
+            .all(|c| c.is_ascii_uppercase() || c == '_')
+            .then_some(name)
     });
     for name in names {
-        let has = listed
-            .lines()
-            .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name}=")));
+        let has = listed.lines().any(|line| {
+            line.trim_start_matches("# ")
+                .starts_with(&format!("{name}="))
+        });
         assert!(has, "{name} is not in env.example");
     }
 }

@@ -87,9 +87,8 @@ impl State {
         let path = rest.split(' ').next()?;
         let mut rules = lock(&self.rules);
         let mut fitting = rules.iter_mut();
-        let rule = fitting.find(|rule| {
-            rule.left > 0 && rule.method == method && path.contains(rule.path)
-        })?;
+        let rule = fitting
+            .find(|rule| rule.left > 0 && rule.method == method && path.contains(rule.path))?;
         rule.left -= 1;
         lock(&self.failed).push(format!("{method} {path}"));
         Some(rule.fault)

@@ -100,7 +100,10 @@ impl Production {
             lineage,
         };
         for name in ["customers.csv", "orders.csv"] {
-            let file = production.project.path("production/data/landing").join(name);
+            let file = production
+                .project
+                .path("production/data/landing")
+                .join(name);
             production.land(name, &std::fs::read(file).unwrap());
         }
         production
@@ -123,8 +126,7 @@ impl Production {
     /// Everything in the lake: ETag and text.
     pub(super) fn lake(&self) -> BTreeMap<String, (String, String)> {
         let said = self.blobs_of(&["list", "lake"].map(Path::new));
-        let said: BTreeMap<String, BTreeMap<String, String>> =
-            serde_json::from_str(&said).unwrap();
+        let said: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&said).unwrap();
         let pair = |of: &BTreeMap<String, String>| (of["etag"].clone(), of["text"].clone());
         said.iter()
             .map(|(name, of)| (name.clone(), pair(of)))
@@ -187,7 +189,13 @@ impl Production {
         }
         for path in support::files_below(&self.project.path("production/.odibi")) {
             let bytes = std::fs::read(&path).unwrap();
-            self.check_shown(&path.display().to_string(), &String::from_utf8_lossy(&bytes));
+            self.check_shown(
+                &path.display().to_string(),
+                &String::from_utf8_lossy(&bytes),
+            );
+        }
+        for event in self.lineage.recorded() {
+            self.check_shown("lineage", &event.text());
         }
         Ran {
             code,
@@ -200,7 +208,14 @@ impl Production {
     #[track_caller]
     fn check_shown(&self, place: &str, text: &str) {
         let key = self.servers.1["azure_key"].as_str().unwrap();
-        let hidden = [SLACK, TEAMS, ONCALL, ONCALL_KEY, secrets::CLIENT_SECRET, key];
+        let hidden = [
+            SLACK,
+            TEAMS,
+            ONCALL,
+            ONCALL_KEY,
+            secrets::CLIENT_SECRET,
+            key,
+        ];
         for word in hidden.iter().chain(&SENSITIVE) {
             assert!(!text.contains(word), "{word} in {place}: {text}");
         }
@@ -281,7 +296,10 @@ fn teams(body: &Value) -> String {
         "application/vnd.microsoft.card.adaptive"
     );
     let card = &attachment["content"];
-    assert_eq!((&card["type"], &card["version"]), (&"AdaptiveCard".into(), &"1.4".into()));
+    assert_eq!(
+        (&card["type"], &card["version"]),
+        (&"AdaptiveCard".into(), &"1.4".into())
+    );
     title(card["body"][0]["inlines"][0]["text"].as_str().unwrap())
 }
 
@@ -300,7 +318,10 @@ fn webhook(body: &Value) -> String {
     }
     if event == "on_failure" {
         let failure = &pipeline["failures"][0];
-        assert_eq!((&failure["node"], &failure["class"]), (&"customers".into(), &"data".into()));
+        assert_eq!(
+            (&failure["node"], &failure["class"]),
+            (&"customers".into(), &"data".into())
+        );
     }
     event.to_owned()
 }

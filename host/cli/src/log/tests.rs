@@ -238,10 +238,7 @@ fn panics_are_lines_of_the_log() {
         (&"panic".into(), &"ERROR".into())
     );
     let message = value["message"].as_str().expect("a message");
-    assert!(
-        message.ends_with("*** two\nlines \u{1b}[31m"),
-        "{message}"
-    );
+    assert!(message.ends_with("*** two\nlines \u{1b}[31m"), "{message}");
     assert!(
         value["file"]
             .as_str()

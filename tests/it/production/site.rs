@@ -82,7 +82,7 @@ impl Production {
             ("ODIBI_ALERTS_WAIT", "60s".to_owned()),
             ("ADLS_ACCOUNT_NAME", account.to_owned()),
             ("KEY_VAULT_NAME", "acme".to_owned()),
-            ("KEY_VAULT_SECRET", "azurite-key".to_owned()),
+            ("KEY_VAULT_ENTRY", "azurite-key".to_owned()),
             ("SLACK_WEBHOOK_URL", slack.url(SLACK)),
             ("TEAMS_WEBHOOK_URL", teams.url(TEAMS)),
             ("ONCALL_WEBHOOK_URL", oncall.url(ONCALL)),
@@ -279,7 +279,13 @@ fn slack(body: &Value) -> String {
     let blocks = body["blocks"].as_array().unwrap();
     assert_eq!(blocks[0]["type"], "header", "{body}");
     assert_eq!(blocks[0]["text"]["type"], "plain_text", "{body}");
-    assert_eq!(blocks.last().unwrap()["type"], "context", "{body}");
+    assert!(blocks.iter().any(|block| block["type"] == "context"));
+    let last = blocks.last().unwrap();
+    let page = last["elements"][0]["url"].as_str().unwrap_or_default();
+    assert!(
+        last["type"] == "actions" && page.contains("/stories/sales/") && page.ends_with(".html"),
+        "{body}"
+    );
     let word = title(blocks[0]["text"]["text"].as_str().unwrap());
     let calls = blocks
         .iter()

@@ -30,7 +30,7 @@ fn dockerfile_keeps_the_rules() {
         found.map(|(_, rest)| rest.as_str()).collect()
     };
     let known = [
-        "FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "CMD",
+        "FROM", "LABEL", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "CMD",
     ];
     for (word, _) in &all {
         assert!(known.contains(&word.as_str()), "{word}");
@@ -46,6 +46,9 @@ fn dockerfile_keeps_the_rules() {
         assert!(!tag.contains("latest"), "{image}");
         assert!(base.contains(" AS "), "{base}");
     }
+    // The program meets the C library that it was linked to.
+    let debian = bases[0].contains("-bookworm") && bases[1].contains("-debian12");
+    assert!(debian, "{bases:?}");
     let channel = std::fs::read_to_string(support::root().join("rust-toolchain.toml")).unwrap();
     let channel = channel.split('"').nth(1).unwrap();
     assert!(

@@ -67,8 +67,9 @@ fn lines(project: &Project, args: &[&str], variables: &[(&str, &str)]) -> (i32, 
     (output.status.code().unwrap(), parsed(&text))
 }
 
+/// The lines of a structured log, each of which must be what such a line is.
 #[track_caller]
-fn parsed(text: &str) -> Vec<Value> {
+pub(crate) fn parsed(text: &str) -> Vec<Value> {
     assert!(text.is_empty() || text.ends_with('\n'), "{text}");
     text.lines().map(parse).collect()
 }

@@ -146,15 +146,14 @@ fn no_file_has_a_name_that_says_nothing() {
 fn every_example_is_run_by_a_test() {
     let projects = files("examples")
         .into_iter()
-        .filter(|path| path.ends_with("/odibi.yaml"));
+        .filter(|path| path.ends_with("/odibi.yaml") || path.ends_with("/project.yaml"));
     let projects: Vec<String> = projects.collect();
-    assert!(
-        projects
-            .iter()
-            .any(|path| path == "examples/flights/odibi.yaml"),
-        "{projects:?}"
-    );
-    none(room::unexecuted(&projects, &read("tests/it/examples.rs")));
+    for known in ["flights/odibi.yaml", "production/project.yaml"] {
+        let known = format!("examples/{known}");
+        assert!(projects.contains(&known), "{projects:?}");
+    }
+    let tests = read("tests/it/examples.rs") + &read("tests/it/production.rs");
+    none(room::unexecuted(&projects, &tests));
 }
 
 #[test]

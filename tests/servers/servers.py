@@ -4,10 +4,6 @@ Says where they are in one line of JSON, and ends when its standard input does: 
 """
 
 import argparse
-import base64
-import email.utils
-import hashlib
-import hmac
 import json
 import logging
 import os
@@ -21,9 +17,12 @@ import urllib.error
 import urllib.request
 
 import gcs
+import shared_key
 import web
 
 BUCKET = "odibi-test"
+# Of the production example, in Azure.
+CONTAINERS = ("landing", "lake")
 AZURE_ACCOUNT = "devstoreaccount1"
 # Public: every Azurite has it.
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -65,7 +64,7 @@ def start_azure(main_js):
     end = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
-            make_container(url)
+            make_containers(url)
             return url, child
         except urllib.error.HTTPError:
             raise
@@ -75,16 +74,9 @@ def start_azure(main_js):
             time.sleep(0.1)
 
 
-def make_container(url):
-    date = email.utils.formatdate(usegmt=True)
-    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06"}
-    canonical = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
-    resource = f"/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{BUCKET}\nrestype:container"
-    text = "PUT" + "\n" * 5 + "application/octet-stream" + "\n" * 7 + canonical + resource
-    digest = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
-    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(digest).decode()}"
-    headers["Content-Type"] = "application/octet-stream"
-    put(f"{url}/{BUCKET}?restype=container", headers)
+def make_containers(url):
+    for name in (BUCKET, *CONTAINERS):
+        shared_key.ask("PUT", f"{url}/{name}?restype=container", AZURE_ACCOUNT, AZURE_KEY)
 
 
 def main():

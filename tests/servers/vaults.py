@@ -192,6 +192,9 @@ class Handler(BaseHTTPRequestHandler):
             value = ""
         if name == "odd":
             value = "a: b # c\n- {d: ${HOME}} !!str 'e' \"f\" ${keyvault:acme/other}"
+        if name == "azurite-key":
+            # Public: every Azurite has it.
+            value = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
         if name == "lake-key":
             value = "bGFrZS1rZXktb2YtdGhlLXZhdWx0LTAxMjM0NTY3ODk="
         canary = re.fullmatch(r"canary-([0-9]+)", name)

@@ -9,6 +9,7 @@
     reason = "tests are an adapter of their own"
 )]
 
+pub mod proxy;
 pub mod recorder;
 
 use std::collections::BTreeMap;

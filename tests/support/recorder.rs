@@ -1,7 +1,7 @@
 //! A web server of this machine that records what it is sent, and answers as it is told: badly for a while, then well.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -118,28 +118,53 @@ impl Recorder {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a client sends.
+pub(crate) struct Request {
+    /// `GET /a?b HTTP/1.1`
+    pub(crate) line: String,
+    /// Names in lowercase letters.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// Reads one; `None` when the client has hung up instead.
+    pub(crate) fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Self>> {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                break;
+            };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        let length = headers.get("content-length");
+        let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        Ok(Some(Self {
+            line: line.trim_end().to_owned(),
+            headers,
+            body,
+        }))
+    }
 }
 
 fn answer(mut stream: &TcpStream, state: &State) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else {
-            break;
-        };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length");
-    let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+    let Some(request) = Request::read(&mut reader)? else {
+        return Ok(());
+    };
+    let path = request.line.split(' ').nth(1).unwrap_or_default();
     let reply = lock(&state.script).pop_front();
     let reply = reply.unwrap_or(Reply::Status(200));
     let taken = match reply {
@@ -147,9 +172,9 @@ fn answer(mut stream: &TcpStream, state: &State) -> std::io::Result<()> {
         Reply::Redirect(_) | Reply::Never | Reply::Reset => false,
     };
     lock(&state.recorded).push(Recorded {
-        path,
-        headers,
-        body,
+        path: path.to_owned(),
+        headers: request.headers,
+        body: request.body,
         taken,
     });
     state.more.notify_all();
@@ -178,6 +203,6 @@ fn answer(mut stream: &TcpStream, state: &State) -> std::io::Result<()> {
     }
 }
 
-fn head(mut stream: &TcpStream, status: u16, more: &str) -> std::io::Result<()> {
+pub(crate) fn head(mut stream: &TcpStream, status: u16, more: &str) -> std::io::Result<()> {
     stream.write_all(format!("HTTP/1.1 {status} x\r\nConnection: close\r\n{more}\r\n").as_bytes())
 }

@@ -425,6 +425,9 @@ pub(crate) struct Options {
     /// Nodes run side by side, at most [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+    /// ODIBI's; nodes always run side by side.
+    #[arg(long, hide = true)]
+    pub parallel: bool,
     /// Memory of all nodes together: for sorts, which spill to disk what does not fit, and for the plugins
     /// [default: 512, or 64 for each processor].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]

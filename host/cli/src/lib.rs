@@ -31,6 +31,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 use odibi_plan::config::LogLevel;
 
 use crate::args::{Arguments, Command, ConfigCommand, SecretsCommand};
@@ -191,14 +192,35 @@ fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bo
         Redaction::default(),
     );
     let text = error.render();
+    let hint = instead(error);
     if log.is_structured() {
         let text = text.to_string();
         let message = text.trim_end().trim_start_matches("error: ");
-        log.entry(LogLevel::Error, &log::Entry::new("usage", message));
-    } else if coloured {
-        log.text(LogLevel::Error, &text.ansi().to_string());
+        let entry = log::Entry {
+            hints: hint,
+            ..log::Entry::new("usage", message)
+        };
+        log.entry(LogLevel::Error, &entry);
     } else {
-        log.text(LogLevel::Error, &text.to_string());
+        let mut text = if coloured {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
+        if let Some(hint) = hint {
+            text += &format!("\nhint: {hint}\n");
+        }
+        log.text(LogLevel::Error, &text);
     }
     exit::USAGE
+}
+
+/// What to write in place of a flag of ODIBI's that odibi has another word for.
+fn instead(error: &clap::Error) -> Option<&'static str> {
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(flag) if flag == "--dry-run" => {
+            Some("`odibi plan` shows what a run would do, and touches nothing")
+        }
+        _ => None,
+    }
 }

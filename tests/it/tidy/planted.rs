@@ -23,6 +23,17 @@ pub(super) fn rotten(path: &str, bug: &str, read: impl Fn(&str) -> Option<String
     let Some(source) = read(file) else {
         return complaint(&format!("there is no {file}"));
     };
+    // `tests/planted/run` asks the crate that the file is of.
+    let krate = file.split("/src/").next().unwrap_or_default();
+    if let Some(name) = test
+        .strip_prefix("--test ")
+        .and_then(|rest| rest.split(' ').next())
+        && [format!("{name}.rs"), format!("{name}/main.rs")]
+            .iter()
+            .all(|path| read(&format!("{krate}/tests/{path}")).is_none())
+    {
+        return complaint(&format!("{krate} has no tests named `{name}`"));
+    }
     match source.matches(before).count() {
         1 => vec![],
         found => complaint(&format!("its text must be once in {file}, found: {found}")),
@@ -32,7 +43,9 @@ pub(super) fn rotten(path: &str, bug: &str, read: impl Fn(&str) -> Option<String
 #[test]
 fn rotten_bugs_are_found() {
     let check = |bug: &str, expect: &[&str]| {
-        let read = |file: &str| (file == "a.rs").then(|| "if x > 1 {\nif y > 1 {\n".to_owned());
+        let known = ["a.rs", "host/a/src/a.rs", "host/a/tests/t/main.rs"];
+        let text = "if x > 1 {\nif y > 1 {\n";
+        let read = |file: &str| known.contains(&file).then(|| text.to_owned());
         assert_eq!(rotten("b.bug", bug, read), expect);
     };
     let bug = |file: &str, text: &str| {
@@ -51,6 +64,9 @@ fn rotten_bugs_are_found() {
     );
     check(&bug("c.rs", "if x"), &["b.bug: there is no c.rs"]);
     check(&bug("a.rs", "if true {"), &["b.bug: it changes nothing"]);
+    let elsewhere = bug("host/a/src/a.rs", "if x > 1 {").replace("--lib x", "--test it x");
+    check(&elsewhere, &["b.bug: host/a has no tests named `it`"]);
+    check(&elsewhere.replace("--test it", "--test t"), &[]);
     check(
         "what\nfile: a.rs\n",
         &["b.bug: it must name a `file:` and a `test:`"],

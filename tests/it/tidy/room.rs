@@ -228,7 +228,10 @@ pub(super) fn empty_name(path: &str) -> Vec<String> {
 
 /// Projects among the examples whose folder the text of the tests does not name.
 pub(super) fn unexecuted(projects: &[String], tests: &str) -> Vec<String> {
-    let folder = |path: &str| path.strip_suffix("/odibi.yaml").unwrap_or(path).to_owned();
+    let folder = |path: &str| {
+        let (folder, _) = path.rsplit_once('/').unwrap_or((path, ""));
+        folder.to_owned()
+    };
     let named = |folder: &str| {
         let below_examples = folder.strip_prefix("examples/").unwrap_or(folder);
         tests.contains(&format!("\"{below_examples}\""))

@@ -76,6 +76,11 @@ pub(crate) fn ordered(order: &Order<'_>, around: &Surroundings, printer: &Printe
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    if order.options.parallel {
+        printer.warning(
+            "`--parallel` has no effect: nodes always run side by side, `--workers` says how many",
+        );
+    }
     if let Some(word) = order.options.on_error {
         let on_error = on_error(word);
         let nodes = loaded.plan.nodes.iter_mut();

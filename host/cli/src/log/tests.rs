@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use odibi_plan::Secret;
 use serde_json::Value;
 
 use super::*;
@@ -176,6 +177,8 @@ fn terminal_is_shown_colours_of_ours_and_nothing_else() {
 
 /// Set in the process that panics.
 const PANICS: &str = "ODIBI_TEST_PANICS";
+/// A secret that is in its messages.
+const CANARY: &str = "hunter2-in-a-panic";
 
 /// Run by itself it does nothing.
 #[test]
@@ -196,16 +199,17 @@ fn panicking_process() {
         level: None,
         format: Some(format),
     };
-    let log = Log::new(
-        Box::new(std::io::stderr()),
-        false,
-        given,
-        crate::Redaction::default(),
-    );
+    let redaction = crate::Redaction::default();
+    redaction.learn(&[Secret::new(CANARY)]);
+    // As `main` has it, and then as a log has it.
+    std::panic::set_hook(Box::new(redaction.panics()));
+    let early = std::panic::catch_unwind(|| panic!("early {CANARY}"));
+    assert!(early.is_err());
+    let log = Log::new(Box::new(std::io::stderr()), false, given, redaction);
     log.own_process();
     let thread = std::thread::Builder::new().name("work".to_owned());
     let panicking = thread
-        .spawn(|| panic!("two\nlines \u{1b}[31m"))
+        .spawn(|| panic!("{CANARY} two\nlines \u{1b}[31m"))
         .expect("a thread");
     assert!(panicking.join().is_err());
 }
@@ -221,7 +225,11 @@ fn panics_are_lines_of_the_log() {
             .output()
             .expect("it starts");
         assert!(output.status.success());
-        String::from_utf8(output.stderr).expect("UTF-8")
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(!said.contains(CANARY), "{said}");
+        let (early, said) = said.split_once("\nearly ***\n").expect("both panics");
+        assert!(early.contains("panicked at"), "{early}");
+        said.to_owned()
     };
     let text = said("json");
     let value: Value = serde_json::from_str(&text).expect("one line of JSON");
@@ -230,7 +238,7 @@ fn panics_are_lines_of_the_log() {
         (&"panic".into(), &"ERROR".into())
     );
     let message = value["message"].as_str().expect("a message");
-    assert!(message.ends_with("two\nlines \u{1b}[31m"), "{message}");
+    assert!(message.ends_with("*** two\nlines \u{1b}[31m"), "{message}");
     assert!(
         value["file"]
             .as_str()
@@ -242,5 +250,5 @@ fn panics_are_lines_of_the_log() {
         text.contains("thread `work` of odibi panicked at"),
         "{text}"
     );
-    assert!(text.ends_with("two\nlines ␛[31m\n"), "{text}");
+    assert!(text.ends_with("*** two\nlines ␛[31m\n"), "{text}");
 }

@@ -217,10 +217,8 @@ fn usage(error: &clap::Error, mut streams: Streams, given: log::Given, plain: bo
 
 /// What to write in place of a flag of ODIBI's that odibi has another word for.
 fn instead(error: &clap::Error) -> Option<&'static str> {
-    match error.get(ContextKind::InvalidArg)? {
-        ContextValue::String(flag) if flag == "--dry-run" => {
-            Some("`odibi plan` shows what a run would do, and touches nothing")
-        }
-        _ => None,
-    }
+    let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    (flag == "--dry-run").then_some("`odibi plan` shows what a run would do, and touches nothing")
 }

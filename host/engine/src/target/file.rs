@@ -51,14 +51,13 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             other => other?,
         };
         let target = ready.target.id();
-        let ask = |record: &BatchRecord| seen.ask(record);
         let settled = settle(
             ready.log.as_ref(),
             &target,
             &ready.batch,
             &shown,
             |record| seen.believes(record),
-            ask,
+            |record| seen.ask(record),
         );
         let settled = match settled {
             Err(failure) if replaced(&failure) => continue,
@@ -73,12 +72,10 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                     Some(_) => WriteEffect::Published,
                     None => WriteEffect::AlreadyApplied,
                 };
-                let mut fact = ready.fact(effect, asked_again.unwrap_or_default());
-                let version = stat.as_ref().map(|stat| stat.version.clone());
-                fact.version_before.clone_from(&version);
-                fact.version_after = version;
+                let counts = asked_again.unwrap_or_default();
+                let (file, mut fact) = as_it_was(ready, effect, counts, stat);
                 fact.evidence = seen.proof(&ready.batch);
-                return Ok((file_fact(ready, stat), fact));
+                return Ok((file, fact));
             }
         };
         let expect = match &stat {
@@ -94,19 +91,9 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             // Noted as well, so that a late second try of it does not change what is newer then.
             ready.log.staged(&ready.record(made.evidence))?;
             ready.committed();
-            let mut fact = ready.fact(WriteEffect::Unchanged, made.counts);
-            let version = stat.as_ref().map(|stat| stat.version.clone());
-            fact.version_before.clone_from(&version);
-            fact.version_after = version;
-            return Ok((file_fact(ready, stat), fact));
+            return Ok(as_it_was(ready, WriteEffect::Unchanged, made.counts, stat));
         }
-        let proof = match seen.named {
-            Some(_) => Some(proof_in_footer(&ready.batch)),
-            None => made
-                .evidence
-                .split_once(' ')
-                .map(|(digest, _)| proof_by_digest(digest)),
-        };
+        let proof = seen.proof_to_be(&made.evidence, &ready.batch);
         ready.log.staged(&ready.record(made.evidence))?;
         let mut upload = match made.upload {
             Some(upload) => upload,
@@ -146,6 +133,20 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
     Err(conflict(&ready.target.shown()))
 }
 
+/// What is told when the file stays.
+fn as_it_was(
+    ready: &Ready,
+    effect: WriteEffect,
+    counts: Counts,
+    stat: Option<Stat>,
+) -> (FileFact, WriteFact) {
+    let mut fact = ready.fact(effect, counts);
+    let version = stat.as_ref().map(|stat| stat.version.clone());
+    fact.version_before.clone_from(&version);
+    fact.version_after = version;
+    (file_fact(ready, stat), fact)
+}
+
 fn file_fact(ready: &Ready, stat: Option<Stat>) -> FileFact {
     FileFact {
         connection: ready.target.store.connection().to_owned(),
@@ -170,6 +171,14 @@ struct Seen {
 const ORIGIN: &str = "origin";
 
 impl Seen {
+    /// What will prove that the batch is there once it is put.
+    fn proof_to_be(&self, evidence: &str, batch: &str) -> Option<String> {
+        match self.named {
+            Some(_) => Some(proof_in_footer(batch)),
+            None => (evidence.split_once(' ')).map(|(digest, _)| proof_by_digest(digest)),
+        }
+    }
+
     fn new(
         store: &dyn Store,
         path: &str,

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use odibi_story::failure::FailureClass;
 
-use super::places::{open, s3_at, server, write};
+use super::places::{azure_at, named, open, s3_at, server, write};
 use super::{MIB, content, done, pattern, put};
-use crate::store::{Expect, Store};
+use crate::documents::Documents;
+use crate::store::{Expect, Store, Stores};
 
 /// What becomes of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub(crate) enum Mishap {
 
 /// A relay to S3 for whose next so many requests which begin with these words something goes wrong.
 pub(crate) fn relay(begins: &'static str, mishap: Mishap, lost: Arc<AtomicU32>) -> String {
-    let upstream = server("s3").strip_prefix("http://").unwrap().to_owned();
+    relay_to(&server("s3"), begins, mishap, lost)
+}
+
+fn relay_to(origin: &str, begins: &'static str, mishap: Mishap, lost: Arc<AtomicU32>) -> String {
+    let upstream = origin.strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -117,6 +122,27 @@ fn a_put_whose_answer_is_lost_counts_once() {
     let failure = upload.put(&Expect::Version(version)).unwrap_err();
     assert_eq!(failure.class, FailureClass::Transient, "{failure:?}");
     assert_eq!(content(steady.as_ref(), "t0"), b"theirs");
+}
+
+/// Azure removes by a POST, which no client repeats by itself.
+#[test]
+fn a_removal_whose_answer_is_lost_is_done_again() {
+    let azure = server("azure");
+    let (origin, account) = azure.rsplit_once('/').unwrap();
+    let lost = Arc::new(AtomicU32::new(0));
+    let relay = relay_to(origin, "POST ", Mishap::Lost, Arc::clone(&lost));
+    let dir = tempfile::tempdir().unwrap();
+    let stores = Stores::new(dir.path(), dir.path());
+    let through = azure_at(&format!("{relay}/{account}"), "test-lost-removal");
+    let documents = Documents::of(&stores, &named(through)).unwrap();
+    let paths = ["a", "b", "c"].map(str::to_owned);
+    for path in &paths {
+        documents.write(path, b"x").unwrap();
+    }
+    lost.store(2, Ordering::SeqCst);
+    documents.remove_all(&[paths.to_vec()]).unwrap();
+    assert_eq!(lost.load(Ordering::SeqCst), 0, "answers were lost");
+    assert!(documents.list("").unwrap().is_empty());
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub(super) fn open(kind: ConnectionKind, dir: &TempDir) -> Arc<dyn Store> {
     stores.open(&named(kind), Purpose::Read).unwrap()
 }
 
-fn named(kind: ConnectionKind) -> Connection {
+pub(super) fn named(kind: ConnectionKind) -> Connection {
     Connection {
         name: "c".into(),
         kind,
@@ -155,12 +155,20 @@ fn azure(prefix: &str) -> ConnectionKind {
     azure_with(prefix, &server("bucket"), &server("azure_key"))
 }
 
+pub(super) fn azure_at(endpoint: &str, prefix: &str) -> ConnectionKind {
+    azure_of(endpoint, prefix, &server("bucket"), &server("azure_key"))
+}
+
 fn azure_with(prefix: &str, container: &str, key: &str) -> ConnectionKind {
+    azure_of(&server("azure"), prefix, container, key)
+}
+
+fn azure_of(endpoint: &str, prefix: &str, container: &str, key: &str) -> ConnectionKind {
     ConnectionKind::Azure(Box::new(AzureBlob {
         account: server("azure_account"),
         container: container.into(),
         path_prefix: prefix.into(),
-        endpoint: Some(server("azure")),
+        endpoint: Some(endpoint.into()),
         allow_http: true,
         auth: AzureAuth::AccountKey(Secret::new(key)),
     }))

@@ -135,14 +135,14 @@ fn a_removal_whose_answer_is_lost_is_done_again() {
     let stores = Stores::new(dir.path(), dir.path());
     let through = azure_at(&format!("{relay}/{account}"), "test-lost-removal");
     let documents = Documents::of(&stores, &named(through)).unwrap();
-    let paths = ["a", "b", "c"].map(str::to_owned);
+    let paths = ["d/a", "d/b", "d/c"].map(str::to_owned);
     for path in &paths {
         documents.write(path, b"x").unwrap();
     }
     lost.store(2, Ordering::SeqCst);
     documents.remove_all(&[paths.to_vec()]).unwrap();
     assert_eq!(lost.load(Ordering::SeqCst), 0, "answers were lost");
-    assert!(documents.list("").unwrap().is_empty());
+    assert!(documents.list("d").unwrap().is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@ With `--stores`, also on S3 (moto) and Azure (Azurite), which the script of `ODI
 
 import argparse
 import csv
+import fcntl
 import json
 import os
 import pathlib
@@ -144,8 +145,14 @@ def begin(odibi, root, target, mode, servers):
     return said if code != 0 else None
 
 
+def gone(root):
+    """Waits until the killed process holds no mark of a run any more: it goes some time after its tracer."""
+    for mark in (root / ".odibi" / "runs").glob("*/running"):
+        with open(mark) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def run(odibi, root):
-    # The killed process may need a moment to be gone.
     command = [odibi, "run", str(root / "odibi.yaml"), "--wait", "60s"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
     return done.returncode, done.stdout + done.stderr
@@ -169,6 +176,7 @@ def run_killed(odibi, root, at, calls=CALLS):
                 os.killpg(process.pid, signal.SIGKILL)
                 break
     code = process.wait(timeout=RUN_SECONDS_MAX)
+    gone(root)
     text = (root / "said").read_text()
     (root / "said").unlink()
     return code == 0, code, text

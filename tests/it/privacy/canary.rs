@@ -13,6 +13,8 @@ use arrow_array::{
     StringArray, StructArray,
 };
 use arrow_schema::{DataType, Field, Schema};
+use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use support::base64;
 
@@ -197,7 +199,19 @@ fn of_text(value: &str, needles: &mut BTreeSet<Vec<u8>>) {
         needles.insert(base64(value.as_bytes(), offset).into_bytes());
     }
     // A digest of a value that can be guessed tells it.
-    needles.insert(hex(&Sha256::digest(value)[..8]).into_bytes());
+    for digest in digests(value) {
+        needles.insert(digest.to_uppercase().into_bytes());
+        needles.insert(digest.into_bytes());
+    }
+}
+
+/// The beginnings of digests without a key.
+fn digests(value: &str) -> [String; 3] {
+    [
+        hex(&Md5::digest(value)[..8]),
+        hex(&Sha1::digest(value)[..8]),
+        hex(&Sha256::digest(value)[..8]),
+    ]
 }
 
 fn of_digits(digits: &str, scale: usize, needles: &mut BTreeSet<Vec<u8>>) {
@@ -267,6 +281,8 @@ fn canaries_are_found_in_every_form_and_nowhere_else() {
         format!("{:e}", number as f64),
         format!("{}.{:04}", salary(3) / 10_000, salary(3) % 10_000),
         format!("{}", &table()["birthday"].len()) + " 1873-06-01",
+        hex(&Md5::digest(&word)),
+        hex(&Sha1::digest(&word)).to_uppercase(),
         hex(&Sha256::digest(&word)),
     ] {
         assert!(find(told.as_bytes()).is_some(), "{told}");

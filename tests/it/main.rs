@@ -33,6 +33,7 @@ mod privacy;
 mod production;
 mod replay;
 mod rows;
+mod running;
 mod secrets;
 mod selection;
 mod signals;

@@ -559,13 +559,9 @@ fn play_all(cells: &[Cell]) -> BTreeMap<String, Hits> {
     found.into_inner().unwrap()
 }
 
-fn wants_all() -> bool {
-    std::env::var("ODIBI_CANARIES").is_ok_and(|word| word == "all")
-}
-
 /// Of the cells so many, of each row and column some.
 fn some(cells: Vec<Cell>, count: usize) -> Vec<Cell> {
-    if wants_all() {
+    if support::all_canaries() {
         return cells;
     }
     // A step that shares no divisor with the number of marks and targets goes through all combinations.

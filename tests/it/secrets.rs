@@ -368,24 +368,21 @@ const CELLS_MIN: usize = 300;
 fn places() -> Vec<String> {
     let mut all = Vec::new();
     leaves(&everything(), "", &mut all);
-    let step = if all_places() { 1 } else { 12 };
+    let step = if support::all_canaries() { 1 } else { 12 };
     all.into_iter().step_by(step).collect()
 }
 
-fn all_places() -> bool {
-    std::env::var("ODIBI_CANARIES").is_ok_and(|word| word == "all")
-}
-
 #[test]
-#[allow(clippy::print_stdout, reason = "the figure of the long form")]
 fn no_canary_is_seen_anywhere() {
     let (mut hits, mut count) = (BTreeMap::new(), 0);
     for (i, at) in places().iter().enumerate() {
         count += cells(at, i % CANARIES + 1, false, &mut hits);
     }
     assert_eq!(hits, BTreeMap::new(), "of {count} cells");
-    println!("{count} cells");
-    assert!(!all_places() || count >= CELLS_MIN, "{count} cells");
+    assert!(
+        !support::all_canaries() || count >= CELLS_MIN,
+        "{count} cells"
+    );
 }
 
 /// Where the filter is switched off, canaries are seen: the test above can fail.

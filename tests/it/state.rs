@@ -1,12 +1,13 @@
 //! What is remembered between runs, through the command line: runs that are killed, that fail, and two at once.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use support::Project;
+
+use crate::running::Running;
 
 const YAML: &str = "project: shop
 connections:
@@ -37,58 +38,13 @@ fn project() -> Project {
         .file("many.csv", many())
 }
 
-/// `odibi run` as a process.
-struct Running {
-    child: Child,
-    stderr: BufReader<ChildStderr>,
+fn start(project: &Project) -> Running {
+    Running::start(project, &[], &project.path("cache"), &[])
 }
 
-impl Running {
-    fn start(project: &Project) -> Self {
-        let mut child = Command::new(support::binary())
-            .args(["run", "--workers", "1"])
-            .current_dir(project.path(""))
-            .env("ODIBI_CACHE_DIR", project.path("cache"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stderr }
-    }
-
-    /// Reads what it says until a node has come to a state.
-    #[track_caller]
-    fn until(&mut self, node: &str, state: &str) {
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.stderr.read_line(&mut line).unwrap(),
-                0,
-                "it ended:\n{all}"
-            );
-            let mut words = line.split_whitespace();
-            if words.next() == Some(node) && words.next() == Some(state) {
-                return;
-            }
-            all += &line;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    #[track_caller]
-    fn kill(mut self) {
-        self.signal(Signal::KILL);
-        assert_eq!(
-            self.child.wait().unwrap().code(),
-            None,
-            "it had ended already"
-        );
-    }
+#[track_caller]
+fn kill(run: Running) {
+    assert!(run.kill(), "it had ended already");
 }
 
 fn run_dirs(project: &Project) -> Vec<PathBuf> {
@@ -137,9 +93,9 @@ fn stories(project: &Project) -> Vec<Value> {
 fn killed_run_has_one_end_and_is_gone_on_with() {
     let project = project();
     for _ in 0..2 {
-        let mut run = Running::start(&project);
+        let mut run = start(&project);
         run.until("orders.slow", "started");
-        run.kill();
+        kill(run);
     }
     // As if it had been killed in the middle of a line.
     let dirs = run_dirs(&project);
@@ -244,9 +200,9 @@ fn run_killed_at_any_point_has_one_story_after_the_next_start() {
 fn run_killed_before_it_said_anything_has_a_story_too() {
     for said in [None, Some(""), Some("{\"seq\":0,\"at\"")] {
         let project = project();
-        let mut run = Running::start(&project);
+        let mut run = start(&project);
         run.until("orders.slow", "started");
-        run.kill();
+        kill(run);
         let dir = run_dirs(&project).remove(0);
         // As if it had been killed that early.
         match said {
@@ -271,7 +227,7 @@ fn run_killed_before_it_said_anything_has_a_story_too() {
 #[test]
 fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
     let project = project();
-    let mut first = Running::start(&project);
+    let mut first = start(&project);
     first.until("orders.slow", "started");
     // Stopped in the middle of a change it would hold the whole state: not before it has noted what it had to.
     let noted = || {
@@ -312,7 +268,7 @@ fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
         .exits(0);
     let third: Value = serde_json::from_str(&third.stdout).unwrap();
     assert_eq!(third["continues"], Value::from(first_id));
-    first.kill();
+    kill(first);
     let (code, _) = project.run_json(&[]);
     assert_eq!(code, 0);
 }
@@ -320,7 +276,7 @@ fn second_run_of_a_pipeline_waits_or_fails_or_takes_over() {
 #[test]
 fn run_that_waits_begins_when_the_other_one_ends() {
     let project = project();
-    let mut first = Running::start(&project);
+    let mut first = start(&project);
     first.until("orders.slow", "started");
     let second = project.odibi(&["run", "--wait", "10m"]).exits(0);
     assert!(
@@ -497,9 +453,9 @@ fn target_that_was_changed_since_is_made_again() {
 #[test]
 fn killed_run_is_resumed_without_what_it_had_done() {
     let project = project();
-    let mut run = Running::start(&project);
+    let mut run = start(&project);
     run.until("orders.slow", "started");
-    run.kill();
+    kill(run);
     let killed = id(&run_dirs(&project)[0]);
     let project = project.file("many.csv", ORDERS);
     let shown = project

@@ -1,18 +1,17 @@
 //! The state on an object store, through the whole program: every directory of a test is a container of its own, and the
 //! next one knows what the last one did. S3 is moto, Azure is Azurite.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
 
 use odibi_engine::Documents;
 use odibi_plan::Sources;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use support::Project;
 use support::recorder::Recorder;
 
 use crate::connect::Servers;
+use crate::running::Running;
 
 const STORES: [&str; 2] = ["s3", "azure"];
 /// A killed run is found out in this time: short, since tests wait for it.
@@ -88,60 +87,9 @@ impl Yard {
     }
 }
 
-/// `odibi run` as a process.
-struct Running {
-    child: Child,
-    stderr: BufReader<ChildStderr>,
-}
-
-impl Running {
-    fn start(project: &Project, args: &[&str]) -> Self {
-        let mut child = Command::new(support::binary())
-            .args(["run", "--workers", "1"])
-            .args(args)
-            .current_dir(project.path(""))
-            .env("ODIBI_CACHE_DIR", support::cache_dir())
-            .env("ODIBI_LEASE_TIMEOUT", TIMEOUT)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stderr }
-    }
-
-    /// Reads what it says until a node has come to a state.
-    #[track_caller]
-    fn until(&mut self, node: &str, state: &str) {
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.stderr.read_line(&mut line).unwrap();
-            assert_ne!(read, 0, "it ended:\n{all}");
-            let mut words = line.split_whitespace();
-            if words.next() == Some(node) && words.next() == Some(state) {
-                return;
-            }
-            all += &line;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Kills it. False when it had ended before.
-    fn kill(mut self) -> bool {
-        let _ = self.child.kill();
-        self.child.wait().unwrap().code().is_none()
-    }
-
-    /// Its exit code, and the rest of what it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
+fn start(project: &Project, args: &[&str]) -> Running {
+    let variables = [("ODIBI_LEASE_TIMEOUT", TIMEOUT)];
+    Running::start(project, args, &support::cache_dir(), &variables)
 }
 
 const WRITES: &str = "      - {name: a, read: {connection: STORE, format: csv, path: in.csv}, write: {connection: STORE, format: parquet, path: t/append.parquet, mode: append}}
@@ -164,7 +112,7 @@ fn batch(round: usize) -> String {
 
 /// Kills a run once its log holds so many lines. False when it had ended before.
 fn killed_at(project: &Project, lines: usize) -> bool {
-    let mut run = Running::start(project, &["-q"]);
+    let mut run = start(project, &["-q"]);
     loop {
         if run.child.try_wait().unwrap().is_some() {
             return run.kill();
@@ -243,7 +191,7 @@ fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
             .container(SLOW, "")
             .file("in.csv", batch(0))
             .file("many.csv", batch(1));
-        let mut first = Running::start(&one, &[]);
+        let mut first = start(&one, &[]);
         first.until("orders.slow", "started");
         let held = two.odibi(&["run"]).exits(3);
         assert!(
@@ -288,7 +236,7 @@ fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
             (0, &Value::Null),
             "{result:#}"
         );
-        let mut fourth = Running::start(&one, &[]);
+        let mut fourth = start(&one, &[]);
         fourth.until("orders.slow", "started");
         let over = third.odibi(&["run", "--take-over"]).exits(0);
         assert!(
@@ -309,7 +257,7 @@ fn run_that_waits_begins_when_the_other_one_ends() {
         .container(SLOW, "")
         .file("in.csv", batch(0))
         .file("many.csv", many());
-    let mut first = Running::start(&one, &[]);
+    let mut first = start(&one, &[]);
     first.until("orders.slow", "started");
     let two = yard
         .container(SLOW, "")
@@ -453,7 +401,7 @@ fn alerts_of_a_killed_run_are_sent_by_the_next_container() {
             .container(SLOW, &hook)
             .file("in.csv", batch(0))
             .file("many.csv", many());
-        let mut first = Running::start(&one, &[]);
+        let mut first = start(&one, &[]);
         first.until("orders.slow", "started");
         // Delivered, and noted as such.
         let three = yard.container(SLOW, &hook);

@@ -385,6 +385,12 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether tests that look for values in everything play all of their cells, and not some: `ODIBI_CANARIES=all`.
+#[must_use]
+pub fn all_canaries() -> bool {
+    std::env::var("ODIBI_CANARIES").is_ok_and(|word| word == "all")
+}
+
 /// Base64 of bytes that stand `offset` bytes behind a multiple of three: the characters that do not depend on what stands
 /// around.
 #[must_use]

@@ -66,32 +66,6 @@ fn alert_is_posted_once_and_delivered_once() {
 }
 
 #[test]
-fn alerts_go_to_their_channel_project_and_environment_in_order() {
-    let dir = directory();
-    let db = open(dir.path());
-    let other = NewAlert {
-        channel: "teams",
-        ..new("other", &[])
-    };
-    let prod = NewAlert {
-        environment: "prod",
-        ..new("prod", &[])
-    };
-    for alert in [&new("first", &[]), &other, &prod, &new("second", &[])] {
-        assert_eq!(post(&db, alert), Posted::Waiting);
-    }
-    let sender = sender(&db, "s");
-    assert_eq!(claimed(&sender, 1).as_deref(), Some("first"));
-    let skipped = ["first".to_owned()];
-    let next = sender.claim("slack", at(1), &skipped).unwrap().unwrap();
-    assert_eq!(next.id, "second");
-    let skipped = ["first".to_owned(), "second".to_owned()];
-    assert_eq!(sender.claim("slack", at(1), &skipped).unwrap(), None);
-    assert_eq!(sender.next_due("slack", &skipped).unwrap(), None);
-    assert_eq!(db.alerts("shop", None, 10).unwrap().len(), 4);
-}
-
-#[test]
 fn two_senders_never_have_the_same_alert_and_a_dead_ones_claim_is_free() {
     let dir = directory();
     let db = open(dir.path());

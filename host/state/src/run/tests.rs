@@ -1,7 +1,7 @@
 //! Runs that end, are killed, and are gone on with.
 
 use super::*;
-use crate::testing::{Other, at, begin, new_run, node, open};
+use crate::testing::{Other, at, begin, node, open};
 
 fn state() -> (tempfile::TempDir, std::sync::Arc<StateDb>) {
     let dir = tempfile::tempdir().unwrap();
@@ -17,72 +17,6 @@ fn slot(db: &StateDb) -> Option<String> {
 
 fn end(db: &StateDb, id: &str, outcome: Outcome) {
     db.end(id, outcome, 0, at(9)).unwrap();
-}
-
-#[test]
-fn run_is_read_back_as_it_was_noted() {
-    let (_dir, db) = state();
-    let new = NewRun {
-        selection: RunSelection {
-            pipelines: vec!["orders".to_owned()],
-            nodes: vec!["clean".to_owned(), "load".to_owned()],
-            tags: vec!["daily".to_owned()],
-            select: vec!["load+".to_owned()],
-            exclude: vec!["tag:slow".to_owned()],
-            environment: Some("prod".to_owned()),
-        },
-        ..new_run("0190-a", "0190-a")
-    };
-    let mark = RunMark::create(&db, "0190-a").unwrap();
-    db.begin(&new).unwrap();
-    let target = FileFact {
-        connection: "lake".to_owned(),
-        path: "orders.parquet".to_owned(),
-        bytes: 12,
-        modified: Some(at(3)),
-        version: None,
-    };
-    let load = node("load");
-    let ended = NodeEnd {
-        node: &load,
-        outcome: Outcome::Recovered,
-        attempts: 2,
-        duration_ms: 40,
-        rows_written: Some(7),
-        target: Some(&target),
-        failure_code: None,
-    };
-    db.node_ended("0190-a", &ended).unwrap();
-    assert_eq!(db.run("shop", "last").unwrap().outcome, None);
-    db.end("0190-a", Outcome::Failed, 1, at(9)).unwrap();
-    mark.remove().unwrap();
-    let run = db.run("shop", "0190").unwrap();
-    assert_eq!(run.selection, new.selection);
-    assert_eq!(
-        (run.logical_time, run.started_at, run.ended_at),
-        (at(1), at(2), Some(at(9)))
-    );
-    assert_eq!(
-        (run.outcome.as_deref(), run.exit_code),
-        (Some("failed"), Some(1))
-    );
-    assert_eq!(run.pipelines, ["orders"]);
-    let nodes = db.nodes("0190-a").unwrap();
-    assert_eq!(
-        nodes[0],
-        NodeRecord {
-            node: load.clone(),
-            outcome: Some("recovered".to_owned()),
-            attempts: 2,
-            duration_ms: 40,
-            rows_written: Some(7),
-            failure_code: None,
-            target_bytes: Some(12),
-            target_modified: Some(at(3)),
-        }
-    );
-    assert!(nodes[0].is_success() && !nodes[1].is_success());
-    assert_eq!(nodes[1].outcome, None);
 }
 
 #[test]
@@ -201,43 +135,6 @@ fn run_with_an_end_and_a_mark_is_gone_on_with() {
     let other_boot = |t: &Transaction<'_>| Ok(t.execute("UPDATE run SET boot = 'x'", ())?);
     assert_eq!(db.write(other_boot), Ok(1));
     assert_eq!(slot(&db), None);
-}
-
-#[test]
-fn events_may_say_that_a_crashed_run_had_ended() {
-    let (_dir, db) = state();
-    drop(begin(&db, "a", "a"));
-    assert_eq!(db.crashed("shop").unwrap().len(), 1);
-    db.told("a", Some(Outcome::Failed)).unwrap();
-    assert_eq!(
-        db.run("shop", "a").unwrap().outcome.as_deref(),
-        Some("failed")
-    );
-}
-
-#[test]
-fn nodes_that_are_kept_stand_in_the_new_run() {
-    let (_dir, db) = state();
-    begin(&db, "a", "a").remove().unwrap();
-    let kept = NodeRecord {
-        outcome: Some("succeeded".to_owned()),
-        target_bytes: Some(5),
-        target_modified: Some(at(4)),
-        ..db.nodes("a").unwrap()[0].clone()
-    };
-    let run = NewRun {
-        nodes: vec![node("clean")],
-        kept: vec![kept],
-        ..new_run("b", "a")
-    };
-    db.begin(&run).unwrap();
-    let nodes = db.nodes("b").unwrap();
-    assert_eq!(nodes[0].node, node("clean"));
-    assert_eq!(
-        (nodes[1].outcome.as_deref(), nodes[1].target_bytes),
-        (Some("kept"), Some(5))
-    );
-    assert!(nodes[1].is_success());
 }
 
 #[test]

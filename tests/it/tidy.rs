@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod contract;
+mod features;
 mod lock;
 mod manifest;
 mod planted;
@@ -13,6 +14,7 @@ mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Folders with our own Rust code, from the root of the checkout.
 const ROOMS: [&str; 5] = ["host", "sdk", "plugins", "tests", "examples"];
@@ -178,6 +180,24 @@ fn every_planted_bug_still_has_its_place() {
             .flat_map(|path| planted::rotten(path, &read(path), source))
             .collect(),
     );
+}
+
+#[test]
+fn the_program_is_compiled_with_the_features_of_the_workspace() {
+    let tree = |which: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo
+            .current_dir(root())
+            .args(["tree", "--locked", "--prefix", "none"]);
+        cargo.args(["--format", "{p} {f}"]).args(which);
+        let ran = cargo.output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{said}");
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let program = tree(&["--edges", "normal,build"]);
+    assert!(program.contains("datafusion v"), "{program}");
+    none(features::differing(&program, &tree(&["--workspace"])));
 }
 
 #[test]

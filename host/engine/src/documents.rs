@@ -4,21 +4,14 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use odibi_plan::plan::Connection;
-use odibi_story::failure::{Failure, FailureClass};
+use odibi_story::failure::Failure;
 
 use crate::failure::{During, classify};
 use crate::store::{Expect, Purpose, Put, Store, Stores, normal};
 
-/// Between tries of a removal.
-const REMOVE_PAUSES: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-];
 /// Groups of documents that are removed at the same time.
 const REMOVERS_MAX: usize = 8;
 
@@ -158,7 +151,7 @@ impl Documents {
         let failed: Mutex<Option<Failure>> = Mutex::default();
         let work = || {
             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let removed = group.iter().try_for_each(|path| self.remove_surely(path));
+                let removed = group.iter().try_for_each(|path| self.remove(path));
                 if let Err(failure) = removed {
                     next.store(groups.len(), Ordering::Relaxed);
                     let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,20 +167,6 @@ impl Documents {
         });
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         failed.map_or(Ok(()), Err)
-    }
-
-    /// As [`Self::remove`], tried again when it may be of use. Azure removes by a request that its client takes for one
-    /// that must not be repeated; of many thousands, one gets lost.
-    fn remove_surely(&self, path: &str) -> Result<(), Failure> {
-        for pause in REMOVE_PAUSES {
-            match self.remove(path) {
-                Err(failure) if failure.class == FailureClass::Transient => {
-                    std::thread::sleep(pause);
-                }
-                other => return other,
-            }
-        }
-        self.remove(path)
     }
 
     /// Removes a directory that holds nothing any more.

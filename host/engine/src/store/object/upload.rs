@@ -29,8 +29,8 @@ use crate::failure::{During, classify, internal};
 use crate::limits::{CONDITIONAL_PUT_BYTES_MAX, PART_BYTES, PARTS_AT_ONCE, PARTS_MAX};
 use crate::store::{Expect, Put, Stat, Upload, hidden_name, join, split};
 
-/// Further tries of a put that expects something, and the pause before the first of them.
-const PUTS_MAX: u32 = 4;
+/// Further tries of a put that expects something and of a removal, and the pause before the first of them.
+const TRIES_MAX: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Metadata that says which put an object comes from.
 const TOKEN_KEY: &str = "odibiput";
@@ -262,7 +262,7 @@ impl Upload for Scratch {
                 Err(Unsent::Store(error)) => {
                     tries += 1;
                     let transient = Fault::of(&error) == Fault::Transient;
-                    if !transient || tries > PUTS_MAX || !self.is_as_before(expect) {
+                    if !transient || tries > TRIES_MAX || !self.is_as_before(expect) {
                         break error;
                     }
                     let pause = PAUSE * tries;
@@ -307,12 +307,31 @@ impl Upload for Scratch {
 }
 
 impl Reach {
+    /// Removes an object; a lost answer is no reason to give up. Azure's client sends a POST, which it never repeats by
+    /// itself.
     pub(super) fn delete(&self, path: &str) -> Result<(), Failure> {
-        let (store, key) = (Arc::clone(&self.store), self.key(path)?);
-        match block(async move { store.delete(&key).await })? {
-            Ok(()) => Ok(()),
-            Err(error) if Fault::of(&error) == Fault::Missing => Ok(()),
-            Err(error) => Err(self.failure(error, During::Write(&self.shown(path)))),
+        let key = self.key(path)?;
+        let mut tries = 0;
+        loop {
+            let (store, key) = (Arc::clone(&self.store), key.clone());
+            let Err(error) = block(async move { store.delete(&key).await })? else {
+                return Ok(());
+            };
+            tries += 1;
+            match Fault::of(&error) {
+                Fault::Missing => return Ok(()),
+                Fault::Transient if tries <= TRIES_MAX => {
+                    let pause = PAUSE * tries;
+                    block(async move { tokio::time::sleep(pause).await })?;
+                }
+                Fault::Denied
+                | Fault::Changed
+                | Fault::Transient
+                | Fault::Unsupported
+                | Fault::Refused => {
+                    return Err(self.failure(error, During::Write(&self.shown(path))));
+                }
+            }
         }
     }
 }

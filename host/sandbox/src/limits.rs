@@ -181,7 +181,7 @@ pub struct CompileLimits {
     pub cpu_s_max: u64,
     /// … and this much more for each MiB of the component (2 s; honest code takes one).
     pub cpu_s_per_mib_max: u64,
-    /// Wall-clock time, when the machine is busy with something else (5 min).
+    /// Wall-clock time (5 min), and as much again while it gets some CPU time of a busy machine.
     pub wall_ms_max: u64,
     /// Memory (4 GiB), but no less than what the program's allocator sets aside when it starts.
     pub memory_bytes_max: u64,

@@ -25,6 +25,10 @@ const PIPES_NS_MAX: u64 = 2_000_000_000;
 /// Exit code of a Rust program that panicked.
 const EXIT_PANIC: i32 = 101;
 const CHUNK_BYTES: usize = 64 << 10;
+/// A child that computes this part of the time is not hung, only short of processors.
+const WALL_PER_CPU: u64 = 30;
+/// Of the kernel's counters of CPU time.
+const TICK_MS: u64 = 10;
 
 /// What the threads report.
 enum Said {
@@ -42,6 +46,8 @@ enum Verdict {
     },
     TooMuch(u64),
     TooLong,
+    /// CPU seconds of a child that does not keep to its own limit.
+    TooBusy(u64),
 }
 
 /// # Errors
@@ -58,7 +64,8 @@ pub(super) fn compile(
     let reports = running
         .talk(terms, bytes, limits.artifact_bytes_max)
         .map_err(|e| not_started(program, &e))?;
-    let verdict = listen(&reports, limits.wall_ms_max);
+    let id = Pid::from_child(&running.0);
+    let verdict = listen(&reports, limits.wall_ms_max, &terms, || cpu_ms(id));
     // Ended or not: nothing of it is left after this.
     let status = running.end().map_err(|e| not_started(program, &e))?;
     match verdict {
@@ -67,6 +74,7 @@ pub(super) fn compile(
             limits.wall_ms_max,
             limits.wall_ms_max.saturating_add(1),
         )),
+        Verdict::TooBusy(asked) => Err(compile_exceeded("compile-cpu", terms.cpu_s_max, asked)),
         Verdict::TooMuch(asked) => Err(compile_exceeded(
             "compile-output",
             limits.artifact_bytes_max,
@@ -195,9 +203,17 @@ fn read_some(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Waits until the child has ended and its pipes are empty, but not beyond the limit.
-fn listen(reports: &Receiver<Said>, wall_ms_max: u64) -> Verdict {
-    let mut deadline_ns = monotonic_ns().saturating_add(wall_ms_max.saturating_mul(1_000_000));
+/// Waits until the child has ended and its pipes are empty, but not beyond the limit. A child that has computed since gets
+/// as much again, up to its limit of CPU time: a busy machine is not its fault.
+fn listen(
+    reports: &Receiver<Said>,
+    wall_ms_max: u64,
+    terms: &Terms,
+    cpu_ms: impl Fn() -> Option<u64>,
+) -> Verdict {
+    let wall_ns = wall_ms_max.saturating_mul(1_000_000);
+    let mut deadline_ns = monotonic_ns().saturating_add(wall_ns);
+    let mut computed_ms = 0;
     let (mut ended, mut artifact, mut stderr) = (false, None, None);
     while !(ended && artifact.is_some() && stderr.is_some()) {
         let left = Duration::from_nanos(deadline_ns.saturating_sub(monotonic_ns()));
@@ -211,12 +227,31 @@ fn listen(reports: &Receiver<Said>, wall_ms_max: u64) -> Verdict {
             Ok(Said::TooMuch(bytes)) => return Verdict::TooMuch(bytes),
             // Someone else holds its pipes: what came through them does not count.
             Err(_) if ended => break,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                return Verdict::TooLong;
+            Err(RecvTimeoutError::Timeout) => {
+                let now_ms = cpu_ms().unwrap_or(computed_ms);
+                if now_ms.saturating_sub(computed_ms) < wall_ms_max.div_ceil(WALL_PER_CPU) {
+                    return Verdict::TooLong;
+                }
+                if now_ms > terms.cpu_s_max.saturating_mul(1_000) {
+                    return Verdict::TooBusy(now_ms.div_ceil(1_000));
+                }
+                computed_ms = now_ms;
+                deadline_ns = deadline_ns.saturating_add(wall_ns);
             }
+            Err(RecvTimeoutError::Disconnected) => return Verdict::TooLong,
         }
     }
     Verdict::Ended { artifact, stderr }
+}
+
+/// CPU time of a process, all threads together.
+fn cpu_ms(id: Pid) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero())).ok()?;
+    // The name of the program stands in brackets and may hold anything; `utime` and `stime` are 11 fields behind it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse);
+    let (user, system): (u64, u64) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    Some(user.saturating_add(system).saturating_mul(TICK_MS))
 }
 
 /// What the end of a child without an artifact means.

@@ -96,6 +96,11 @@ fn words(which: &str) -> (&'static str, &'static str) {
 
 /// A limit of the compiler. `which` is the code behind `limit/`.
 pub(crate) fn compile_exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
+    let hint = if which == "compile-wall" {
+        "run it again when the machine is less busy"
+    } else {
+        "build it in release mode; if it is already, report it to the author of the plugin"
+    };
     let (what, shown) = match which {
         "compile-cpu" => ("CPU time", format!("{limit} s")),
         "compile-wall" => ("time", Unit::Milliseconds.shown(limit)),
@@ -108,7 +113,7 @@ pub(crate) fn compile_exceeded(which: &'static str, limit: u64, asked: u64) -> F
         format!("compiling it went over the limit for {what}: {shown}"),
     )
     .of_limit(which, limit, asked)
-    .hint("build it in release mode; if it is already, report it to the author of the plugin")
+    .hint(hint)
 }
 
 /// The run has no memory left for a guest.

@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("each_end_of_a_child_has_its_name", ends_have_names),
         test("a_child_that_never_ends_is_killed", never_ends),
+        test("a_child_that_computes_has_more_time", computes),
         test(
             "a_child_that_leaves_its_pipes_to_another_is_not_waited_for",
             left_pipes,
@@ -26,6 +27,7 @@ fn shell(script: &str, wall_ms_max: u64) -> Loaded {
         args: vec!["-c".into(), script.into()],
         limits: CompileLimits {
             wall_ms_max,
+            cpu_s_max: 2,
             artifact_bytes_max: 1 << 20,
             ..CompileLimits::default()
         },
@@ -46,7 +48,7 @@ fn check(script: &str, code: &str, word: &str) {
 }
 
 fn ends_have_names() {
-    check("kill -XCPU $$", "limit/compile-cpu", "30 s");
+    check("kill -XCPU $$", "limit/compile-cpu", "2 s");
     check(
         "echo memory allocation of 9 bytes failed >&2; kill -ABRT $$",
         "limit/compile-memory",
@@ -97,22 +99,29 @@ fn ends_have_names() {
 }
 
 fn never_ends() {
-    for script in [
-        "exec sleep 1000",
-        "exec sleep 1000 0<&- 1<&- 2<&-",
-        "trap '' TERM INT; while :; do :; done",
-        "yes >&2",
-    ] {
-        let loaded = shell(script, 300);
-        assert_eq!(
-            loaded.end(),
-            "limit/compile-wall",
-            "`{script}`: {}",
-            loaded.text()
-        );
-        let took = loaded.compiled.unwrap();
-        assert!(took.as_millis() < 2_300, "`{script}` took {took:?}");
+    for script in ["exec sleep 1000", "exec sleep 1000 0<&- 1<&- 2<&-"] {
+        ends_at(script, "limit/compile-wall", 300, 2_300);
     }
+    // These set themselves no limit of CPU time, as the compiler does.
+    for script in ["trap '' TERM INT; while :; do :; done", "exec yes >&2"] {
+        ends_at(script, "limit/compile-cpu", 300, 60_000);
+    }
+}
+
+#[track_caller]
+fn ends_at(script: &str, code: &str, wall_ms_max: u64, took_ms_max: u128) {
+    let loaded = shell(script, wall_ms_max);
+    assert_eq!(loaded.end(), code, "`{script}`: {}", loaded.text());
+    let took = loaded.compiled.unwrap();
+    assert!(took.as_millis() < took_ms_max, "`{script}` took {took:?}");
+}
+
+fn computes() {
+    let script = "i=0; while [ $i -lt 400000 ]; do i=$((i + 1)); done; echo done >&2; exit 10";
+    let loaded = shell(script, 200);
+    assert_eq!(loaded.end(), "plugin/compile-failed", "{}", loaded.text());
+    let took = loaded.compiled.unwrap();
+    assert!(took.as_millis() > 200, "ended within its limit: {took:?}");
 }
 
 fn left_pipes() {

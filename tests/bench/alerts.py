@@ -86,8 +86,8 @@ def run(odibi, root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("odibi")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--rows", type=int, default=5_000_000)
     asked = parser.parse_args()
     odibi = os.path.abspath(asked.odibi)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)

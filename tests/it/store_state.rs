@@ -321,6 +321,7 @@ fn every_command_knows_the_runs_of_other_containers() {
         let dry = again.odibi(&["retry", "--dry-run"]).exits(0).stdout;
         assert!(
             dry.contains("kept  orders.text: succeeded")
+                && dry.contains("read  orders.load: what it wrote is read")
                 && dry.contains("run   orders.late: failed"),
             "{dry}"
         );

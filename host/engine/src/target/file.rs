@@ -115,7 +115,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
                 fact.version_before = stat.map(|stat| stat.version);
                 fact.version_after = Some(after.version.clone());
                 fact.evidence = proof;
-                return Ok((file_fact(ready, Some(after)), fact));
+                return Ok((file_fact(ready, Some(dated(ready, after))), fact));
             }
             // It is certain that nothing was put: a text could not tell.
             Ok(Put::Changed) => ready.log.aborted(&target, &ready.batch)?,
@@ -131,6 +131,18 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
         }
     }
     Err(conflict(&ready.target.shown()))
+}
+
+/// With the time at which the store put it, which some do not tell by themselves. A retry knows by it what stands.
+fn dated(ready: &Ready, after: Stat) -> Stat {
+    if after.modified.is_some() {
+        return after;
+    }
+    match ready.target.store.stat(&ready.target.path) {
+        Ok(Some(now)) if now.version == after.version => now,
+        // It is published, whatever else could not be asked.
+        Ok(_) | Err(_) => after,
+    }
 }
 
 /// What is told when the file stays.

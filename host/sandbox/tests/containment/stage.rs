@@ -44,6 +44,8 @@ fn limits(call_cpu_ms_max: u64) -> Limits {
         memory_bytes_max: 96 << 20,
         call_cpu_ms_max,
         batch_rows_max: 1 << 20,
+        // What a slow machine emits within that CPU time.
+        call_emits_max: 4_096,
         ..Limits::default()
     }
 }

@@ -179,7 +179,7 @@ impl Limits {
 pub struct CompileLimits {
     /// CPU time, all threads together (30 s) …
     pub cpu_s_max: u64,
-    /// … and this much more for each MiB of the component (2 s; honest code takes one).
+    /// … and this much more for each MiB of the component (4 s; honest code takes one, or two and a half on a slow machine).
     pub cpu_s_per_mib_max: u64,
     /// Wall-clock time (5 min), and as much again while it gets some CPU time of a busy machine.
     pub wall_ms_max: u64,
@@ -193,7 +193,7 @@ impl Default for CompileLimits {
     fn default() -> Self {
         Self {
             cpu_s_max: 30,
-            cpu_s_per_mib_max: 2,
+            cpu_s_per_mib_max: 4,
             wall_ms_max: 300_000,
             memory_bytes_max: 4 << 30,
             artifact_bytes_max: 512 << 20,

@@ -265,8 +265,7 @@ impl Upload for Scratch {
                     if !transient || tries > TRIES_MAX || !self.is_as_before(expect) {
                         break error;
                     }
-                    let pause = PAUSE * tries;
-                    block(async move { tokio::time::sleep(pause).await })?;
+                    pause(tries)?;
                 }
             }
         };
@@ -306,6 +305,11 @@ impl Upload for Scratch {
     }
 }
 
+/// Waits before the next try, the longer the more there were.
+fn pause(tries: u32) -> Result<(), Failure> {
+    block(async move { tokio::time::sleep(PAUSE * tries).await })
+}
+
 impl Reach {
     /// Removes an object; a lost answer is no reason to give up. Azure's client sends a POST, which it never repeats by
     /// itself.
@@ -321,8 +325,7 @@ impl Reach {
             match Fault::of(&error) {
                 Fault::Missing => return Ok(()),
                 Fault::Transient if tries <= TRIES_MAX => {
-                    let pause = PAUSE * tries;
-                    block(async move { tokio::time::sleep(pause).await })?;
+                    pause(tries)?;
                 }
                 Fault::Denied
                 | Fault::Changed

@@ -405,12 +405,15 @@ pub(crate) fn options(
             CompileNotice::Finished {
                 plugin,
                 elapsed,
+                succeeded,
                 bytes: _,
             } => {
-                printer.info(&format!(
-                    "compiled plugin `{plugin}` in {:.1} s",
-                    elapsed.as_secs_f64()
-                ));
+                let seconds = elapsed.as_secs_f64();
+                printer.info(&if succeeded {
+                    format!("compiled plugin `{plugin}` in {seconds:.1} s")
+                } else {
+                    format!("gave up compiling plugin `{plugin}` after {seconds:.1} s")
+                });
             }
         }
     };

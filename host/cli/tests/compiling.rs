@@ -67,6 +67,10 @@ fn a_program_whose_file_is_gone_cannot_compile_and_says_so() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("resources/compiler"), "{said}");
+    assert!(
+        said.contains("gave up compiling plugin") && !said.contains("compiled plugin"),
+        "{said}"
+    );
     assert!(!project.path().join("out.csv").exists());
 }
 

@@ -111,6 +111,8 @@ pub enum CompileNotice {
         bytes: u64,
         /// How long it took.
         elapsed: Duration,
+        /// Is there machine code?
+        succeeded: bool,
     },
 }
 
@@ -224,6 +226,7 @@ impl Loader {
             plugin,
             bytes: size,
             elapsed: Duration::from_nanos(monotonic_ns() - start_ns),
+            succeeded: compiled.is_ok(),
         });
         let artifact = compiled.map_err(|f| named(f, name))?;
         let component = artifact::fresh(&self.engine, &artifact).map_err(|f| named(f, name))?;

@@ -5,12 +5,15 @@ run that began has exactly one story, in its three forms, and the index lists it
 With `--stores`, also on S3 (moto) and Azure (Azurite), which the script of `ODIBI_TEST_SERVERS` starts."""
 
 import argparse
+import concurrent.futures
 import csv
 import fcntl
+import itertools
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,9 +21,10 @@ import subprocess
 import sys
 import tempfile
 
+# All that can change what a killed process leaves. A sync is none of it: what was written before is there without it.
 CALLS = (
-    "openat,write,pwrite64,writev,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,"
-    "fsync,fdatasync,ftruncate,flock"
+    "open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2,copy_file_range,sendfile,rename,renameat,renameat2,"
+    "link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,fallocate,flock"
 )
 TARGETS = {
     "parquet-file": ("parquet", "out.parquet"),
@@ -48,7 +52,11 @@ BEFORE = [(1, "a"), (2, "b"), (3, "c")]
 BATCH = [(2, "B"), (3, "c"), (4, "d")]
 RUN_SECONDS_MAX = 120
 # What else changes something there.
-STORE_CALLS = "connect,sendto,sendmsg"
+STORE_CALLS = "sendto,sendmsg"
+LINE = re.compile(r"\d+ +(\w+)\((.*)")
+# Of a call on an open file: its number and, as strace adds it, its name.
+OPEN_FILE = re.compile(r"\d+<([^>]*)>(.*)")
+READS_ONLY = re.compile(r'[^"]*"(GET|HEAD) ')
 # Between a call and the next one of its thread.
 PAUSE_US = 2_000
 
@@ -80,11 +88,10 @@ class Servers:
         script = os.environ["ODIBI_TEST_SERVERS"]
         self.process = subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.places = json.loads(self.process.stdout.readline())
-        self.number = 0
+        self.numbers = itertools.count(1)
 
     def connections(self, root):
-        self.number += 1
-        (root / "prefix").write_text(f"crash-{os.getpid()}-{self.number}")
+        (root / "prefix").write_text(f"crash-{os.getpid()}-{next(self.numbers)}")
         at = dict(self.places, prefix=(root / "prefix").read_text())
         return (
             '  s3: {{type: s3, bucket: {bucket}, endpoint: "{s3}", path_prefix: {prefix}, access_key_id: id, '
@@ -158,12 +165,30 @@ def run(odibi, root):
     return done.returncode, done.stdout + done.stderr
 
 
+def changes(line, root):
+    """Does this call, as strace prints it, change something in the directory or in a store?"""
+    call = LINE.match(line)
+    if not call or " = -1 E" in line:
+        return False
+    name, arguments = call.groups()
+    if name in ("open", "openat", "openat2"):
+        return str(root) in arguments and ("O_CREAT" in arguments or "O_TRUNC" in arguments)
+    on_file = OPEN_FILE.match(arguments)
+    if not on_file or name.endswith("at"):
+        return str(root) in arguments
+    place, rest = on_file.groups()
+    if place.startswith(("socket:", "TCP:")):
+        return not READS_ONLY.match(rest)
+    return place.startswith(str(root))
+
+
 def run_killed(odibi, root, at, calls=CALLS):
-    """Kills the run after its call number `at`, counted over all its threads. True when it came to its end before."""
+    """Kills the run after its call number `at` that changes something, counted over all its threads. True when it came
+    to its end before."""
     read, write = os.pipe()
     # strace's own injection counts for each thread and call; every call waits a little at its end, so that none follows
     # before the kill.
-    trace = ["strace", "-f", "-qq", "-o", f"/dev/fd/{write}", "-e", f"trace={calls}"]
+    trace = ["strace", "-f", "-y", "-s", "16", "-qq", "-o", f"/dev/fd/{write}", "-e", f"trace={calls}"]
     trace += ["-e", f"inject={calls}:delay_exit={PAUSE_US}", odibi, "run", str(root / "odibi.yaml")]
     with open(root / "said", "w") as said:
         process = subprocess.Popen(trace, cwd=root, pass_fds=[write], stdout=said, stderr=said, start_new_session=True)
@@ -171,7 +196,7 @@ def run_killed(odibi, root, at, calls=CALLS):
     seen = 0
     with os.fdopen(read, errors="replace") as lines:
         for line in lines:
-            seen += "resumed>" not in line
+            seen += changes(line, root)
             if seen >= at:
                 os.killpg(process.pid, signal.SIGKILL)
                 break
@@ -270,6 +295,7 @@ def main():
     parser.add_argument("--every", type=int, default=1, help="only every so many points one")
     parser.add_argument("--seed", type=int, default=None, help="where a sample begins")
     parser.add_argument("--only", default="", help="words that a case must hold")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cases at once")
     parser.add_argument("--stores", action="store_true", help="also the targets on S3 and Azure")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
@@ -278,15 +304,20 @@ def main():
     points, complaints = 0, []
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"))
     servers = Servers() if asked.stores else None
-    for target in [*TARGETS, *(STORES if asked.stores else ())]:
-        for mode in MODES:
-            first = rng.randint(1, asked.every)
-            if not all(word in f"{target} {mode}".split() for word in asked.only.split()):
-                continue
-            done, found = sweep(os.path.abspath(asked.odibi), target, mode, asked.every, first, servers)
+    odibi = os.path.abspath(asked.odibi)
+    with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
+        cases = {}
+        for target in [*TARGETS, *(STORES if asked.stores else ())]:
+            for mode in MODES:
+                first = rng.randint(1, asked.every)
+                if all(word in f"{target} {mode}".split() for word in asked.only.split()):
+                    case = pool.submit(sweep, odibi, target, mode, asked.every, first, servers)
+                    cases[case] = f"{target} {mode}"
+        for case in concurrent.futures.as_completed(cases):
+            done, found = case.result()
             points += done
             complaints += found
-            print(f"{target} {mode}: {done} points, {len(found)} complaints", flush=True)
+            print(f"{cases[case]}: {done} points, {len(found)} complaints", flush=True)
     for complaint in complaints:
         print(complaint)
     print(f"{points} points, {len(complaints)} complaints")

@@ -44,14 +44,15 @@ fn an_upsert_says_what_it_did_and_a_second_run_that_it_was_done() {
     assert_eq!(read["rows"], json!([["1", "x"], ["2", "z"], ["3", "w"]]));
 }
 
-/// Every fortieth point of the crash sweep, from a place that is printed.
-#[test]
-fn a_sample_of_the_crash_sweep_finds_nothing() {
-    let script = support::root().join("tests/crash/run");
-    let done = Command::new(script)
+/// One of the scripts of `tests/crash`, which judge what is there with readers that know nothing of odibi. They print their
+/// seed.
+#[track_caller]
+fn crash(script: &str, arguments: &[&str]) {
+    let done = Command::new(support::python())
+        .arg("-B")
+        .arg(support::root().join("tests/crash").join(script))
         .arg(support::binary())
-        .env("ODIBI_TEST_PYTHON", support::python())
-        .args(["--every", "40"])
+        .args(arguments)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
@@ -60,4 +61,20 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
         "{said}\n{}",
         String::from_utf8_lossy(&done.stderr)
     );
+}
+
+/// Every tenth point, from a place that is printed.
+#[test]
+fn a_sample_of_the_crash_sweep_finds_nothing() {
+    crash("sweep.py", &["--every", "10"]);
+}
+
+#[test]
+fn two_runs_of_one_pipeline_that_are_killed_lose_nothing() {
+    crash("overlap.py", &["--rounds", "25"]);
+}
+
+#[test]
+fn processes_that_write_one_table_leave_it_as_in_some_order() {
+    crash("writers.py", &["--writers", "4", "--batches", "3"]);
 }

@@ -78,3 +78,8 @@ fn two_runs_of_one_pipeline_that_are_killed_lose_nothing() {
 fn processes_that_write_one_table_leave_it_as_in_some_order() {
     crash("writers.py", &["--writers", "4", "--batches", "3"]);
 }
+
+#[test]
+fn a_target_that_cannot_be_read_stays_as_it_is() {
+    crash("unreadable.py", &[]);
+}

@@ -77,7 +77,9 @@ fn config() -> Config {
         .max_wasm_stack(WASM_STACK_BYTES_MAX)
         .parallel_compilation(true)
         .cranelift_opt_level(OptLevel::Speed)
-        .generate_address_map(true)
+        // Traces name functions, not places in them, and wasmtime unwinds by itself: these would be a sixth of an artifact.
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .memory_init_cow(true)
         .memory_may_move(false);
     // Each proposal is attack surface; Rust guests need none of these.

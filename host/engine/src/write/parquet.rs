@@ -1,9 +1,10 @@
 //! One Parquet file. The Arrow schema is not embedded: readers then choose their own types, and pandas can filter. Times of
-//! whole seconds, for which Parquet has no type, become milliseconds.
+//! whole seconds, for which Parquet has no type, become milliseconds. Columns are encoded side by side.
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use arrow_array::RecordBatch;
 use arrow_cast::cast;
@@ -11,10 +12,15 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use odibi_plan::plan::{Compression, ParquetWrite};
 use odibi_story::failure::Failure;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, ArrowWriterOptions,
+    compute_leaves,
+};
 use parquet::basic;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 
 use super::WriteTable;
 use crate::failure::{During, classify};
@@ -23,11 +29,26 @@ use crate::limits::ROW_GROUP_BYTES_MAX;
 /// Zstandard level.
 const ZSTD_LEVEL: i32 = 3;
 
+/// Threads that encode one batch. One alone would be what a run waits for: encoding is half of its work.
+const THREADS_MAX: usize = 4;
+/// Values for which another thread is worth its start.
+const VALUES_MIN: usize = 16_384;
+
 /// Writes Parquet.
 pub(crate) struct ParquetWriter {
-    writer: ArrowWriter<BufWriter<File>>,
+    writer: SerializedFileWriter<BufWriter<File>>,
+    encoders: ArrowRowGroupWriterFactory,
+    group: Option<Group>,
+    group_rows_max: usize,
+    threads: usize,
     schema: SchemaRef,
     shown: String,
+}
+
+/// A row group that is not in the file yet.
+struct Group {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
 }
 
 impl ParquetWriter {
@@ -37,7 +58,7 @@ impl ParquetWriter {
         options: ParquetWrite,
         shown: &str,
     ) -> Result<Self, Failure> {
-        let fault = |e: parquet::errors::ParquetError| classify(&e, During::Write(shown));
+        let fault = |e: ParquetError| classify(&e, During::Write(shown));
         let compression = match options.compression {
             Compression::None => basic::Compression::UNCOMPRESSED,
             Compression::Snappy => basic::Compression::SNAPPY,
@@ -61,10 +82,16 @@ impl ParquetWriter {
             .with_properties(properties)
             .with_skip_arrow_metadata(true);
         let schema = stored(schema);
-        let writer = ArrowWriter::try_new_with_options(file, SchemaRef::clone(&schema), arrow)
-            .map_err(fault)?;
+        let (writer, encoders) =
+            ArrowWriter::try_new_with_options(file, SchemaRef::clone(&schema), arrow)
+                .and_then(ArrowWriter::into_serialized_writer)
+                .map_err(fault)?;
         Ok(Self {
             writer,
+            encoders,
+            group: None,
+            group_rows_max: options.row_group_rows.max(1),
+            threads: thread::available_parallelism().map_or(1, usize::from),
             schema,
             shown: shown.to_owned(),
         })
@@ -78,6 +105,86 @@ impl ParquetWriter {
         let columns = columns.map(|(column, field)| cast(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)
+    }
+
+    /// Encodes rows into as many row groups as they need.
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let mut done = 0;
+        while done < batch.num_rows() {
+            let group = match &mut self.group {
+                Some(group) => group,
+                none => none.insert(Group {
+                    columns: (self.encoders)
+                        .create_column_writers(self.writer.flushed_row_groups().len())?,
+                    rows: 0,
+                }),
+            };
+            let rows = (batch.num_rows() - done).min(self.group_rows_max - group.rows);
+            group.encode(&batch.slice(done, rows), self.threads)?;
+            done += rows;
+            if group.rows == self.group_rows_max || group.bytes() > ROW_GROUP_BYTES_MAX {
+                self.end_group()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> Result<(), ParquetError> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let mut to = self.writer.next_row_group()?;
+        for column in group.columns {
+            column.close()?.append_to_row_group(&mut to)?;
+        }
+        to.close().map(drop)
+    }
+}
+
+impl Group {
+    fn encode(&mut self, rows: &RecordBatch, threads: usize) -> Result<(), ParquetError> {
+        let mut leaves = Vec::with_capacity(self.columns.len());
+        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            leaves.append(&mut compute_leaves(field, column)?);
+        }
+        let values = rows.num_rows() * leaves.len();
+        let threads = (threads.min(THREADS_MAX))
+            .min(leaves.len())
+            .min(values / VALUES_MIN);
+        // Each takes the next column: one of long texts takes longer than ten of numbers.
+        let left = Mutex::new(self.columns.iter_mut().zip(&leaves));
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<(), ParquetError> {
+            while let Some((column, leaf)) = next() {
+                let leaf: &ArrowLeafColumn = leaf;
+                column.write(leaf)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                // Without another thread this one does it all.
+                .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
+            let mut ended = work();
+            for other in others {
+                let theirs = other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                ended = ended.and(theirs);
+            }
+            ended
+        })?;
+        self.rows += rows.num_rows();
+        Ok(())
+    }
+
+    /// Bytes it holds.
+    fn bytes(&self) -> usize {
+        self.columns
+            .iter()
+            .map(ArrowColumnWriter::memory_size)
+            .sum()
     }
 }
 
@@ -97,17 +204,13 @@ pub(crate) fn stored(schema: &Schema) -> SchemaRef {
 
 impl WriteTable for ParquetWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
-        let fault = |e: parquet::errors::ParquetError| classify(&e, During::Write(&self.shown));
         let seconds = batch.schema_ref().fields() != self.schema.fields();
-        if seconds {
-            self.writer.write(&self.cast(batch)?).map_err(fault)?;
+        let encoded = if seconds {
+            self.encode(&self.cast(batch)?)
         } else {
-            self.writer.write(batch).map_err(fault)?;
-        }
-        if self.writer.memory_size() > ROW_GROUP_BYTES_MAX {
-            self.writer.flush().map_err(fault)?;
-        }
-        Ok(())
+            self.encode(batch)
+        };
+        encoded.map_err(|e| classify(&e, During::Write(&self.shown)))
     }
 
     fn note(&mut self, key: &str, value: &str) {
@@ -115,13 +218,13 @@ impl WriteTable for ParquetWriter {
         self.writer.append_key_value_metadata(note);
     }
 
-    fn finish(self: Box<Self>) -> Result<(), Failure> {
-        let file = self
-            .writer
-            .into_inner()
-            .map_err(|e| classify(&e, During::Write(&self.shown)))?;
+    fn finish(mut self: Box<Self>) -> Result<(), Failure> {
+        let ended = self.end_group();
+        let Self { writer, shown, .. } = *self;
+        let file = (ended.and_then(|()| writer.into_inner()))
+            .map_err(|e| classify(&e, During::Write(&shown)))?;
         file.into_inner()
             .map(drop)
-            .map_err(|e| classify(e.error(), During::Write(&self.shown)))
+            .map_err(|e| classify(e.error(), During::Write(&shown)))
     }
 }

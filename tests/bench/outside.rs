@@ -84,6 +84,13 @@ pub(crate) fn program() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--locked", "--target-dir"]);
     cargo.arg(&target_dir);
+    // What cargo tells this process of its package is the input of some build scripts: DataFusion would be compiled anew.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            cargo.env_remove(&name);
+        }
+    }
     done(cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")));
     target_dir.join("release/odibi")
 }

@@ -228,3 +228,63 @@ impl WriteTable for ParquetWriter {
             .map_err(|e| classify(e.error(), During::Write(&shown)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, BooleanArray, Int64Array, StringArray, StructArray};
+    use arrow_select::concat::concat_batches;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    /// Rows with nulls, long texts, and a struct, which is two columns of the file.
+    fn rows(first: i64, rows: i64) -> RecordBatch {
+        let ids = || first..first + rows;
+        let text = |i: i64| (i % 7 != 0).then(|| "ä".repeat(usize::try_from(i % 50).unwrap()));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(ids()));
+        let texts: ArrayRef = Arc::new(ids().map(text).collect::<StringArray>());
+        let flags: ArrayRef = Arc::new(ids().map(|i| Some(i % 3 == 0)).collect::<BooleanArray>());
+        let inner = |name, column: &ArrayRef| {
+            let field = Field::new(name, column.data_type().clone(), true);
+            (Arc::new(field), Arc::clone(column))
+        };
+        let both: ArrayRef = Arc::new(StructArray::from(vec![
+            inner("a", &texts),
+            inner("b", &flags),
+        ]));
+        RecordBatch::try_from_iter_with_nullable([
+            ("id", numbers, true),
+            ("s", texts, true),
+            ("both", both, true),
+            ("b", flags, true),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn columns_that_are_encoded_side_by_side_are_the_rows_that_came() {
+        let parts = [rows(0, 3), rows(3, 0), rows(3, 60_000), rows(60_003, 9_997)];
+        let all = concat_batches(&parts[0].schema(), &parts).unwrap();
+        for (group_rows, groups) in [(1_000_000, 1), (32_000, 3), (70_000, 1), (7_000, 10)] {
+            for threads in [1, 2, 16] {
+                let (dir, options) = (tempfile::tempdir().unwrap(), ParquetWrite::default());
+                let path = dir.path().join("t.parquet");
+                let file = BufWriter::new(File::create(&path).unwrap());
+                let options = ParquetWrite {
+                    row_group_rows: group_rows,
+                    ..options
+                };
+                let mut writer = ParquetWriter::new(&all.schema(), file, options, "t").unwrap();
+                writer.threads = threads;
+                parts.iter().for_each(|part| writer.write(part).unwrap());
+                Box::new(writer).finish().unwrap();
+                let reader =
+                    ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
+                assert_eq!(reader.metadata().num_row_groups(), groups, "{group_rows}");
+                let read: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+                let read = concat_batches(&read[0].schema(), &read).unwrap();
+                assert_eq!(read.columns(), all.columns(), "{group_rows} {threads}");
+            }
+        }
+    }
+}

@@ -29,7 +29,7 @@ use crate::limits::ROW_GROUP_BYTES_MAX;
 /// Zstandard level.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Threads that encode one batch. One alone would be what a run waits for: encoding is half of its work.
+/// Threads that encode one batch: one alone is what a run with few steps waits for.
 const THREADS_MAX: usize = 4;
 /// Values for which another thread is worth its start.
 const VALUES_MIN: usize = 16_384;

@@ -57,6 +57,8 @@ LINE = re.compile(r"\d+ +(\w+)\((.*)")
 # Of a call on an open file: its number and, as strace adds it, its name.
 OPEN_FILE = re.compile(r"\d+<([^>]*)>(.*)")
 READS_ONLY = re.compile(r'[^"]*"(GET|HEAD) ')
+# A run makes a hundred or more of them. Fewer, and what strace prints is not understood.
+CHANGES_MIN = 50
 # Between a call and the next one of its thread.
 PAUSE_US = 2_000
 
@@ -183,8 +185,8 @@ def changes(line, root):
 
 
 def run_killed(odibi, root, at, calls=CALLS):
-    """Kills the run after its call number `at` that changes something, counted over all its threads. True when it came
-    to its end before."""
+    """Kills the run after its call number `at` that changes something, counted over all its threads. How many it made if
+    it came to its end before, and else None."""
     read, write = os.pipe()
     # strace's own injection counts for each thread and call; every call waits a little at its end, so that none follows
     # before the kill.
@@ -204,7 +206,7 @@ def run_killed(odibi, root, at, calls=CALLS):
     gone(root)
     text = (root / "said").read_text()
     (root / "said").unlink()
-    return code == 0, code, text
+    return seen if code == 0 else None, code, text
 
 
 def ended(root):
@@ -261,7 +263,8 @@ def sweep(odibi, target, mode, every, first, servers=None):
                     return points, [*complaints, f"{target} {mode}: the first run failed: {wrong}"]
             else:
                 shutil.copytree(start, root, symlinks=True)
-            passed, code, said = run_killed(odibi, root, at, calls)
+            changed, code, said = run_killed(odibi, root, at, calls)
+            passed = changed is not None
             points += 1
             name = f"{target} {mode} at {at}"
             if not passed and code > 0:
@@ -285,6 +288,8 @@ def sweep(odibi, target, mode, every, first, servers=None):
                 complaints.append(f"{name}: the next run leaves {left}")
             shutil.rmtree(root)
             if passed:
+                if changed < CHANGES_MIN:
+                    complaints.append(f"{name}: a whole run changes something only {changed} times")
                 return points, complaints
             at += every
 

@@ -83,3 +83,11 @@ fn processes_that_write_one_table_leave_it_as_in_some_order() {
 fn a_target_that_cannot_be_read_stays_as_it_is() {
     crash("unreadable.py", &[]);
 }
+
+/// As [`a_sample_of_the_crash_sweep_finds_nothing`], on moto and Azurite.
+#[test]
+fn a_sample_of_the_crash_sweep_on_object_stores_finds_nothing() {
+    for target in ["parquet-s3", "parquet-azure"] {
+        crash("sweep.py", &["--every", "10", "--stores", "--only", target]);
+    }
+}

@@ -96,7 +96,7 @@ fn on_a_terminal_there_are_colours_and_bars() {
             orders.load  <32>succeeded<0>  3 rows  <time>
             orders.clean  <32>succeeded<0>  3 rows  <time>
             orders.broken  <1;31>failed  <0>  <time>
-            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
             <1;34>  --><0> odibi.yaml:14:15
             <1;34>  |<0>
             <1;34>14 |<0>  - name: broken
@@ -109,7 +109,7 @@ fn on_a_terminal_there_are_colours_and_bars() {
               load  <32>succeeded<0>  <time>  3  3
               clean  <32>succeeded<0>  <time>  3  3  3
               broken  <1;31>failed<0>  <time>
-                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
                   --> odibi.yaml:14:15
                 <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
               report  <2>skipped<0>
@@ -129,7 +129,7 @@ fn no_color_takes_the_colours_and_leaves_the_bars() {
             orders.load  succeeded  3 rows  <time>
             orders.clean  succeeded  3 rows  <time>
             orders.broken  failed  <time>
-            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
               --> odibi.yaml:14:15
                |
             14 |  - name: broken
@@ -142,7 +142,7 @@ fn no_color_takes_the_colours_and_leaves_the_bars() {
               load  succeeded  <time>  3  3
               clean  succeeded  <time>  3  3  3
               broken  failed  <time>
-                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
                   --> odibi.yaml:14:15
                 hint: quote fields that hold the delimiter, and check `delimiter`
               report  skipped
@@ -165,7 +165,7 @@ fn in_ci_there_are_no_bars() {
             orders.clean  <32>succeeded<0>  3 rows  <time>
             orders.broken  <36>started  <0>
             orders.broken  <1;31>failed  <0>  <time>
-            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            <1;31>error[read/bad-row]:<0> bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
             <1;34>  --><0> odibi.yaml:14:15
             <1;34>  |<0>
             <1;34>14 |<0>  - name: broken
@@ -178,7 +178,7 @@ fn in_ci_there_are_no_bars() {
               load  <32>succeeded<0>  <time>  3  3
               clean  <32>succeeded<0>  <time>  3  3  3
               broken  <1;31>failed<0>  <time>
-                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                <1;31>error[read/bad-row]<0>: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
                   --> odibi.yaml:14:15
                 <1>hint:<0> quote fields that hold the delimiter, and check `delimiter`
               report  <2>skipped<0>
@@ -201,7 +201,7 @@ fn dumb_terminal_gets_text() {
             orders.clean  succeeded  3 rows  <time>
             orders.broken  started
             orders.broken  failed  <time>
-            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+            error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
               --> odibi.yaml:14:15
                |
             14 |  - name: broken
@@ -214,7 +214,7 @@ fn dumb_terminal_gets_text() {
               load  succeeded  <time>  3  3
               clean  succeeded  <time>  3  3  3
               broken  failed  <time>
-                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 fields where 2 are expected
+                error[read/bad-row]: bad row in `PROJECT/broken.csv`, line 3: 1 field where 2 are expected
                   --> odibi.yaml:14:15
                 hint: quote fields that hold the delimiter, and check `delimiter`
               report  skipped

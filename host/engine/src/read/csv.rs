@@ -165,7 +165,7 @@ impl CsvFormat {
         let given = &self.options.names;
         if !given.is_empty() {
             if given.len() != width {
-                let what = format!("{width} fields where `names` has {}", given.len());
+                let what = format!("{} where `names` has {}", fields(width), given.len());
                 return Err(bad_row(shown, line, &what));
             }
             names.clone_from(given);
@@ -173,6 +173,18 @@ impl CsvFormat {
         check_names(names.iter().map(String::as_str), shown)?;
         Ok(Some(names))
     }
+}
+
+fn fields(width: usize) -> String {
+    match width {
+        1 => "1 field".to_owned(),
+        _ => format!("{width} fields"),
+    }
+}
+
+fn unexpected(width: usize, expected: usize) -> String {
+    let are = if expected == 1 { "is" } else { "are" };
+    format!("{} where {expected} {are} expected", fields(width))
 }
 
 fn too_wide<T>(shown: &str, width: usize) -> Result<T, Failure> {
@@ -281,7 +293,7 @@ impl OpenFile {
                 }
                 Ok(Some(width)) => {
                     let line = self.rows.started().unwrap_or(line);
-                    let what = format!("{width} fields where {} are expected", names.len());
+                    let what = unexpected(width, names.len());
                     if fails {
                         let hint = "quote fields that hold the delimiter, and check `delimiter`";
                         return Err(bad_row(&self.shown, line, &what).hint(hint));

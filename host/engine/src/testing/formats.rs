@@ -171,7 +171,7 @@ fn bad_csv_rows_name_file_line_and_column() {
     let cases: [(&[u8], &str); 7] = [
         (
             b"a,b\n1,2\n1\n",
-            "bad row in `a.csv`, line 3: 1 fields where 2 are expected",
+            "bad row in `a.csv`, line 3: 1 field where 2 are expected",
         ),
         (
             b"a,b\n1,2,3\n",

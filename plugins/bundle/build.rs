@@ -18,8 +18,8 @@ const TARGET: &str = "wasm32-wasip2";
 const PLUGINS: [&str; 3] = ["columns", "rows", "nested"];
 /// The one that is a workspace of its own: its DataFusion has other features than the host's.
 const SQL: &str = "sql";
-/// Unrolling makes it larger and slower to build, and its loops are long already.
-const SQL_RUSTFLAGS: &str = "-C target-feature=+simd128";
+/// For all crates of all components.
+const RUSTFLAGS: &str = include_str!("guest.rustflags");
 /// What packing looks for in vain in a debug build, it looks for in a release.
 const PACKING: [(&str, i32); 2] = [("debug", 3), ("release", 19)];
 
@@ -45,17 +45,18 @@ fn main() {
         let target_dir = target_dir(&out);
         // Other flags in one directory would build everything anew in turns.
         let sql_dir = target_dir.join(SQL);
-        let members = PLUGINS.map(|plugin| format!("-podibi-{plugin}"));
-        let flags = include_str!("guest.rustflags").trim_end();
-        let mut small = Command::new(cargo());
-        small.current_dir(&root);
         // Its DataFusion is compiled once for all clones that share a target directory: see there.
         let mut sql = Command::new(root.join("plugins/sql/cargo"));
         sql.arg(target_dir.with_file_name("stubs"));
         // Side by side: each of the small ones is optimised as a whole, by one thread.
         std::thread::scope(|scope| {
-            scope.spawn(|| build(sql, "release", &[], SQL_RUSTFLAGS, &sql_dir));
-            build(small, "component", &members, flags, &target_dir);
+            scope.spawn(|| build(sql, "release", "odibi-sql", &sql_dir));
+            for plugin in PLUGINS {
+                let mut small = Command::new(cargo());
+                small.current_dir(&root);
+                let package = format!("odibi-{plugin}");
+                build(small, "component", &package, &target_dir);
+            }
         });
         for plugin in PLUGINS {
             entry(&mut table, plugin, &root, &target_dir, "component");
@@ -138,24 +139,13 @@ fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-fn build(
-    mut cargo: Command,
-    profile: &str,
-    members: &[String],
-    rustflags: &str,
-    target_dir: &Path,
-) {
-    cargo.args([
-        "build",
-        "--locked",
-        "--profile",
-        profile,
-        "--target",
-        TARGET,
-        "--lib",
-    ]);
-    cargo.args(members);
-    cargo.arg("--target-dir").arg(target_dir);
+/// Of the crate types only the component's: for a library as well, all that it is made of would be compiled to machine
+/// code that nothing is linked from.
+fn build(mut cargo: Command, profile: &str, package: &str, target_dir: &Path) {
+    cargo.args(["rustc", "--locked", "--lib", "--crate-type", "cdylib"]);
+    cargo.args(["--package", package, "--profile", profile]);
+    cargo.args(["--target", TARGET, "--target-dir"]);
+    cargo.arg(target_dir);
     // What the outer build is told about its own target, wrapper or flags must not reach this one.
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",
@@ -166,7 +156,7 @@ fn build(
     ] {
         cargo.env_remove(name);
     }
-    cargo.env("RUSTFLAGS", rustflags);
+    cargo.env("RUSTFLAGS", RUSTFLAGS.trim_ascii());
     let status = cargo.status().expect("cargo runs cargo");
     assert!(
         status.success(),

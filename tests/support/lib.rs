@@ -331,15 +331,9 @@ fn guest(directory: &str, name: &str) -> PathBuf {
     let target = target_dir().join("guests").join(name);
     let manifest = root().join(directory).join("Cargo.toml");
     let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--target",
-            "wasm32-wasip2",
-            "--manifest-path",
-        ])
+        .args(["rustc", "--lib", "--crate-type", "cdylib"])
+        .args(["--release", "--locked", "--quiet"])
+        .args(["--target", "wasm32-wasip2", "--manifest-path"])
         .arg(&manifest)
         .arg("--target-dir")
         .arg(&target)

@@ -18,10 +18,5 @@ pub struct Component {
 /// All of them. A bare operation name is looked up in this order.
 pub const COMPONENTS: &[Component] = include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
-/// What the compiler is told for each component.
-///
-/// SIMD takes a fifth to a quarter off arithmetic. A guest looks at the epoch in every turn of every loop, and keeps fewer
-/// values in registers for it (without: aggregate 1.8): unrolled loops do so less often. Measured with the benchmark
-/// `boundary`, sandboxed by native: filter 1.30 to 1.25, derive 2.0 to 1.8, aggregate 3.3 to 3.1, for components half as
-/// large again.
+/// What the compiler is told for each component: SIMD takes a fifth to a quarter off arithmetic.
 pub const GUEST_RUSTFLAGS: &str = include_str!("../guest.rustflags").trim_ascii_end();

@@ -107,10 +107,11 @@
 //! # Building
 //!
 //! `crate-type = ["cdylib", "rlib"]`, then
-//! `RUSTFLAGS="-C target-feature=+simd128" cargo build --profile component --target wasm32-wasip2`, with
-//! `opt-level = 3`, `lto = "fat"`, `codegen-units = 1`, `strip = true` and `panic = "abort"` in the profile. A component
-//! has about 1.1 MB. Add `-C llvm-args=-unroll-count=8 -C llvm-args=-unroll-runtime=false` for hot loops: they run up to a
-//! tenth faster, in a component half as large again. The plugin needs `serde` and `schemars` for the derives; Arrow comes from [`arrow`].
+//! `RUSTFLAGS="-C target-feature=+simd128" cargo rustc --lib --crate-type cdylib --profile component --target wasm32-wasip2`,
+//! with `opt-level = 3`, `lto = "fat"`, `codegen-units = 1`, `strip = true` and `panic = "abort"` in the profile. A
+//! component has about 1.1 MB. For hot loops add ` -- -C llvm-args=-unroll-count=8 -C llvm-args=-unroll-runtime=false`:
+//! they run up to a tenth faster, in a component half as large again.
+//! The plugin needs `serde` and `schemars` for the derives; Arrow comes from [`arrow`].
 //! A `#[global_allocator]` of your own does not compile: the host's lists are allocated by wasi-libc and freed by Rust.
 
 pub mod failure;

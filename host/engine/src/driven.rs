@@ -17,6 +17,7 @@ use crate::driver::{
 };
 use crate::failure::{During, classify, internal, panic_text};
 use crate::limits::{BATCH_ROWS_DEFAULT, STACK_BYTES};
+use crate::prune::Bound;
 use crate::read::Decode;
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
@@ -163,9 +164,10 @@ impl DriverDecoder {
     pub(crate) fn new(
         table: &dyn DriverTable,
         filler: Filler,
+        bounds: &[Bound],
         batch_rows: usize,
     ) -> Result<Self, Failure> {
-        let batches = table.scan(&filler.wanted(), batch_rows)?;
+        let batches = table.scan(&filler.wanted(), bounds, batch_rows)?;
         Ok(Self { batches, filler })
     }
 }

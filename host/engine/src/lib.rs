@@ -23,6 +23,7 @@ mod partition;
 mod pool;
 mod probe;
 mod profile;
+mod prune;
 mod read;
 mod reason;
 mod stage;

@@ -17,6 +17,7 @@ use super::{BadRows, Chunk, Decode, FileDecode, Stop, Wanted, bad_file, check_na
 use super::{arrow, avro, json, parquet};
 use crate::failure::{During, classify, internal};
 use crate::partition;
+use crate::prune::Bound;
 use crate::store::{Blob, Store};
 
 /// The files of one `read:`.
@@ -148,18 +149,25 @@ impl Files {
         self.on_bad_row
     }
 
-    /// Begins to read.
-    pub(crate) fn decode(self: &Arc<Self>, needed: &[bool], batch_rows: usize) -> Box<dyn Decode> {
+    /// Begins to read. Rows that are out of `bounds` may be left out.
+    pub(crate) fn decode(
+        self: &Arc<Self>,
+        needed: &[bool],
+        bounds: &Arc<[Bound]>,
+        batch_rows: usize,
+    ) -> Box<dyn Decode> {
         // Which rows are set aside must not depend on what the steps need.
-        let filler = match self.on_bad_row {
-            OnBadRow::Fail => Filler::new(&self.schema, needed),
+        let (filler, bounds) = match self.on_bad_row {
+            OnBadRow::Fail => (Filler::new(&self.schema, needed), Arc::clone(bounds)),
             OnBadRow::Skip | OnBadRow::Quarantine => {
-                Filler::new(&self.schema, &vec![true; self.schema.fields().len()])
+                let all = vec![true; self.schema.fields().len()];
+                (Filler::new(&self.schema, &all), Arc::default())
             }
         };
         Box::new(FilesDecoder {
             files: Arc::clone(self),
             filler,
+            bounds,
             batch_rows,
             next_file: 0,
             open: None,
@@ -173,6 +181,7 @@ impl Files {
         shown: &str,
         width: usize,
         wanted: Vec<Wanted>,
+        bounds: &[(usize, &Bound)],
         batch_rows: usize,
     ) -> Result<Box<dyn FileDecode>, Failure> {
         Ok(match &self.format {
@@ -185,7 +194,7 @@ impl Files {
                 batch_rows,
             )?),
             Format::Parquet => Box::new(parquet::ParquetDecoder::open(
-                blob, shown, &wanted, batch_rows,
+                blob, shown, &wanted, bounds, batch_rows,
             )?),
             Format::Arrow => Box::new(arrow::ArrowDecoder::open(blob, shown, &wanted, batch_rows)?),
             Format::Avro => Box::new(avro::AvroDecoder::open(blob, shown, &wanted, batch_rows)?),
@@ -291,6 +300,7 @@ fn add_partitions(
 struct FilesDecoder {
     files: Arc<Files>,
     filler: Filler,
+    bounds: Arc<[Bound]>,
     batch_rows: usize,
     next_file: usize,
     open: Option<OpenFile>,
@@ -305,9 +315,24 @@ struct OpenFile {
 
 impl FilesDecoder {
     fn open_next(&mut self) -> Result<bool, Failure> {
+        let out = |file: &File| {
+            self.bounds.iter().any(|bound| {
+                matches!(&file.origins[bound.column], Origin::Value(v) if v.is_null(0) || !bound.admits(v, v))
+            })
+        };
+        while self.files.files.get(self.next_file).is_some_and(out) {
+            self.next_file += 1;
+        }
         let Some(file) = self.files.files.get(self.next_file) else {
             return Ok(false);
         };
+        let place = |bound: &'_ Bound| match file.origins[bound.column] {
+            Origin::Place(place) => Some(place),
+            Origin::Value(_) | Origin::Absent => None,
+        };
+        let bounds: Vec<(usize, &Bound)> = (self.bounds.iter())
+            .filter_map(|bound| Some((place(bound)?, bound)))
+            .collect();
         let (blob, shown) = (
             self.files.store.open(&file.path)?,
             self.files.store.shown(&file.path),
@@ -321,7 +346,7 @@ impl FilesDecoder {
         }
         let decode = self
             .files
-            .open_file(&blob, &shown, file.width, wanted, self.batch_rows)?;
+            .open_file(&blob, &shown, file.width, wanted, &bounds, self.batch_rows)?;
         self.open = Some(OpenFile {
             decode,
             shown,

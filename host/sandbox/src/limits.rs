@@ -37,6 +37,8 @@ pub struct Limits {
     pub call_emits_max: u64,
     /// Bytes emitted per call (1 GiB).
     pub call_output_bytes_max: u64,
+    /// Bytes emitted by one instance (1 TiB).
+    pub output_bytes_max: u64,
     /// Rows emitted per call (256 Mi).
     pub call_rows_max: u64,
     /// Bytes of one emitted batch, as sent (64 MiB).
@@ -94,6 +96,7 @@ impl Default for Limits {
             call_wall_ms_max: 300_000,
             call_emits_max: 16_384,
             call_output_bytes_max: 1 << 30,
+            output_bytes_max: 1 << 40,
             call_rows_max: 256 << 20,
             batch_output_bytes_max: 64 << 20,
             batch_parts_max: 65_536,
@@ -135,6 +138,7 @@ impl Limits {
             call_wall_ms_max
             call_emits_max
             call_output_bytes_max
+            output_bytes_max
             call_rows_max
             batch_output_bytes_max
             batch_parts_max

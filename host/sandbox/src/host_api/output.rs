@@ -102,6 +102,13 @@ impl Outlet {
                 self.call_bytes,
             ));
         }
+        if self.bytes > limits.output_bytes_max {
+            return Err(exceeded(
+                "total-output",
+                limits.output_bytes_max,
+                self.bytes,
+            ));
+        }
         Ok(())
     }
 

@@ -175,6 +175,7 @@ fn execute_marked(
     let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
+        state_dir: (!place.is_shared()).then(|| state_dir.clone()),
         memory_bytes_max: options.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
         instances_max: if options.metered { 1 } else { processors },

@@ -194,6 +194,7 @@ fn execute_marked(
         place: &place,
         engine: &engine,
         project: &loaded.plan.project,
+        environment: loaded.environment.as_deref(),
         story: loaded.plan.story.as_ref(),
         run_id: &run_id,
         now: clock.now(),
@@ -342,7 +343,8 @@ fn execute_marked(
     let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
-    outside.ended(&stories);
+    // What could not be posted is said at the end.
+    let _ = outside.ended(&stories);
     let continues = remembered.continues().cloned();
     // From here on the pipelines are free for another run: what follows only tells of this one.
     let ended = remembered.end(summary.outcome, code, clock.now());

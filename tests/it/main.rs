@@ -32,6 +32,7 @@ mod metered;
 mod privacy;
 mod production;
 mod pruning;
+mod recovery;
 mod replay;
 mod rows;
 mod running;

@@ -112,7 +112,11 @@ impl Outside {
     }
 
     /// Posts what there is to say of a run that has ended, or that was killed. Says nothing twice.
-    pub(crate) fn ended(&self, written: &[Written]) {
+    ///
+    /// # Errors
+    /// Not all is posted. This run says so, of each alert.
+    pub(crate) fn ended(&self, written: &[Written]) -> Result<(), Failure> {
+        let mut posted = Ok(());
         for channel in &self.channels {
             let of = channel.pipeline.as_ref();
             let told = written
@@ -127,12 +131,14 @@ impl Outside {
             let occasions = alert::occasions(&stories);
             for about in alert::picks(&occasions, &channel.on_events) {
                 let body = AlertBody::of(about, &stories, &paths);
-                self.post(channel, about, &alert::subject(about, &stories), body);
+                let subject = alert::subject(about, &stories);
+                posted = posted.and(self.post(channel, about, &subject, body));
             }
         }
         if let Some(sender) = &self.sender {
             sender.wake();
         }
+        posted
     }
 
     fn post_start(&self, channel: &AlertChannel) {
@@ -155,7 +161,8 @@ impl Outside {
             pipelines,
             ..AlertBody::of(AlertEvent::Start, &[], &|_| Vec::new())
         };
-        self.post(channel, AlertEvent::Start, &subject, body);
+        // What could not be posted is said at the end.
+        let _ = self.post(channel, AlertEvent::Start, &subject, body);
     }
 
     fn post(
@@ -164,7 +171,7 @@ impl Outside {
         about: AlertEvent,
         subject: &[String],
         mut body: AlertBody,
-    ) {
+    ) -> Result<(), Failure> {
         body.environment.clone_from(&self.environment);
         body.id = id(&self.project, &body.run_id, &channel.name, about);
         let alert = NewAlert {
@@ -187,7 +194,8 @@ impl Outside {
             };
             alert::render(&body, channel)
         };
-        if let Err(failure) = self.state.post(&alert, &render) {
+        let posted = self.state.post(&alert, &render).map(drop);
+        if let Err(failure) = posted.clone() {
             self.trouble(RunEvent::AlertSettled {
                 alert: AlertFact {
                     channel: channel.name.clone(),
@@ -201,6 +209,7 @@ impl Outside {
                 },
             });
         }
+        posted
     }
 
     fn trouble(&self, event: RunEvent) {

@@ -88,6 +88,8 @@ impl From<DeltaTableError> for Trouble {
 impl Commit<'_> {
     /// Makes the batch visible, or finds that it is.
     pub(crate) async fn run(&self) -> Result<Published, Failure> {
+        let before = format!("{}:{}", self.location.connection, self.location.path);
+        self.lent.batch_log.adopt(&before, self.target())?;
         for round in 0..ROUNDS_MAX {
             let table = self.load().await?;
             if let Some(table) = &table {
@@ -145,8 +147,9 @@ impl Commit<'_> {
         }
     }
 
-    fn target(&self) -> String {
-        format!("{}:{}", self.location.connection, self.location.path)
+    /// As the log of batches names the table.
+    fn target(&self) -> &str {
+        &self.location.name
     }
 
     async fn has(&self, table: &DeltaTable, app_id: &str) -> Result<bool, Failure> {
@@ -163,7 +166,7 @@ impl Commit<'_> {
         if self.has(table, &self.app_id()).await? {
             return Ok(true);
         }
-        let known = self.lent.batch_log.find(&self.target(), &self.log_id())?;
+        let known = self.lent.batch_log.find(self.target(), &self.log_id())?;
         Ok(known.is_some_and(|known| {
             known.state == BatchState::Committed && known.evidence == self.evidence(Some(table))
         }))
@@ -189,14 +192,14 @@ impl Commit<'_> {
     /// Batches that killed runs have left open: the table knows.
     async fn settle(&self, table: &DeltaTable) -> Result<(), Failure> {
         let (log, target) = (&self.lent.batch_log, self.target());
-        for open in log.pending(&target)? {
+        for open in log.pending(target)? {
             let Some((app_id, _)) = open.evidence.rsplit_once(' ') else {
                 continue;
             };
             if self.has(table, app_id).await? {
-                log.committed(&target, &open.batch)?;
+                log.committed(target, &open.batch)?;
             } else if open.run_id == self.batch.run_id {
-                log.aborted(&target, &open.batch)?;
+                log.aborted(target, &open.batch)?;
             }
         }
         Ok(())
@@ -204,7 +207,7 @@ impl Commit<'_> {
 
     fn note_staged(&self, table: Option<&DeltaTable>) -> Result<(), Failure> {
         self.lent.batch_log.staged(&BatchRecord {
-            target: self.target(),
+            target: self.target().to_owned(),
             batch: self.log_id(),
             run_id: self.batch.run_id.clone(),
             pipeline: self.batch.pipeline.clone(),
@@ -471,10 +474,7 @@ impl Commit<'_> {
 
     async fn published(&self, table: &DeltaTable, fact: WriteFact) -> Result<Published, Failure> {
         // It is visible; when this cannot be noted, the next start asks the table.
-        let _ = self
-            .lent
-            .batch_log
-            .committed(&self.target(), &self.log_id());
+        let _ = self.lent.batch_log.committed(self.target(), &self.log_id());
         let state = table.snapshot().map_err(|e| classify(&e, self.during()))?;
         let bytes = state.log_data().into_iter();
         let bytes = bytes

@@ -100,6 +100,7 @@ impl Bench {
             connection: "c".into(),
             path: "t".into(),
             shown: "c/t".into(),
+            name: "t@c".into(),
             reach: Reach::Directory(File::open(self.dir.path()).unwrap().into()),
         }
     }

@@ -134,6 +134,8 @@ pub struct Place {
     pub path: String,
     /// As messages show it.
     pub shown: String,
+    /// As the log of batches names it: the same for every connection that reaches it.
+    pub name: String,
     /// How to get there.
     pub reach: Reach,
 }

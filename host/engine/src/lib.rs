@@ -85,6 +85,9 @@ pub struct EngineOptions {
     pub project_dir: PathBuf,
     /// For spilled data and the outputs of nodes. The engine makes a directory of its own in it and removes it.
     pub scratch_dir: PathBuf,
+    /// Directory that the log of batches lies in, where it is one of this machine. When it lies in the directory of the
+    /// project, targets there are still the same ones after both were moved.
+    pub state_dir: Option<PathBuf>,
     /// Memory of all nodes together: for sorts and repartitions, and for the guests of the steps.
     pub memory_bytes_max: u64,
     /// Instances of one step at the same time.
@@ -100,6 +103,7 @@ impl EngineOptions {
         Self {
             project_dir: project_dir.into(),
             scratch_dir: scratch_dir.into(),
+            state_dir: None,
             memory_bytes_max: MEMORY_BYTES_DEFAULT,
             instances_max: std::thread::available_parallelism().map_or(1, usize::from),
             batch_rows: BATCH_ROWS_DEFAULT,
@@ -138,6 +142,7 @@ impl DataEngine {
         let EngineOptions {
             project_dir,
             scratch_dir,
+            state_dir,
             memory_bytes_max,
             instances_max,
             batch_rows,
@@ -171,7 +176,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            stores: Arc::new(Stores::new(project_dir, scratch.path())),
+            stores: Arc::new(Stores::new(project_dir, scratch.path()).with_state_dir(state_dir)),
             scratch,
             memory,
             runtime,

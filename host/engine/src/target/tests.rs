@@ -4,6 +4,7 @@
 
 mod objects;
 mod parts;
+mod places;
 mod schema;
 
 use std::sync::Arc;
@@ -428,6 +429,9 @@ impl BatchLog for Dying {
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.log.aborted(target, batch)
     }
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+        self.log.adopt(before, target)
+    }
 }
 
 #[test]
@@ -464,7 +468,10 @@ fn whatever_moment_a_run_dies_at_its_rows_count_once() {
             let mut rows = kind.rows(&house);
             rows.sort();
             assert_eq!(rows, ["1", "2", "3"], "{kind:?} {mode:?}");
-            let pending = log.pending("local:t").unwrap();
+            let name = places::name(&house, "t");
+            let known = log.find(&name, &facts.write.unwrap().batch).unwrap();
+            assert!(known.is_some(), "{kind:?} {mode:?}");
+            let pending = log.pending(&name).unwrap();
             assert_eq!(pending, [], "{kind:?} {mode:?}");
         }
     }

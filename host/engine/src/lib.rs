@@ -60,6 +60,7 @@ pub use self::documents::Documents;
 pub use self::guest_log::{GuestLog, GuestSaid};
 pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
+pub use self::target::dates::untold_key;
 
 use self::driven::Drivers;
 use self::driver::{Driver, Lent};

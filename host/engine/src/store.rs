@@ -88,6 +88,12 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// have left in the directory is removed.
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure>;
 
+    /// The path of a directory that is to be made anew: where its own is a link, that of the directory which it leads to. An
+    /// object store has no links.
+    fn real_dir(&self, dir: &str) -> Result<String, Failure> {
+        Ok(dir.to_owned())
+    }
+
     /// Begins a directory anew, out of sight. Only for who holds its lock. An object store has no directories.
     fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
         let message = format!(

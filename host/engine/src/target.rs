@@ -8,6 +8,7 @@
 
 pub(crate) mod align;
 pub(crate) mod batch;
+pub(crate) mod dates;
 mod directory;
 mod file;
 pub(crate) mod keys;
@@ -32,6 +33,7 @@ use odibi_story::event::{WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::align::{Alignment, align};
+use self::dates::DateFormat;
 use self::merge::{Counts, Workspace};
 use self::parted::{Parted, file_columns};
 use self::rows::{Batch, RowFormat};
@@ -105,6 +107,11 @@ impl Target {
     pub(crate) fn open(write: &Write, stores: &Stores) -> Result<Self, Failure> {
         let path = normal(&write.path, Purpose::Write)?;
         let store = stores.open(&write.connection, Purpose::Write)?;
+        // Whoever writes a directory by a link holds the lock of those who write it by its name.
+        let path = match write.layout {
+            TargetLayout::Directory => store.real_dir(&path)?,
+            TargetLayout::File => path,
+        };
         let id = stores.name_of_place(&write.connection, &path)?;
         let target = Self {
             store,
@@ -309,6 +316,7 @@ impl Ready {
             keys: write.mode.keys(),
             batch_rows: self.batch_rows,
             evolves: write.schema_policy.is_some(),
+            dates: DateFormat::of(&write.format),
         })
     }
 

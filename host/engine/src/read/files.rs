@@ -15,7 +15,7 @@ use super::csv::CsvFormat;
 use super::unify::{Described, check_declared, declared, unify};
 use super::{BadRows, Chunk, Decode, FileDecode, Stop, Wanted, bad_file, check_names};
 use super::{arrow, avro, json, parquet};
-use crate::failure::{During, classify, internal};
+use crate::failure::{During, changed_meanwhile, classify, internal};
 use crate::partition;
 use crate::prune::Bound;
 use crate::store::{Blob, Store};
@@ -42,6 +42,8 @@ enum Format {
 #[derive(Debug)]
 struct File {
     path: String,
+    /// Which version was described: the batch is named after it.
+    version: String,
     /// Columns in the file.
     width: usize,
     /// Where the columns of the table come from.
@@ -81,8 +83,10 @@ impl Files {
         };
         let mut facts = Vec::with_capacity(paths.len());
         let mut described = Vec::with_capacity(paths.len());
+        let mut versions = Vec::with_capacity(paths.len());
         for path in &paths {
             let (blob, shown) = (store.open(path)?, store.shown(path));
+            versions.push(blob.version().to_owned());
             facts.push(FileFact {
                 version: Some(blob.version().to_owned()),
                 ..blob.fact().clone()
@@ -109,10 +113,12 @@ impl Files {
         let mut fields = unified.fields;
         let mut files: Vec<File> = paths
             .into_iter()
+            .zip(versions)
             .zip(&described)
             .zip(unified.places)
-            .map(|((path, (_, described)), places)| File {
+            .map(|(((path, version), (_, described)), places)| File {
                 path,
+                version,
                 width: match described {
                     Described::Empty => 0,
                     Described::Columns(columns) => columns.len(),
@@ -173,6 +179,16 @@ impl Files {
             open: None,
             bad: Vec::new(),
         })
+    }
+
+    /// Opens a file again. What was described of another version, and what was told of it, would be wrong.
+    fn reopened(&self, file: &File, shown: &str) -> Result<Arc<dyn Blob>, Failure> {
+        match self.store.open(&file.path) {
+            Ok(blob) if blob.version() == file.version => Ok(blob),
+            Ok(_) => Err(changed_meanwhile(shown)),
+            Err(failure) if failure.class == FailureClass::Missing => Err(changed_meanwhile(shown)),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn open_file(
@@ -333,10 +349,8 @@ impl FilesDecoder {
         let bounds: Vec<(usize, &Bound)> = (self.bounds.iter())
             .filter_map(|bound| Some((place(bound)?, bound)))
             .collect();
-        let (blob, shown) = (
-            self.files.store.open(&file.path)?,
-            self.files.store.shown(&file.path),
-        );
+        let shown = self.files.store.shown(&file.path);
+        let blob = self.files.reopened(file, &shown)?;
         let mut wanted = Vec::new();
         for column in self.filler.wanted() {
             if let Origin::Place(place) = file.origins[column] {

@@ -136,7 +136,7 @@ pub(crate) fn merge(
         }
     }
     let (counts, duplicates) = if fits {
-        let held = Held::new(batch.schema(), loaded, how)?;
+        let held = Held::new(loaded, how);
         let mut source = Chunks(existing);
         held.merge(&mut source, work, out)?
     } else {
@@ -149,7 +149,7 @@ pub(crate) fn merge(
             let loaded = made.batch(at)?;
             // Without a place in the pool nothing can be done but to go on: the parts are small.
             let _ = reservation.try_resize(loaded.bytes());
-            let held = Held::new(batch.schema(), loaded, how)?;
+            let held = Held::new(loaded, how);
             let mut source = made.existing(at)?;
             let (more, twice) = held.merge(&mut source, work, out)?;
             counts.add(&more);

@@ -128,7 +128,8 @@ or `last`."
 
     WRITE_BAD_KEY "write/bad-key"
 "A column that `keys` or `order_by` names does not exist in the result, or its type does not tell rows apart: floating point \
-numbers that print alike may differ, and lists and structs are no keys. Nothing was written."
+numbers that print alike may differ, and lists and structs are no keys. A date or time in CSV is no key where `date_format` \
+leaves a part of it out, the year for example: it could not be read back. Nothing was written."
 
     WRITE_SCHEMA_MISMATCH "write/schema-mismatch"
 "The rows to write do not have the columns of the target: other names, other types, or in text files another order. Nothing was \

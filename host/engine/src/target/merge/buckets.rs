@@ -122,6 +122,8 @@ struct Writer {
     segments: Vec<Vec<Segment>>,
     collected: Vec<Vec<RecordBatch>>,
     bytes: usize,
+    /// Rows without a key so far.
+    nulls: usize,
 }
 
 impl Writer {
@@ -131,6 +133,7 @@ impl Writer {
             segments: vec![Vec::new(); parts],
             collected: vec![Vec::new(); parts],
             bytes: 0,
+            nulls: 0,
         })
     }
 
@@ -138,7 +141,14 @@ impl Writer {
         let packed = packed(keyed)?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.collected.len()];
         for (row, key) in (0..).zip(keyed.keys.iter()) {
-            let at = key.map_or(0, |key| bucket(key, rows.len()));
+            let at = match key {
+                Some(key) => bucket(key, rows.len()),
+                None => {
+                    // They equal nothing, so any bucket will do; one for all of them would be too large.
+                    self.nulls += 1;
+                    self.nulls % rows.len()
+                }
+            };
             rows[at].push(row);
         }
         for (at, rows) in rows.into_iter().enumerate() {

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::AtomicU32;
 
-use odibi_plan::plan::{Connection, ReadFormat};
+use odibi_plan::plan::{Connection, InputSource, ReadFormat};
 
 use super::*;
 use crate::store::conformance::lost::{Mishap, relay};
 use crate::store::conformance::places::{connections, connections_at};
-use crate::store::{Purpose, Stores};
+use crate::store::{Expect, Purpose, Stores};
+use crate::testing::changing::interrupted;
 
 fn at(connection: &Connection, mut node: PlannedNode) -> PlannedNode {
     node.write.as_mut().unwrap().connection = connection.clone();
@@ -16,7 +17,6 @@ fn at(connection: &Connection, mut node: PlannedNode) -> PlannedNode {
 
 /// What is at a path, as CSV without the header; sorted where there are several files.
 fn rows(house: &House, connection: &Connection, format: ReadFormat, path: &str) -> Vec<String> {
-    use odibi_plan::plan::InputSource;
     let mut node = node().read(format, path).write(csv_out(), "copy.csv");
     if let InputSource::Read(read) = &mut node.inputs[0].source {
         read.connection = connection.clone();
@@ -212,6 +212,36 @@ fn version(connection: &Connection) -> String {
     let stores = Stores::new(dir.path(), dir.path());
     let store = stores.open(connection, Purpose::Read).unwrap();
     store.stat("t").unwrap().unwrap().version
+}
+
+#[test]
+fn an_object_that_is_replaced_between_two_looks_fails_the_attempt() {
+    for connection in connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let stores = Stores::new(dir.path(), dir.path());
+        let store = stores.open(&connection, Purpose::Write).unwrap();
+        let put = move |text: &str| {
+            let mut upload = store.create("latest.csv").unwrap();
+            std::io::Write::write_all(&mut upload.writer().unwrap(), text.as_bytes()).unwrap();
+            upload.put(&Expect::Anything).unwrap();
+        };
+        put("n\n1\n2\n");
+        let change = interrupted(move || put("n\n3\n4\n"));
+        let house = House::new().operation("step", change);
+        let mut node = node().read(csv_in(), "latest.csv").step("step");
+        if let InputSource::Read(read) = &mut node.inputs[0].source {
+            read.connection = connection.clone();
+        }
+        let mut node = node.write(csv_out(), "t");
+        node.write.as_mut().unwrap().mode = WriteMode::AppendOnce(None);
+        let failure = house.run_in("1", &node).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Transient, "{failure:?}");
+        assert!(failure.message.contains("latest.csv"), "{failure:?}");
+        house.run_in("1", &node).unwrap();
+        let facts = house.run_in("2", &node).unwrap();
+        assert_eq!(effect(&facts), WriteEffect::AlreadyApplied);
+        assert_eq!(house.text("t"), "n\n3\n4\n");
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn tell(
     let mut more = events.clone();
     let mut say = |kind| log.say(&mut more, finder.now, kind);
     let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
-    finder.outside.ended(&written);
+    finder.outside.found(&written);
     if let Some(mut copy) = finder.state.events_copy(run_id) {
         copy.put(&std::fs::read(path)?)
             .map_err(std::io::Error::other)?;

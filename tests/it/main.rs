@@ -29,6 +29,7 @@ mod inspect;
 mod limits;
 mod logs;
 mod metered;
+mod openlineage;
 mod privacy;
 mod production;
 mod pruning;

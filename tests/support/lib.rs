@@ -36,6 +36,7 @@ pub struct Invocation {
     pub stdout: String,
     /// Everything else.
     pub stderr: String,
+    redaction: odibi::Redaction,
 }
 
 impl Project {
@@ -113,6 +114,11 @@ impl Project {
                 .entry("CI".to_owned())
                 .or_insert_with(|| "1".to_owned());
         }
+        let redaction = if self.blind {
+            odibi::Redaction::blind()
+        } else {
+            odibi::Redaction::default()
+        };
         let world = odibi::World {
             args: std::iter::once("odibi")
                 .chain(args.iter().copied())
@@ -126,17 +132,14 @@ impl Project {
             stderr_is_terminal: is_terminal,
             handle_signals: false,
             program: None,
-            redaction: if self.blind {
-                odibi::Redaction::blind()
-            } else {
-                odibi::Redaction::default()
-            },
+            redaction: redaction.clone(),
         };
         let code = odibi::run(world);
         Invocation {
             code,
             stdout: stdout.text(),
             stderr: stderr.text(),
+            redaction,
         }
     }
 
@@ -161,6 +164,12 @@ impl Default for Project {
 }
 
 impl Invocation {
+    /// True when odibi had learned that this text holds a secret, and would not have shown it.
+    #[must_use]
+    pub fn knows(&self, secret: &str) -> bool {
+        self.redaction.text(secret) != secret
+    }
+
     /// Fails the test unless the code is this one.
     #[track_caller]
     #[must_use]

@@ -1,5 +1,18 @@
 //! Exit codes: one documented constant each. Scripts and schedulers depend on them.
 
+use odibi_story::Outcome;
+
+/// What a run ends with that came to this outcome. `stopped` is the code of the signal that asked it to stop, if one did.
+#[must_use]
+pub fn of_run(outcome: Outcome, stopped: Option<u8>) -> u8 {
+    match stopped {
+        // It had done its work when it heard of it.
+        _ if outcome.is_success() => DONE,
+        Some(code) => code,
+        None => NODE_FAILED,
+    }
+}
+
 /// Everything that was asked for is done.
 pub const DONE: u8 = 0;
 /// A node failed.

@@ -17,6 +17,7 @@ use odibi_story::event::{AlertFact, RunEvent, Sending};
 use odibi_story::failure::{Failure, FailureClass, code};
 use odibi_story::render::alert::{self, AlertBody, AlertPipeline};
 use odibi_story::story::Story;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::SystemClock;
@@ -48,6 +49,8 @@ pub(crate) struct Outside {
     state: Arc<dyn State>,
     clock: Arc<SystemClock>,
     sender: Option<Sender>,
+    /// Lineage events of runs that were killed, which this one sends.
+    killed: Mutex<Vec<Value>>,
     /// What went wrong so far; said at the end.
     trouble: Mutex<Vec<RunEvent>>,
 }
@@ -76,6 +79,7 @@ impl Outside {
             state: Arc::clone(state),
             clock: Arc::clone(clock),
             sender: None,
+            killed: Mutex::default(),
             trouble: Mutex::default(),
         }
     }
@@ -109,6 +113,20 @@ impl Outside {
         };
         let clock: Arc<dyn Clock> = self.clock.clone();
         Sender::start(self.channels.clone(), outbox, clock, terms)
+    }
+
+    /// As [`Outside::ended`], of a run that was killed. Nobody else sends its lineage events.
+    ///
+    /// # Errors
+    /// As [`Outside::ended`].
+    pub(crate) fn found(&self, written: &[Written]) -> Result<(), Failure> {
+        let posted = self.ended(written);
+        // Otherwise the next start finds it again.
+        if posted.is_ok() && self.lineage.is_some() {
+            let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+            killed.extend(self.lineage_events(written));
+        }
+        posted
     }
 
     /// Posts what there is to say of a run that has ended, or that was killed. Says nothing twice.
@@ -272,15 +290,21 @@ impl Outside {
     }
 
     fn send_lineage(&self, destination: lineage::Destination, written: &[Written]) -> Waiting {
-        let events = written.iter().flat_map(|one| {
-            let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
-            odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
-        });
-        let events: Vec<serde_json::Value> = events.collect();
+        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = std::mem::take(&mut *killed);
+        drop(killed);
+        events.extend(self.lineage_events(written));
         let (network, wait_ms) = (self.network.clone(), self.wait_ms);
         let clock: Arc<dyn Clock> = self.clock.clone();
         beside("odibi-lineage", move || {
             lineage::send(&destination, &events, &network, &clock, wait_ms)
+        })
+    }
+
+    fn lineage_events<'a>(&'a self, written: &'a [Written]) -> impl Iterator<Item = Value> + 'a {
+        written.iter().flat_map(move |one| {
+            let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
+            odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
         })
     }
 }

@@ -157,7 +157,7 @@ fn tell(
     let events = log.events.clone();
     let mut say = |kind| log.say(finder.now, kind);
     let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
-    let posted = finder.outside.ended(&written);
+    let posted = finder.outside.found(&written);
     if log.damaged > 0 {
         keep_damaged(run_id, path, &known, log.damaged, printer)?;
     }

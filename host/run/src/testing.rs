@@ -32,9 +32,11 @@ use crate::port::{Cancel, EventSink, Operation, Ports, Transforms};
 
 mod clock;
 mod engine;
+mod rules;
 
 pub use clock::{SimClock, block_on};
 pub use engine::{End, MemoryEngine, Script};
+pub use rules::assert_well_formed;
 
 /// Keeps every event.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use odibi_engine::DataEngine;
 use odibi_plan::Plan;
-use odibi_plan::plan::{Fate, NodeId, PlannedNode};
+use odibi_plan::plan::{Fate, Narrowed, NodeId, PlannedNode};
 use odibi_state::{NodeRecord, RunRecord, State};
 use odibi_story::failure::Failure;
 use serde_json::{Value, json};
@@ -143,45 +143,63 @@ pub(crate) fn narrow(
 ) -> Result<Repeated, Failure> {
     let run = &repeat.run;
     let known = state.nodes(&run.id)?;
-    let record = |node: &PlannedNode| {
-        let named = |r: &&NodeRecord| r.node.pipeline == node.pipeline && r.node.name == node.name;
-        known.iter().find(named)
-    };
     if plan.config_digest != run.config_digest {
         printer.info("the configuration has changed since that run: the new one counts");
     }
-    let asked = |node: &PlannedNode| {
-        let outcome = record(node).and_then(|r| r.outcome.as_deref());
-        match &repeat.again {
-            Again::Unsuccessful => !record(node).is_some_and(NodeRecord::is_success),
-            Again::Failed => matches!(outcome, None | Some("failed" | "cancelled")),
-            Again::Skipped => outcome == Some("skipped"),
-            Again::From(name) => is_named(node, name),
-        }
-    };
-    let stands = |node: &PlannedNode| {
-        record(node).is_some_and(|r| r.is_success() && is_untouched(node, r, engine))
-    };
-    let narrowed = plan.narrowed(&asked, &stands);
+    let narrowed = chosen(&repeat.again, plan, &known, &|node, record| {
+        is_untouched(node, record, engine)
+    });
     say(
         repeat,
         plan,
         &narrowed.fates,
-        &|node| record(node).and_then(|r| r.outcome.clone()),
+        &|node| record_of(&known, node).and_then(|r| r.outcome.clone()),
         printer,
     );
-    let kept = plan
-        .nodes
-        .iter()
-        .zip(&narrowed.fates)
-        .filter(|(_, fate)| !fate.is_again());
-    let kept = kept.filter_map(|(node, _)| record(node).cloned()).collect();
+    let kept = kept(plan, &narrowed.fates, &known);
     *plan = narrowed.plan;
     Ok(Repeated {
         run_id: run.id.clone(),
         slots: state.slots(&run.id)?,
         kept,
     })
+}
+
+/// What is run again of a plan after a run that left these records.
+fn chosen(
+    again: &Again,
+    plan: &Plan,
+    known: &[NodeRecord],
+    is_untouched: &dyn Fn(&PlannedNode, &NodeRecord) -> bool,
+) -> Narrowed {
+    let asked = |node: &PlannedNode| {
+        let record = record_of(known, node);
+        let outcome = record.and_then(|r| r.outcome.as_deref());
+        match again {
+            Again::Unsuccessful => !record.is_some_and(NodeRecord::is_success),
+            Again::Failed => matches!(outcome, None | Some("failed" | "cancelled")),
+            Again::Skipped => outcome == Some("skipped"),
+            Again::From(name) => is_named(node, name),
+        }
+    };
+    let stands = |node: &PlannedNode| {
+        record_of(known, node).is_some_and(|r| r.is_success() && is_untouched(node, r))
+    };
+    plan.narrowed(&asked, &stands)
+}
+
+/// How the next run remembers the nodes that it does not run.
+fn kept(plan: &Plan, fates: &[Fate], known: &[NodeRecord]) -> Vec<NodeRecord> {
+    let kept = plan.nodes.iter().zip(fates);
+    let kept = kept.filter(|(_, fate)| !fate.is_again());
+    kept.filter_map(|(node, _)| record_of(known, node).cloned())
+        .collect()
+}
+
+fn record_of<'a>(known: &'a [NodeRecord], node: &PlannedNode) -> Option<&'a NodeRecord> {
+    known
+        .iter()
+        .find(|r| r.node.pipeline == node.pipeline && r.node.name == node.name)
 }
 
 /// True when the target of a node is the file that it wrote. What cannot be looked at is taken for changed.
@@ -253,3 +271,6 @@ fn say(
         printer.info(&text)
     }
 }
+
+#[cfg(test)]
+mod tests;

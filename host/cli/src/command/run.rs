@@ -332,11 +332,7 @@ fn execute_marked(
         },
     ));
     recorded.say(&clock, &mut journal);
-    let code = match signals.received() {
-        Some(code) if !summary.outcome.is_success() => code,
-        Some(_) | None if summary.outcome.is_success() => exit::DONE,
-        Some(_) | None => exit::NODE_FAILED,
-    };
+    let code = exit::of_run(summary.outcome, signals.received());
     journal.append(clock.now(), RunEvent::ExitDecided { exit_code: code });
     let events = journal.events().to_vec();
     let story = loaded.plan.story.as_ref();

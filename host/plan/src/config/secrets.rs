@@ -7,7 +7,7 @@ use crate::yaml::{Brought, Node, Resolved, Scalar, Value};
 
 /// Keys whose values are names, paths, words of a format, or prose: they are written to the state, to stories and to
 /// messages.
-const OPEN: [&str; 47] = [
+const OPEN: [&str; 50] = [
     "project",
     "pipeline",
     "pipelines",
@@ -55,17 +55,23 @@ const OPEN: [&str; 47] = [
     "target",
     "key_vault_name",
     "secret_name",
+    "output_path",
+    "namespace",
+    "service_name",
 ];
+/// Of these, what is only said of something: a variable with a telling name may stand there, and is not shown.
+const PROSE: [&str; 5] = ["description", "owner", "version", "layer", "tags"];
 /// Below these, secrets may stand under any key.
-const CLOSED: [&str; 7] = [
+const CLOSED: [&str; 6] = [
     "params",
     "vars",
     "recipe_vars",
     "headers",
     "storage_options",
     "auth",
-    "alerts",
 ];
+/// Of an alert, what may hold one. Everything else is kept in the state or sent along.
+const OF_ALERTS: [&str; 2] = ["url", "secret"];
 /// Headers that open nothing.
 const OPEN_HEADERS: [&str; 6] = [
     "accept",
@@ -81,26 +87,45 @@ const IDS: [&str; 1] = ["access_key_id"];
 const CHARS_MIN: usize = 8;
 const DIGITS_MIN: usize = 6;
 
-/// Secrets of vaults that stand where everybody reads them.
+/// Secrets that stand where everybody reads them: those of vaults, and variables with telling names in what becomes a key
+/// of the state or the name of a file.
 pub(super) fn misplaced(root: &Node, brought: &Brought) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if brought.vaulted.is_empty() {
+    if brought.vaulted.is_empty() && brought.telling.is_empty() {
         return found;
     }
     visit(root, &mut Vec::new(), &mut |path, node, scalar| {
         let key = path.last().copied().unwrap_or_default();
-        let closed = path.iter().any(|key| CLOSED.contains(key));
-        if brought.vaulted.contains(&node.span) && OPEN.contains(&key) && !closed {
-            let message = format!(
-                "{} cannot hold a secret: {}",
-                quoted(key),
-                quoted(scalar.shown())
-            );
-            let made = Diagnostic::error(&codes::MISPLACED_SECRET, node.span, message);
-            found.push(made.hint("use a variable of the environment, or an entry of `vars`"));
+        let vaulted = brought.vaulted.contains(&node.span);
+        let telling = brought.telling.contains(&node.span) && !PROSE.contains(&key);
+        if !(vaulted || telling) || !is_open(path) {
+            return;
         }
+        let message = format!(
+            "{} cannot hold a secret: {}",
+            quoted(key),
+            quoted(scalar.shown())
+        );
+        let made = Diagnostic::error(&codes::MISPLACED_SECRET, node.span, message);
+        found.push(made.hint(if vaulted {
+            "use a variable of the environment, or an entry of `vars`"
+        } else {
+            "give the variable a name that tells of no secret, if it holds none"
+        }));
     });
     found
+}
+
+/// Whether everybody reads what stands there.
+fn is_open(path: &[&str]) -> bool {
+    let key = path.last().copied().unwrap_or_default();
+    if path.iter().any(|key| CLOSED.contains(key)) {
+        return false;
+    }
+    if path.contains(&"alerts") {
+        return !OF_ALERTS.contains(&key);
+    }
+    OPEN.contains(&key)
 }
 
 /// What nothing may show: what vaults said, credentials, and variables with telling names.
@@ -245,5 +270,26 @@ mod tests {
             ]
         );
         assert_eq!(project.secret_refs.len(), 2);
+    }
+
+    #[test]
+    fn variables_with_telling_names_stand_in_no_name_and_no_path() {
+        let text = "project: x\ndescription: '${A_TOKEN}'\nvars: {v: '${A_TOKEN}', w: '${A}'}\nalerts: [{type: slack, url: \
+                    'https://example.com/${A_TOKEN}', name: '${A_TOKEN}'}]\nconnections: {c: {type: local, base_path: \
+                    '${vars.v}'}}\npipelines: [{pipeline: '${vars.w}', nodes: [{name: n, read: {connection: c, format: csv, path: a}}]}]\n";
+        let outside = Outside {
+            environment: &|_| Some("value".to_owned()),
+            ..Outside::default()
+        };
+        let (project, found) = load_with("t", text, &outside, &mut Sources::default());
+        let found: Vec<String> = found.iter().map(|d| d.message.clone()).collect();
+        assert_eq!(
+            found,
+            [
+                "`name` cannot hold a secret: `${A_TOKEN}`",
+                "`base_path` cannot hold a secret: `${vars.v}`",
+            ]
+        );
+        assert!(project.secrets.contains(&Secret::new("value")));
     }
 }

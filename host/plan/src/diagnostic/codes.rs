@@ -117,10 +117,11 @@ catalogue! {
          variable, `${vars.name}`, `${date:today}`, and `${recipe.name}` inside a recipe. References do not nest. A list or \
          mapping of `vars` can only be the whole value. Write `$${` for a literal `${`.";
     MISPLACED_SECRET = "config/misplaced-secret",
-        "A secret of a vault stands where a name, a path or a description is wanted. Those are written to the state, to \
-         stories and to messages, so they would either show the secret or be `***` everywhere. Use an environment variable or \
-         an entry of `vars` for what differs between environments, and references to vaults for what opens connections, and \
-         for params.";
+        "A secret of a vault stands where a name, a path or a description is wanted, or a variable whose name tells of a \
+         secret (`…TOKEN…`, `…PASSWORD…`) where a name or a path is. Those are written to the state, to stories and to messages, \
+         so they would either show the secret or be `***` everywhere. Use another environment variable or an entry of `vars` \
+         for what differs between environments, and references to vaults for what opens connections, and for params. Of \
+         `alerts`, only `url`, `secret` and `headers` may hold secrets.";
     DUPLICATE_NAME = "config/duplicate-name",
         "Two pipelines, two nodes of one pipeline, or two connections have the same name, so a reference to it would be \
          ambiguous. Rename one of them.";

@@ -56,6 +56,8 @@ pub(crate) struct Brought {
     pub(crate) unresolved: Vec<Span>,
     /// Values of variables whose names tell of a secret.
     pub(crate) told: Vec<Secret>,
+    /// Values that hold one of those.
+    pub(crate) telling: Vec<Span>,
 }
 
 impl<'a> Pass<'a> {
@@ -222,7 +224,13 @@ impl<'a> Pass<'a> {
 
     /// What comes from a place where a secret was put in holds one too.
     fn inherit(&mut self, from: Span, to: Span) {
-        for spans in [&mut self.brought.vaulted, &mut self.brought.unresolved] {
+        let Brought {
+            vaulted,
+            unresolved,
+            telling,
+            ..
+        } = &mut self.brought;
+        for spans in [vaulted, unresolved, telling] {
             if spans.contains(&from) && !spans.contains(&to) {
                 spans.push(to);
             }
@@ -307,6 +315,7 @@ impl<'a> Pass<'a> {
         let value = (self.environment)(name);
         if let Some(value) = value.as_ref().filter(|_| is_secret_name(name)) {
             self.brought.told.push(Secret::new(value.as_str()));
+            self.brought.telling.push(span);
         }
         let filled = |value: Option<String>| value.filter(|text| !text.is_empty());
         match operator {
@@ -387,6 +396,10 @@ const SECRET_KEYS: [&str; 9] = [
 /// The value of a variable of this name is kept secret, wherever it stands.
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
+    // The directory of the shell.
+    if name == "PWD" {
+        return false;
+    }
     let words: Vec<&str> = name.split('_').collect();
     words.iter().any(|word| SECRET_WORDS.contains(word))
         || words
@@ -530,6 +543,7 @@ mod tests {
             "SAS",
             "AZURE_STORAGE_KEY",
             "X_TOKEN_2",
+            "DB_PWD",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
@@ -538,6 +552,7 @@ mod tests {
             "SORT_KEY",
             "KEY",
             "SASKIA",
+            "PWD",
             "DATA",
             "TOKENS_TABLE",
         ] {

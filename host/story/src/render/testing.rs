@@ -1,46 +1,47 @@
 //! What the tests of several renderings share: hostile texts, and the places of a story where any text may stand.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::story::Story;
 
-/// Texts that would do something in Markdown, HTML, Mermaid or a terminal.
-pub(super) const HOSTILE: [&str; 34] = [
-    "|",
-    "\\|",
-    "\\\\|",
-    "a | b | c",
-    "`",
-    "``",
-    "```",
-    "a\n```\n# b",
-    "~~~\n# b",
-    "\n\n# heading",
-    "\r\n\r\n- item",
-    "\n|---|---|\n| a | b |",
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "--><b>",
-    "<!-- ",
-    "</code></pre><b>",
-    "&lt;b&gt;",
-    "[a](javascript:alert(1))",
-    "![a](http://example.org/a.png)",
-    "<http://example.org>",
-    "*bold* _em_ **strong** ~~gone~~",
-    "`|`",
-    "\\`|\\`<b>",
-    "\"]; click vn0 \"javascript:alert(1)\"",
-    "end\"] --> x[\"",
-    "%%{init: {}}%%",
-    "\u{1b}[31mred\u{1b}]8;;http://x\u{7}",
-    "\u{202e}dcba\u{2066}",
-    "\u{0}\u{7f}\u{9b}\u{85}\u{2028}",
-    "# h\n===\n1. x\n> q",
-    "[^1]: note\n[a]: http://x",
-    "    indented\n\ttab",
-    " ` ",
-];
+/// Texts that would do something in Markdown, HTML, Mermaid or a terminal, and of which more are made.
+/// tests/story/pages.mjs shows the same to a browser.
+#[derive(Deserialize)]
+struct Payloads {
+    /// As they stand.
+    whole: Vec<String>,
+    /// What ends a text, an attribute, an element, a cell or a comment, as a reader sees it.
+    ends: Vec<String>,
+    /// What would do something once it is out.
+    vectors: Vec<String>,
+}
+
+impl Payloads {
+    fn read() -> Self {
+        serde_json::from_str(include_str!("testdata/payloads.json")).expect("payloads")
+    }
+}
+
+/// A few hostile texts, of every kind.
+pub(super) fn hostile() -> Vec<String> {
+    Payloads::read().whole
+}
+
+/// More than 500 of them: each end with each of what comes behind it.
+pub(super) fn payloads() -> Vec<String> {
+    let Payloads {
+        whole,
+        ends,
+        vectors,
+    } = Payloads::read();
+    let made = ends
+        .iter()
+        .flat_map(|end| vectors.iter().map(move |vector| format!("{end}{vector}")));
+    let all: Vec<String> = whole.into_iter().chain(made).collect();
+    assert!(all.len() > 500, "{}", all.len());
+    all
+}
 
 /// JSON Pointers of all strings below a value.
 fn strings(value: &Value, at: &str, found: &mut Vec<String>) {

@@ -4,7 +4,7 @@ use expect_test::expect_file;
 use odibi_plan::plan::{AlertChannel, AlertEvent, AlertKind, Secret};
 use serde_json::Value;
 
-use super::super::testing::{HOSTILE, free_places, with_texts};
+use super::super::testing::{free_places, hostile, with_texts};
 use super::*;
 use crate::event::{NodeFacts, Outcome};
 use crate::example;
@@ -314,7 +314,7 @@ fn check_teams(message: &Value) {
 fn hostile_texts_do_nothing() {
     let story = serde_json::to_value(example::with_history()).expect("serialises");
     let places = free_places(&story);
-    for hostile in HOSTILE {
+    for hostile in hostile() {
         let text = format!("{hostile} <!channel> <@U1> @here");
         let told = with_texts(&story, &places, |_| text.clone());
         let told: Story = serde_json::from_value(told).expect("a story");

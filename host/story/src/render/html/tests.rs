@@ -6,7 +6,7 @@ use html5gum::{Token, Tokenizer};
 
 use super::*;
 use crate::example;
-use crate::render::testing::{HOSTILE, free_places, with_texts};
+use crate::render::testing::{free_places, payloads, with_texts};
 
 #[test]
 fn page_of_a_run_with_every_outcome() {
@@ -19,79 +19,6 @@ fn digests_are_written_in_base64() {
         sha256_base64(""),
         "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
     );
-}
-
-/// What ends a text, an attribute, an element or a comment, as a browser sees it.
-const ENDS: [&str; 12] = [
-    "",
-    "\"",
-    "'",
-    ">",
-    "\">",
-    "'>",
-    "</code>",
-    "</pre></details>",
-    "-->",
-    "]]>",
-    "</script>",
-    "</style></title>",
-];
-
-/// What would do something once it is out.
-const VECTORS: [&str; 42] = [
-    "<script>alert(1)</script>",
-    "<ScRiPt src=//x.example></ScRiPt>",
-    "<img src=x onerror=alert(1)>",
-    "<svg onload=alert(1)>",
-    "<svg><script>alert(1)</script></svg>",
-    "<svg><animate onbegin=alert(1) attributeName=x>",
-    "<svg><a xlink:href=\"javascript:alert(1)\"><text>x</text></a></svg>",
-    "<math><mtext><img src=x onerror=alert(1)></mtext></math>",
-    "<iframe src=javascript:alert(1)>",
-    "<iframe srcdoc=\"<script>alert(1)</script>\">",
-    "<object data=x.swf>",
-    "<embed src=x>",
-    "<link rel=stylesheet href=//x.example>",
-    "<style>*{background:url(//x.example)}</style>",
-    "<base href=//x.example>",
-    "<meta http-equiv=refresh content=0;url=//x.example>",
-    "<form action=//x.example><input name=a></form>",
-    "<input autofocus onfocus=alert(1)>",
-    "<details open ontoggle=alert(1)>",
-    "<body onload=alert(1)>",
-    "<video><source onerror=alert(1)></video>",
-    "<marquee onstart=alert(1)>",
-    "<a href=javascript:alert(1)>x</a>",
-    "<a href=\"&#106;avascript:alert(1)\">x</a>",
-    "<template><script>alert(1)</script></template>",
-    "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
-    "<textarea></textarea><img src=x onerror=alert(1)>",
-    "<xmp><img src=x onerror=alert(1)></xmp>",
-    "<plaintext>",
-    "<!--<img src=x onerror=alert(1)>",
-    "<![CDATA[<b>x</b>]]>",
-    "<?xml version=\"1.0\"?>",
-    " onmouseover=alert(1) x=",
-    " style=background:url(//x.example) x=",
-    " autofocus tabindex=1 onfocus=alert(1) ",
-    "&lt;script&gt;alert(1)&lt;/script&gt;",
-    "&#60;script&#62;alert(1)&#60;/script&#62;",
-    "&amp;quot;><b>",
-    "\u{feff}<b>\u{0}<i>",
-    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
-    "\u{ff1c}script\u{ff1e}",
-    "${alert(1)}{{alert(1)}}",
-];
-
-fn payloads() -> Vec<String> {
-    let made = ENDS
-        .iter()
-        .flat_map(|end| VECTORS.iter().map(move |vector| format!("{end}{vector}")));
-    HOSTILE
-        .iter()
-        .map(|text| (*text).to_owned())
-        .chain(made)
-        .collect()
 }
 
 /// Elements and attributes of a page without its texts, as an independent parser sees them; values of attributes that
@@ -149,7 +76,6 @@ fn hostile_text_in_any_place_makes_no_element_and_no_attribute() {
     let expect = skeleton(&render(&story(&|at| format!("benign{at}"))));
     assert!(expect.len() > 500, "{}", expect.len());
     let payloads = payloads();
-    assert!(payloads.len() > 500, "{}", payloads.len());
     // Each page holds as many payloads as it has places; over all pages each payload stands in several.
     for shift in (0..payloads.len()).step_by(40) {
         let page = render(&story(&|at| {

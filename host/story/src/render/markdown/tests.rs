@@ -4,12 +4,15 @@
     reason = "the parser has many kinds of pieces"
 )]
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use pulldown_cmark::{Event as Piece, Options, Parser, Tag, TagEnd};
 
 use super::*;
 use crate::example;
-use crate::render::terminal;
-use crate::render::testing::{HOSTILE, free_places, with_texts};
+use crate::render::testing::{free_places, payloads, with_texts};
+use crate::render::{CELL_CHARS_MAX, terminal};
 
 #[test]
 fn document_of_a_run_with_every_outcome() {
@@ -33,28 +36,67 @@ fn document_of_an_empty_pipeline() {
     assert!(text.contains("There is nothing to draw."), "{text}");
 }
 
+fn pieces(markdown: &str) -> impl Iterator<Item = (Piece<'_>, Range<usize>)> {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    Parser::new_ext(markdown, options).into_offset_iter()
+}
+
 /// The structure of a document without its texts, as an independent parser sees it.
 fn skeleton(markdown: &str) -> Vec<String> {
     let mut inside_code = false;
-    let mut pieces = Vec::new();
-    for piece in Parser::new_ext(
-        markdown,
-        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH,
-    ) {
+    let mut found = Vec::new();
+    for (piece, _) in pieces(markdown) {
         match piece {
             Piece::Start(Tag::CodeBlock(kind)) => {
                 inside_code = true;
-                pieces.push(format!("{kind:?}"));
+                found.push(format!("{kind:?}"));
             }
             Piece::End(TagEnd::CodeBlock) => inside_code = false,
             // A text is shown as it is, as code, or as code with entities: all the same here.
             Piece::Text(_) | Piece::Code(_) => {}
             Piece::InlineHtml(html) if matches!(&*html, "<code>" | "</code>") => {}
-            other if !inside_code => pieces.push(format!("{other:?}")),
+            other if !inside_code => found.push(format!("{other:?}")),
             other => panic!("inside a code block: {other:?}"),
         }
     }
-    pieces
+    found
+}
+
+/// What a reader sees in the cells of all tables, in order.
+fn cells(markdown: &str) -> Vec<String> {
+    let (mut inside, mut found) = (false, Vec::new());
+    for (piece, _) in pieces(markdown) {
+        match piece {
+            Piece::Start(Tag::TableCell) => {
+                inside = true;
+                found.push(String::new());
+            }
+            Piece::End(TagEnd::TableCell) => inside = false,
+            Piece::Text(text) | Piece::Code(text) if inside => {
+                found.last_mut().expect("a cell").push_str(&text);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// For each row of each table, the bars that divide it. A parser hides what is too much: cells beyond the last column are
+/// left out. In tables a bar counts inside of code as well, unless a backslash stands before it that is none itself.
+fn bars(markdown: &str) -> Vec<usize> {
+    let tables = pieces(markdown).filter(|(piece, _)| matches!(piece, Piece::Start(Tag::Table(_))));
+    let rows = tables.flat_map(|(_, range)| markdown[range].lines());
+    rows.map(|row| {
+        let mut escaped = false;
+        row.chars()
+            .filter(|c| {
+                let counts = *c == '|' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                counts
+            })
+            .count()
+    })
+    .collect()
 }
 
 #[test]
@@ -121,11 +163,41 @@ fn hostile_text_in_any_place_changes_no_structure() {
             .expect("took a word, takes a text")
     };
     // Numbered, because equal names would be one column or node.
-    let expect = skeleton(&render(&story(&|at| format!("benign{at}"))));
-    for shift in 0..HOSTILE.len() {
-        let hostile = story(&|at| format!("{}{at}", HOSTILE[(at + shift) % HOSTILE.len()]));
+    let benign = render(&story(&|at| format!("benign{at}")));
+    let (expect, rows) = (skeleton(&benign), bars(&benign));
+    // Cells that hold nothing but the text of one place.
+    let alone: Vec<(usize, usize)> = cells(&benign)
+        .iter()
+        .enumerate()
+        .filter_map(|(cell, text)| Some((cell, text.strip_prefix("benign")?.parse().ok()?)))
+        .collect();
+    assert!(alone.len() > 20, "only {} cells", alone.len());
+    let payloads = payloads();
+    let mut met = BTreeSet::new();
+    for shift in (0..payloads.len()).step_by(11) {
+        let payload = |at: usize| (at + shift) % payloads.len();
+        let text = |at: usize| format!("{}{at}", payloads[payload(at)]);
+        let hostile = story(&text);
         let document = render(&hostile);
         assert_eq!(skeleton(&document), expect, "shift {shift}:\n{document}");
+        assert_eq!(bars(&document), rows, "shift {shift}:\n{document}");
+        let shown = cells(&document);
+        for (cell, at) in &alone {
+            let text = text(*at);
+            // Cut nowhere, lost nowhere, moved nowhere: as code or as it is, or as prose on one line.
+            let words: Vec<&str> = text
+                .split([' ', '\n', '\r', '\t'])
+                .filter(|word| !word.is_empty())
+                .collect();
+            let whole = [&text, &words.join(" ")]
+                .map(|text| escape::cut(&escape::plain(text), CELL_CHARS_MAX));
+            assert!(
+                whole.contains(&shown[*cell]),
+                "{:?} for {text:?}",
+                shown[*cell]
+            );
+            met.insert(payload(*at));
+        }
         for shown in [document, terminal::render(&hostile, false)] {
             let hidden = shown
                 .chars()
@@ -133,6 +205,21 @@ fn hostile_text_in_any_place_changes_no_structure() {
             assert_eq!(hidden, None, "shift {shift}:\n{shown}");
         }
     }
+    assert!(met.len() >= 500, "only {} payloads", met.len());
+}
+
+#[test]
+fn bars_and_cells_see_a_text_that_leaves_its_cell() {
+    let table = |cell: &str| format!("x\n\n| a | b |\n|---|---|\n| {cell} | y |\n");
+    assert_eq!(bars(&table("x")), [3, 3, 3]);
+    assert_eq!(bars(&table("x \\| x")), [3, 3, 3]);
+    assert_eq!(cells(&table("`x`")), ["a", "b", "x", "y"]);
+    for planted in ["x | x", "`x | x`"] {
+        assert_eq!(bars(&table(planted)), [3, 3, 4], "{planted}");
+        assert_ne!(cells(&table(planted))[3], "y", "{planted}");
+    }
+    // Of this, renderers make one cell or two.
+    assert_eq!(bars(&table("x \\\\| x")), [3, 3, 4]);
 }
 
 #[test]
@@ -151,22 +238,31 @@ fn skeleton_sees_a_planted_break_out() {
 #[test]
 fn drawn_lineage_holds_hostile_names_only_as_numbers() {
     let value = serde_json::to_value(example::story()).expect("serialises");
-    let lines = |story: &Story| mermaid::graph(&story.lineage).lines().count();
-    for text in HOSTILE {
-        let mut story: Story = serde_json::from_value(value.clone()).expect("reads back");
-        let expect = lines(&story);
+    let mut story: Story = serde_json::from_value(value).expect("reads back");
+    let expect = mermaid::graph(&story.lineage).lines().count();
+    for text in payloads() {
         for vertex in &mut story.lineage.vertices {
-            vertex.name = text.to_owned();
+            vertex.name.clone_from(&text);
         }
         let graph = mermaid::graph(&story.lineage);
         assert_eq!(graph.lines().count(), expect, "{text:?}: {graph}");
-        let quotes: Vec<usize> = graph
-            .lines()
-            .map(|line| line.matches('"').count())
-            .collect();
-        assert!(
-            quotes.iter().all(|count| *count == 0 || *count == 2),
-            "{text:?}: {graph}"
-        );
+        assert_eq!(graph.matches("```").count(), 2, "{text:?}: {graph}");
+        for line in graph.lines() {
+            let parts: Vec<&str> = line.split('"').collect();
+            assert!(matches!(parts.len(), 1 | 3), "{text:?}: {graph}");
+            let label = parts.get(1).copied().unwrap_or_default();
+            let outcome = |status: &Status| label.strip_suffix(&format!("<br/>{}", status.word()));
+            let label = Status::ALL.iter().find_map(outcome).unwrap_or(label);
+            // Letters and a few marks; other characters by their numbers.
+            let mut parts = label.split('#');
+            let mut rest = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                let (number, behind) = part.split_once(';').expect("a number ends");
+                assert!(number.parse::<u32>().is_ok(), "{text:?}: {label}");
+                rest.push_str(behind);
+            }
+            let allowed = |c: char| c.is_alphanumeric() || " _-./,:*?()".contains(c);
+            assert!(rest.chars().all(allowed), "{text:?}: {label}");
+        }
     }
 }

@@ -16,12 +16,13 @@ use arrow_schema::SchemaRef;
 use chrono::Utc;
 use datafusion::catalog::Session;
 use datafusion::prelude::{DataFrame, SessionContext};
+use deltalake::DeltaTable;
 use deltalake::delta_datafusion::SessionFallbackPolicy;
 use deltalake::kernel::Transaction;
-use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::operations::merge::MergeMetrics;
 use deltalake::operations::write::SchemaMode;
 use deltalake::protocol::SaveMode;
-use deltalake::{DeltaTable, DeltaTableError};
 use odibi_engine::driver::{DriverBatch, Lent};
 use odibi_plan::plan::{ColumnName, WriteMode};
 use odibi_run::port::{BatchRecord, BatchState, Published};
@@ -29,9 +30,10 @@ use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
-use crate::batch::{Incoming, frame, keyed};
+use crate::batch::{Incoming, Measured, frame, keyed};
 use crate::columns::{Alignment, How, align};
-use crate::failure::{During, classify, conflict, internal, is_conflict};
+use crate::failure::{During, Trouble, classify, conflict, internal, is_conflict};
+use crate::large::{Large, Made, Size};
 use crate::location::Location;
 use crate::merge::Merge;
 use crate::session::session;
@@ -67,21 +69,14 @@ struct Done {
     rows_updated: u64,
 }
 
-/// Why a try did nothing, as far as is known.
-enum Trouble {
-    Failure(Failure),
-    Delta(DeltaTableError),
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<DeltaTableError> for Trouble {
-    fn from(error: DeltaTableError) -> Self {
-        Self::Delta(error)
+impl Done {
+    fn of(table: DeltaTable, metrics: &MergeMetrics) -> Self {
+        Self {
+            table,
+            rows_kept: metrics.num_source_rows as u64,
+            rows_inserted: metrics.num_target_rows_inserted as u64,
+            rows_updated: metrics.num_target_rows_updated as u64,
+        }
     }
 }
 
@@ -244,14 +239,14 @@ impl Commit<'_> {
                 &self.location.shown,
             )?
         };
-        let properties = self.properties(table.version());
         let own = self.partitions();
         let partitions = if replaces && how.overwrite && !own.is_empty() {
             own
         } else {
             state.metadata().partition_columns().to_vec()
         };
-        let incoming = self.incoming(&aligned.schema, &partitions);
+        let measured = Measured::default();
+        let incoming = self.incoming(&aligned.schema, &partitions, &measured);
         if let Some(keys) = mode.keys() {
             let rows = keyed(&context, incoming, keys).await?;
             let merge = Merge {
@@ -260,13 +255,11 @@ impl Commit<'_> {
                 aligned: &aligned,
                 table_schema: &table_schema,
             };
-            let (table, metrics) = merge.run(table, rows, &context, properties).await?;
-            return Ok(Done {
-                table,
-                rows_kept: metrics.num_source_rows as u64,
-                rows_inserted: metrics.num_target_rows_inserted as u64,
-                rows_updated: metrics.num_target_rows_updated as u64,
-            });
+            let size = Size {
+                rows: self.batch.rows.count(),
+                bytes: measured.bytes(),
+            };
+            return self.merge(table, rows, &merge, size, &context).await;
         }
         let rows = frame(&context, incoming).map_err(|e| classify(&e, self.during()))?;
         let schema_mode = if replaces && how.overwrite {
@@ -276,20 +269,84 @@ impl Commit<'_> {
         } else {
             None
         };
+        let properties = self.properties(table.version(), []);
         self.write(table, rows, &context, properties, schema_mode)
             .await
+    }
+
+    /// In memory, or on disk where that is too small, or turns out to be.
+    async fn merge(
+        &self,
+        table: DeltaTable,
+        rows: DataFrame,
+        merge: &Merge<'_>,
+        size: Size,
+        context: &SessionContext,
+    ) -> Result<Done, Trouble> {
+        let version = table.version();
+        let large = Large::new(
+            self.lent,
+            context,
+            &table,
+            merge,
+            size,
+            &self.location.shown,
+        )?;
+        let mut files = match &large {
+            Some(large) => large.files_beyond_memory(&rows).await?,
+            None => None,
+        };
+        if files.is_none() {
+            let properties = self.properties(version, []);
+            let merged = merge.run(table.clone(), rows.clone(), context, properties);
+            let error = match merged.await {
+                Ok((table, metrics)) => return Ok(Done::of(table, &metrics)),
+                Err(error) => error,
+            };
+            let used_up = classify(&error, self.during()).code == code::RESOURCES_MEMORY.name;
+            match &large {
+                Some(large) if used_up => {
+                    self.location.noted.sweep().await;
+                    files = Some(large.files(&rows).await?);
+                }
+                Some(_) | None => return Err(error.into()),
+            }
+        }
+        let (Some(large), Some(files)) = (large, files) else {
+            return Err(internal("a merge has no way to go").into());
+        };
+        let Made { actions, metrics } = large.make(rows, files).await?;
+        if actions.is_empty() {
+            return Ok(Done::of(table, &metrics));
+        }
+        let told = [
+            ("readVersion".to_owned(), Value::from(version)),
+            (
+                "operationMetrics".to_owned(),
+                serde_json::to_value(&metrics).unwrap_or_default(),
+            ),
+        ];
+        let state = table.snapshot()?;
+        let commit = CommitBuilder::from(self.properties(version, told))
+            .with_actions(actions)
+            .build(Some(state), table.log_store(), merge.operation())
+            .await?;
+        let mut table = self.location.fresh()?;
+        table.load_version(commit.version()).await?;
+        Ok(Done::of(table, &metrics))
     }
 
     /// The first commit of a table, which takes place only where there is none.
     async fn create(&self, context: &SessionContext) -> Result<Done, Trouble> {
         let partitions = self.partitions();
-        let incoming = self.incoming(self.stored, &partitions);
+        let measured = Measured::default();
+        let incoming = self.incoming(self.stored, &partitions, &measured);
         let rows = match self.mode.keys() {
             Some(keys) => keyed(context, incoming, keys).await?,
             None => frame(context, incoming).map_err(|e| classify(&e, self.during()))?,
         };
         let table = self.location.fresh()?;
-        self.write(table, rows, context, self.properties(None), None)
+        self.write(table, rows, context, self.properties(None, []), None)
             .await
     }
 
@@ -337,12 +394,18 @@ impl Commit<'_> {
         columns.map(|column| column.name.clone()).collect()
     }
 
-    fn incoming<'a>(&'a self, schema: &'a SchemaRef, partitions: &'a [String]) -> Incoming<'a> {
+    fn incoming<'a>(
+        &'a self,
+        schema: &'a SchemaRef,
+        partitions: &'a [String],
+        measured: &'a Measured,
+    ) -> Incoming<'a> {
         Incoming {
             rows: &self.batch.rows,
             schema,
             partitions,
             shown: &self.location.shown,
+            measured,
         }
     }
 
@@ -368,25 +431,31 @@ impl Commit<'_> {
         Err(failure.hint("say the same in `partition_by`, or leave it out"))
     }
 
-    /// Only at the version after `version`: with retries delta-rs would commit what was made from an older table.
-    fn properties(&self, version: Option<u64>) -> CommitProperties {
+    /// Only at the version after `version`: with retries delta-rs would commit what was made from an older table. `more` is
+    /// what the commit says of itself besides.
+    fn properties(
+        &self,
+        version: Option<u64>,
+        more: impl IntoIterator<Item = (String, Value)>,
+    ) -> CommitProperties {
         let serial = version.map_or(0, |version| version + 1);
         let serial = i64::try_from(serial).unwrap_or(i64::MAX);
         let now = Some(Utc::now().timestamp_millis());
         let word = |text: &str| Value::String(text.to_owned());
+        let own = [
+            ("odibiBatch".to_owned(), word(&self.batch.id)),
+            ("odibiRun".to_owned(), word(&self.batch.run_id)),
+            ("odibiPipeline".to_owned(), word(&self.batch.pipeline)),
+            ("odibiNode".to_owned(), word(&self.batch.node)),
+            ("odibiMode".to_owned(), word(self.mode.word())),
+        ];
         CommitProperties::default()
             .with_max_retries(0)
             .with_application_transactions(vec![
                 Transaction::new_with_last_update(self.app_id(), 1, now),
                 Transaction::new_with_last_update(SERIAL_ID, serial, now),
             ])
-            .with_metadata([
-                ("odibiBatch".to_owned(), word(&self.batch.id)),
-                ("odibiRun".to_owned(), word(&self.batch.run_id)),
-                ("odibiPipeline".to_owned(), word(&self.batch.pipeline)),
-                ("odibiNode".to_owned(), word(&self.batch.node)),
-                ("odibiMode".to_owned(), word(self.mode.word())),
-            ])
+            .with_metadata(own.into_iter().chain(more))
     }
 
     /// After trouble: what the table says. `None` when the batch is not in it; its files are gone then.

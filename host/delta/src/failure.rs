@@ -21,6 +21,25 @@ pub(crate) enum During<'a> {
     Scratch(&'a str),
 }
 
+/// Why a commit did not take place, as far as is known.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Failure(Failure),
+    Delta(DeltaTableError),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<DeltaTableError> for Trouble {
+    fn from(error: DeltaTableError) -> Self {
+        Self::Delta(error)
+    }
+}
+
 impl During<'_> {
     fn shown(&self) -> &str {
         match self {
@@ -98,7 +117,16 @@ fn no_memory(text: &str) -> Failure {
         "the memory of the run is used up",
     )
     .cause(first_line(text))
-    .hint("give the run more memory, or make the batch smaller: a merge holds it in memory")
+    .hint("give the run more memory, or make the batch smaller")
+}
+
+/// The run was asked to stop.
+pub(crate) fn cancelled() -> Failure {
+    Failure::new(
+        FailureClass::Cancelled,
+        code::RUN_CANCELLED,
+        "the run was cancelled",
+    )
 }
 
 /// The failure of something that cannot happen.

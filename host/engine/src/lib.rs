@@ -20,6 +20,7 @@ mod failure;
 mod guest_log;
 pub mod limits;
 mod partition;
+pub mod parts;
 mod pool;
 mod probe;
 mod profile;

@@ -96,7 +96,7 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
 
 #[test]
 fn two_runs_of_one_pipeline_that_are_killed_lose_nothing() {
-    crash("overlap.py", &["--rounds", "25"]);
+    crash("overlap.py", &["--kills", "40"]);
 }
 
 #[test]

@@ -87,24 +87,24 @@ impl Commit<'_> {
         self.lent.batch_log.adopt(&before, self.target())?;
         for round in 0..ROUNDS_MAX {
             let table = self.load().await?;
-            if let Some(table) = &table {
-                self.settle(table).await?;
-                if self.is_applied(table).await? {
-                    let fact = self.fact(
-                        WriteEffect::AlreadyApplied,
-                        table.version(),
-                        table.version(),
-                    );
-                    return self.published(table, fact).await;
-                }
+            let absent = self.settle(table.as_ref()).await?;
+            if let Some(table) = &table
+                && self.is_applied(table).await?
+            {
+                let fact = self.fact(
+                    WriteEffect::AlreadyApplied,
+                    table.version(),
+                    table.version(),
+                );
+                return self.published(table, fact).await;
             }
             self.note_staged(table.as_ref())?;
             let before = table.as_ref().and_then(DeltaTable::version);
             let trouble = match self.attempt(table).await {
-                Ok(done) => return self.finish(before, done).await,
+                Ok(done) => return self.finish(before, done, &absent).await,
                 Err(trouble) => trouble,
             };
-            if let Some(published) = self.after(before, &trouble).await? {
+            if let Some(published) = self.after(before, &trouble, &absent).await? {
                 return Ok(published);
             }
             match trouble {
@@ -184,20 +184,42 @@ impl Commit<'_> {
         format!("{} {id}", self.app_id())
     }
 
-    /// Batches that killed runs have left open: the table knows.
-    async fn settle(&self, table: &DeltaTable) -> Result<(), Failure> {
+    /// Batches that killed runs have left open: the table knows. Those that it does not hold are returned; a run that was
+    /// only taken for dead may still make them appear, until somebody else commits.
+    async fn settle(&self, table: Option<&DeltaTable>) -> Result<Vec<String>, Failure> {
         let (log, target) = (&self.lent.batch_log, self.target());
+        let mut absent = Vec::new();
         for open in log.pending(target)? {
+            // What other pipelines have open is theirs: this run has no lease of them.
+            if open.pipeline != self.batch.pipeline {
+                continue;
+            }
             let Some((app_id, _)) = open.evidence.rsplit_once(' ') else {
                 continue;
             };
-            if self.has(table, app_id).await? {
+            let is_there = match table {
+                Some(table) => self.has(table, app_id).await?,
+                None => false,
+            };
+            if is_there {
                 log.committed(target, &open.batch)?;
             } else if open.run_id == self.batch.run_id {
                 log.aborted(target, &open.batch)?;
+            } else {
+                absent.push(open.batch);
             }
         }
-        Ok(())
+        Ok(absent)
+    }
+
+    /// This batch was committed at the version after the one that did not hold these: whoever had made them ready from that
+    /// version or an older one comes too late now, and has no lease to make them ready again.
+    fn close(&self, absent: &[String]) {
+        let (target, own) = (self.target(), self.log_id());
+        for batch in absent.iter().filter(|batch| **batch != own) {
+            // What is not noted is settled again by the next commit.
+            let _ = self.lent.batch_log.aborted(target, batch);
+        }
     }
 
     fn note_staged(&self, table: Option<&DeltaTable>) -> Result<(), Failure> {
@@ -463,6 +485,7 @@ impl Commit<'_> {
         &self,
         before: Option<u64>,
         trouble: &Trouble,
+        absent: &[String],
     ) -> Result<Option<Published>, Failure> {
         let table = match self.load().await {
             Ok(table) => table,
@@ -483,13 +506,19 @@ impl Commit<'_> {
         {
             let fact = self.fact(WriteEffect::Published, before, table.version());
             self.location.noted.keep();
+            self.close(absent);
             return self.published(&table, fact).await.map(Some);
         }
         self.location.noted.sweep().await;
         Ok(None)
     }
 
-    async fn finish(&self, before: Option<u64>, done: Done) -> Result<Published, Failure> {
+    async fn finish(
+        &self,
+        before: Option<u64>,
+        done: Done,
+        absent: &[String],
+    ) -> Result<Published, Failure> {
         let after = done.table.version();
         let written = after != before;
         let effect = if written {
@@ -510,6 +539,7 @@ impl Commit<'_> {
         fact.rows_duplicate = self.batch.rows.count().saturating_sub(done.rows_kept);
         if let Some(version) = after.filter(|_| written) {
             self.location.noted.keep();
+            self.close(absent);
             (fact.files_added, fact.files_removed) =
                 files(&done.table, version).await.unwrap_or_default();
         } else {

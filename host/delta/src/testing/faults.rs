@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use odibi_run::port::{BatchRecord, BatchState};
+
 use super::*;
 
 #[track_caller]
@@ -220,4 +222,55 @@ fn a_commit_that_was_lost_on_the_way_is_found_again() {
         .unwrap();
     effect(&fact, WriteEffect::AlreadyApplied, 0, 0);
     assert_eq!(forgetful.rows(), ["1:a"]);
+}
+
+/// As a run leaves it that was killed between making a batch ready and noting what became of it.
+fn leave_open(bench: &Bench, pipeline: &str, batch: &str) {
+    let record = BatchRecord {
+        target: "c:t".into(),
+        batch: batch.into(),
+        run_id: "killed".into(),
+        pipeline: pipeline.into(),
+        node: "n".into(),
+        mode: "upsert".into(),
+        state: BatchState::Staged,
+        rows: 1,
+        evidence: format!("odibi/{pipeline}/n/{batch} new"),
+    };
+    bench.log.staged(&record).unwrap();
+}
+
+#[test]
+fn what_a_killed_run_left_open_is_closed_by_the_next_commit() {
+    let bench = Bench::new();
+    let open = || {
+        let open = bench.log.pending("c:t").unwrap().into_iter();
+        open.map(|record| record.batch).collect::<Vec<_>>()
+    };
+    let state = |batch| bench.log.find("c:t", batch).unwrap().unwrap().state;
+    // The input has changed since: nobody tries these batches again.
+    leave_open(&bench, "p", "killed before there was a table");
+    bench.write("a", &upsert(), few(&[(1, "a")])).unwrap();
+    assert_eq!(open(), Vec::<String>::new());
+    assert_eq!(
+        state("killed before there was a table"),
+        BatchState::Aborted
+    );
+    // Of this one it is only not known that it is there.
+    leave_open(&bench, "p", "a");
+    leave_open(&bench, "p", "killed");
+    leave_open(&bench, "q", "of another pipeline");
+    // Whoever was only taken for dead could still commit: nothing has come between.
+    let fact = bench.write("b", &upsert(), few(&[(1, "a")])).unwrap();
+    effect(&fact, WriteEffect::Unchanged, 0, 0);
+    assert_eq!(open(), ["killed", "of another pipeline"]);
+    assert_eq!(state("a"), BatchState::Committed);
+    bench.write("c", &upsert(), few(&[(1, "c")])).unwrap();
+    assert_eq!(open(), ["of another pipeline"]);
+    assert_eq!(state("killed"), BatchState::Aborted);
+    assert_eq!(bench.rows(), ["1:c"]);
+    // The same input after all: it is a batch as any other.
+    let fact = bench.write("killed", &upsert(), few(&[(2, "k")])).unwrap();
+    effect(&fact, WriteEffect::Published, 1, 0);
+    assert_eq!(state("killed"), BatchState::Committed);
 }

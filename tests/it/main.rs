@@ -31,6 +31,7 @@ mod logs;
 mod metered;
 mod privacy;
 mod production;
+mod project_schema;
 mod replay;
 mod rows;
 mod running;

@@ -3,6 +3,7 @@
 //! Alerts are posted in the outbox first and sent by a thread beside the run, so that a run that is killed still tells of
 //! itself: whoever finds it posts what is missing, and sends.
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,7 @@ const PRODUCER: &str = concat!("urn:odibi:", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Outside {
     channels: Vec<AlertChannel>,
     lineage: Option<lineage::Destination>,
+    lineage_file: Option<PathBuf>,
     /// Of jobs and datasets; `None` for the project's name.
     namespace: Option<String>,
     telemetry: Option<telemetry::Destination>,
@@ -65,6 +67,9 @@ impl Outside {
         Self {
             channels: plan.alerts.clone(),
             lineage: target.and_then(|target| lineage_destination(target, around)),
+            lineage_file: target
+                .and_then(|target| target.file.as_ref())
+                .map(|file| loaded.directory.join(file)),
             namespace: target.and_then(|target| target.namespace.clone()),
             telemetry: telemetry_destination(loaded, around),
             project: plan.project.clone(),
@@ -212,6 +217,8 @@ impl Outside {
     pub(crate) fn finish(mut self, written: &[Written]) -> Vec<RunEvent> {
         let until_ms = self.clock.monotonic_ms().saturating_add(self.wait_ms);
         let lineage = self.lineage.take().map(|to| self.send_lineage(to, written));
+        let file = self.lineage_file.take();
+        let file = file.map(|to| self.add_lineage(to, written));
         let telemetry = self.telemetry.take().map(|to| send_telemetry(to, written));
         let left_ms = |clock: &SystemClock| until_ms.saturating_sub(clock.monotonic_ms());
         let sender = self.sender.take();
@@ -230,7 +237,11 @@ impl Outside {
                 failure,
             }),
         }
-        for (what, waiting) in [(Sending::Lineage, lineage), (Sending::Telemetry, telemetry)] {
+        for (what, waiting) in [
+            (Sending::Lineage, lineage),
+            (Sending::Lineage, file),
+            (Sending::Telemetry, telemetry),
+        ] {
             let Some(waiting) = waiting else { continue };
             let wait = Duration::from_millis(left_ms(&self.clock));
             let failure = match waiting.recv_timeout(wait) {
@@ -263,16 +274,27 @@ impl Outside {
     }
 
     fn send_lineage(&self, destination: lineage::Destination, written: &[Written]) -> Waiting {
-        let events = written.iter().flat_map(|one| {
-            let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
-            odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
-        });
-        let events: Vec<serde_json::Value> = events.collect();
+        let events = self.lineage_events(written);
         let (network, wait_ms) = (self.network.clone(), self.wait_ms);
         let clock: Arc<dyn Clock> = self.clock.clone();
         beside("odibi-lineage", move || {
             lineage::send(&destination, &events, &network, &clock, wait_ms)
         })
+    }
+
+    fn add_lineage(&self, file: PathBuf, written: &[Written]) -> Waiting {
+        let events = self.lineage_events(written);
+        beside("odibi-lineage-file", move || {
+            lineage::append(&file, &events)
+        })
+    }
+
+    fn lineage_events(&self, written: &[Written]) -> Vec<serde_json::Value> {
+        let events = written.iter().flat_map(|one| {
+            let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
+            odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
+        });
+        events.collect()
     }
 }
 
@@ -377,8 +399,13 @@ fn lineage_destination(
     around: &Surroundings,
 ) -> Option<lineage::Destination> {
     let set = |name| filled(around, name).map(Secret::new);
+    // A project that names a file has said where its events go.
+    let elsewhere = || match target.file {
+        Some(_) => None,
+        None => set("OPENLINEAGE_URL"),
+    };
     Some(lineage::Destination {
-        url: target.url.clone().or_else(|| set("OPENLINEAGE_URL"))?,
+        url: target.url.clone().or_else(elsewhere)?,
         endpoint: target.endpoint.clone(),
         api_key: target
             .api_key

@@ -34,6 +34,7 @@ mod privacy;
 mod production;
 mod pruning;
 mod recovery;
+mod project_schema;
 mod replay;
 mod rows;
 mod running;

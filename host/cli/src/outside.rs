@@ -3,6 +3,7 @@
 //! Alerts are posted in the outbox first and sent by a thread beside the run, so that a run that is killed still tells of
 //! itself: whoever finds it posts what is missing, and sends.
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,7 @@ const PRODUCER: &str = concat!("urn:odibi:", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Outside {
     channels: Vec<AlertChannel>,
     lineage: Option<lineage::Destination>,
+    lineage_file: Option<PathBuf>,
     /// Of jobs and datasets; `None` for the project's name.
     namespace: Option<String>,
     telemetry: Option<telemetry::Destination>,
@@ -68,6 +70,9 @@ impl Outside {
         Self {
             channels: plan.alerts.clone(),
             lineage: target.and_then(|target| lineage_destination(target, around)),
+            lineage_file: target
+                .and_then(|target| target.file.as_ref())
+                .map(|file| loaded.directory.join(file)),
             namespace: target.and_then(|target| target.namespace.clone()),
             telemetry: telemetry_destination(loaded, around),
             project: plan.project.clone(),
@@ -122,7 +127,7 @@ impl Outside {
     pub(crate) fn found(&self, written: &[Written]) -> Result<(), Failure> {
         let posted = self.ended(written);
         // Otherwise the next start finds it again.
-        if posted.is_ok() && self.lineage.is_some() {
+        if posted.is_ok() && (self.lineage.is_some() || self.lineage_file.is_some()) {
             let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
             killed.extend(self.lineage_events(written));
         }
@@ -238,7 +243,13 @@ impl Outside {
     /// Sends all that is left to be sent, for as long as a run waits, and returns what is to be said of it.
     pub(crate) fn finish(mut self, written: &[Written]) -> Vec<RunEvent> {
         let until_ms = self.clock.monotonic_ms().saturating_add(self.wait_ms);
-        let lineage = self.lineage.take().map(|to| self.send_lineage(to, written));
+        let (lineage, file) = (self.lineage.take(), self.lineage_file.take());
+        let events = match (&lineage, &file) {
+            (None, None) => Vec::new(),
+            _ => self.take_lineage_events(written),
+        };
+        let lineage = lineage.map(|to| self.send_lineage(to, events.clone()));
+        let file = file.map(|to| Self::add_lineage(to, events));
         let telemetry = self.telemetry.take().map(|to| send_telemetry(to, written));
         let left_ms = |clock: &SystemClock| until_ms.saturating_sub(clock.monotonic_ms());
         let sender = self.sender.take();
@@ -257,7 +268,11 @@ impl Outside {
                 failure,
             }),
         }
-        for (what, waiting) in [(Sending::Lineage, lineage), (Sending::Telemetry, telemetry)] {
+        for (what, waiting) in [
+            (Sending::Lineage, lineage),
+            (Sending::Lineage, file),
+            (Sending::Telemetry, telemetry),
+        ] {
             let Some(waiting) = waiting else { continue };
             let wait = Duration::from_millis(left_ms(&self.clock));
             let failure = match waiting.recv_timeout(wait) {
@@ -289,11 +304,7 @@ impl Outside {
         Ok(said.map(|alert| RunEvent::AlertSettled { alert }).collect())
     }
 
-    fn send_lineage(&self, destination: lineage::Destination, written: &[Written]) -> Waiting {
-        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut events = std::mem::take(&mut *killed);
-        drop(killed);
-        events.extend(self.lineage_events(written));
+    fn send_lineage(&self, destination: lineage::Destination, events: Vec<Value>) -> Waiting {
         let (network, wait_ms) = (self.network.clone(), self.wait_ms);
         let clock: Arc<dyn Clock> = self.clock.clone();
         beside("odibi-lineage", move || {
@@ -301,11 +312,26 @@ impl Outside {
         })
     }
 
-    fn lineage_events<'a>(&'a self, written: &'a [Written]) -> impl Iterator<Item = Value> + 'a {
-        written.iter().flat_map(move |one| {
+    fn add_lineage(file: PathBuf, events: Vec<Value>) -> Waiting {
+        beside("odibi-lineage-file", move || {
+            lineage::append(&file, &events)
+        })
+    }
+
+    /// Of runs that were killed and of this one.
+    fn take_lineage_events(&mut self, written: &[Written]) -> Vec<Value> {
+        let killed = self.killed.get_mut();
+        let mut events = std::mem::take(killed.unwrap_or_else(PoisonError::into_inner));
+        events.extend(self.lineage_events(written));
+        events
+    }
+
+    fn lineage_events(&self, written: &[Written]) -> Vec<Value> {
+        let events = written.iter().flat_map(|one| {
             let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
             odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
-        })
+        });
+        events.collect()
     }
 }
 
@@ -410,8 +436,13 @@ fn lineage_destination(
     around: &Surroundings,
 ) -> Option<lineage::Destination> {
     let set = |name| filled(around, name).map(Secret::new);
+    // A project that names a file has said where its events go.
+    let elsewhere = || match target.file {
+        Some(_) => None,
+        None => set("OPENLINEAGE_URL"),
+    };
     Some(lineage::Destination {
-        url: target.url.clone().or_else(|| set("OPENLINEAGE_URL"))?,
+        url: target.url.clone().or_else(elsewhere)?,
         endpoint: target.endpoint.clone(),
         api_key: target
             .api_key

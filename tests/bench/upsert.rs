@@ -107,7 +107,12 @@ fn main() {
         if let Some(theirs) = theirs
             && *side != "deltalake"
         {
-            let against = row("  against deltalake", taken, &costs[theirs], Some(RATIO_MAX));
+            let against = row(
+                "  against deltalake",
+                taken,
+                &costs[theirs],
+                Some(RATIO_MAX),
+            );
             println!("{against}");
         }
     }

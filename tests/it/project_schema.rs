@@ -140,7 +140,10 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 fn good_projects_fit() {
     let good = good();
     let snippets = guide::good();
-    let names = good.iter().map(|one| one.name.clone()).chain(snippets.clone());
+    let names = good
+        .iter()
+        .map(|one| one.name.clone())
+        .chain(snippets.clone());
     let documents = good.iter().map(|one| one.document.clone());
     let documents: Vec<Value> = documents
         .chain(snippets.iter().map(|text| document(text)))
@@ -177,12 +180,18 @@ fn unknown_keys_are_refused_where_the_reader_refuses_them() {
     let mut wrong = Vec::new();
     for ((case, refused), said) in cases.iter().zip(judged(&documents)) {
         if *refused == said.is_empty() {
-            wrong.push(format!("{case}: the reader refuses it: {refused}, the schema says: {said}"));
+            wrong.push(format!(
+                "{case}: the reader refuses it: {refused}, the schema says: {said}"
+            ));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
     let refused = cases.iter().filter(|(_, refused)| *refused).count();
-    assert!(refused > 200 && cases.len() > refused + 20, "{refused} of {}", cases.len());
+    assert!(
+        refused > 200 && cases.len() > refused + 20,
+        "{refused} of {}",
+        cases.len()
+    );
 }
 
 #[test]
@@ -228,7 +237,8 @@ use At::{Connection, Node as InNode, Top};
 
 /// The YAML of a project with a piece.
 fn with(at: At, piece: &str) -> String {
-    let (mut top, mut connection, mut node) = (String::new(), String::new(), "depends_on: [raw]".to_owned());
+    let (mut top, mut connection, mut node) =
+        (String::new(), String::new(), "depends_on: [raw]".to_owned());
     match at {
         Top => top = format!("{piece}\n"),
         Connection => connection = format!(", c: {{{piece}}}"),
@@ -242,32 +252,104 @@ fn with(at: At, piece: &str) -> String {
 
 /// Both spellings, where there are two; all of it is good.
 const FITS: &[(At, &str)] = &[
-    (Connection, "type: local, base_path: data, validation_mode: lazy"),
-    (Connection, "type: azure_adls, account_name: acme, container: raw"),
-    (Connection, "type: azure_blob, account: acme, container_name: raw, auth_mode: direct_key, account_key: a2V5"),
-    (Connection, "type: azure_adls, account: acme, container: raw, key_vault_name: acme, secret_name: key"),
-    (Connection, "type: azure_adls, account: acme, container: raw, auth: {mode: key_vault, key_vault: acme, secret: key}"),
-    (Connection, "type: azure_adls, account: acme, container: raw, auth: {mode: aad_msi, client_id: c}"),
-    (Connection, "type: azure_adls, account: acme, container: raw, tenant_id: t, client_id: c, client_secret: s"),
-    (Connection, "type: azure_adls, container: raw, use_emulator: yes"),
-    (Connection, "type: s3, bucket: acme-raw, region: eu-central-1, auth: {mode: keys, access_key_id: a, secret_access_key: b}"),
-    (Connection, "type: s3, bucket_name: acme-raw, endpoint: 'http://127.0.0.1:9000', auth_mode: none, virtual_hosted: false"),
-    (Connection, "type: gcs, bucket: acme-raw, service_account_file: key.json, path_prefix: a/b"),
-    (Connection, "type: http, base_url: 'https://x.example', headers: {X-A: 1}, auth: {type: basic, username: u, password: p}"),
+    (
+        Connection,
+        "type: local, base_path: data, validation_mode: lazy",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account_name: acme, container: raw",
+    ),
+    (
+        Connection,
+        "type: azure_blob, account: acme, container_name: raw, auth_mode: direct_key, account_key: a2V5",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account: acme, container: raw, key_vault_name: acme, secret_name: key",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account: acme, container: raw, auth: {mode: key_vault, key_vault: acme, secret: key}",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account: acme, container: raw, auth: {mode: aad_msi, client_id: c}",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account: acme, container: raw, tenant_id: t, client_id: c, client_secret: s",
+    ),
+    (
+        Connection,
+        "type: azure_adls, container: raw, use_emulator: yes",
+    ),
+    (
+        Connection,
+        "type: s3, bucket: acme-raw, region: eu-central-1, auth: {mode: keys, access_key_id: a, secret_access_key: b}",
+    ),
+    (
+        Connection,
+        "type: s3, bucket_name: acme-raw, endpoint: 'http://127.0.0.1:9000', auth_mode: none, virtual_hosted: false",
+    ),
+    (
+        Connection,
+        "type: gcs, bucket: acme-raw, service_account_file: key.json, path_prefix: a/b",
+    ),
+    (
+        Connection,
+        "type: http, base_url: 'https://x.example', headers: {X-A: 1}, auth: {type: basic, username: u, password: p}",
+    ),
     (Top, "lineage: {file: out/lineage.jsonl}"),
-    (Top, "timeout: 0.5\nretry: {delay: 500ms, max_delay: 5 m, deadline: 1d}"),
+    (
+        Top,
+        "timeout: 0.5\nretry: {delay: 500ms, max_delay: 5 m, deadline: 1d}",
+    ),
     (Top, "logging: {level: Warning}"),
-    (Top, "limits: {memory: 512 mib, cpu: 500ms, emits: '100', state: 4096}"),
-    (Top, "plugins: {geo: {path: geo.wasm, grants: [clock, entropy]}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a.csv, options: {sep: '\\t', quotechar: \"'\", na_values: NA, dtype: {a: Int32, b: 'DECIMAL(10, 2)'}, encoding: Latin_1, on_bad_lines: warn}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a.csv, options: {delimiter: ;, null_values: [NA, -999, null], on_bad_row: skip, skip_rows: 1}}"),
-    (InNode, "read: {connection: lake, format: delta, path: t, options: {versionAsOf: 3}}"),
-    (InNode, "read: {connection: lake, format: delta, path: t, time_travel: {as_of_timestamp: 2026-01-31}}"),
-    (InNode, "read: {connection: lake, format: json, path: a, table: null, incremental: {}, options: {nrows: false}}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: o.csv, mode: upsert, options: {keys: [id], quoting: 1, index: false}}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: delta, path: t, mode: append, merge_schema: true}"),
-    (InNode, "depends_on: [raw], transform: {steps: [SELECT 1, {function: distinct}]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, format: csv, options: {header: no}}"),
-    (InNode, "depends_on: [raw], privacy: {method: mask}, columns: {a: {pii: on}}"),
+    (
+        Top,
+        "limits: {memory: 512 mib, cpu: 500ms, emits: '100', state: 4096}",
+    ),
+    (
+        Top,
+        "plugins: {geo: {path: geo.wasm, grants: [clock, entropy]}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a.csv, options: {sep: '\\t', quotechar: \"'\", na_values: NA, dtype: {a: Int32, b: 'DECIMAL(10, 2)'}, encoding: Latin_1, on_bad_lines: warn}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a.csv, options: {delimiter: ;, null_values: [NA, -999, null], on_bad_row: skip, skip_rows: 1}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: delta, path: t, options: {versionAsOf: 3}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: delta, path: t, time_travel: {as_of_timestamp: 2026-01-31}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: json, path: a, table: null, incremental: {}, options: {nrows: false}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: o.csv, mode: upsert, options: {keys: [id], quoting: 1, index: false}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: delta, path: t, mode: append, merge_schema: true}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], transform: {steps: [SELECT 1, {function: distinct}]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, format: csv, options: {header: no}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], privacy: {method: mask}, columns: {a: {pii: on}}",
+    ),
 ];
 
 /// What the schema refuses as well as the reader.
@@ -276,13 +358,28 @@ const FAULTS: &[(At, &str)] = &[
     (Connection, "base_path: data"),
     (Connection, "type: local, account_name: acme"),
     (Connection, "type: azure_adls, account_name: acme"),
-    (Connection, "type: azure_adls, account_name: acme, container: raw, auth_mode: key"),
-    (Connection, "type: azure_adls, account_name: acme, container: raw, auth: {mode: sas, sas_tokn: x}"),
-    (Connection, "type: azure_adls, account_name: acme, container: raw, account_key: k, auth: {}"),
+    (
+        Connection,
+        "type: azure_adls, account_name: acme, container: raw, auth_mode: key",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account_name: acme, container: raw, auth: {mode: sas, sas_tokn: x}",
+    ),
+    (
+        Connection,
+        "type: azure_adls, account_name: acme, container: raw, account_key: k, auth: {}",
+    ),
     (Connection, "type: s3, region: eu-central-1"),
-    (Connection, "type: gcs, bucket: acme-raw, service_account: key.json"),
+    (
+        Connection,
+        "type: gcs, bucket: acme-raw, service_account: key.json",
+    ),
     (Connection, "type: http, url: 'https://x.example'"),
-    (Connection, "type: s3, bucket: acme-raw, virtual_hosted: perhaps"),
+    (
+        Connection,
+        "type: s3, bucket: acme-raw, virtual_hosted: perhaps",
+    ),
     (Top, "retry: {delay: soon}"),
     (Top, "retry: {max_attempts: 101}"),
     (Top, "limits: {memory: 12 parsecs}"),
@@ -290,35 +387,104 @@ const FAULTS: &[(At, &str)] = &[
     (Top, "logging: {level: LOUD}"),
     (Top, "plugins: {geo: {path: geo.wasm, grants: [network]}}"),
     (Top, "story: {connection: lake, max_sample_rows: many}"),
-    (Top, "story: {connection: lake, docs: {outputs: {reedme: true}}}"),
-    (Top, "system: {connection: lake, sync_to: {connection: lake}}"),
+    (
+        Top,
+        "story: {connection: lake, docs: {outputs: {reedme: true}}}",
+    ),
+    (
+        Top,
+        "system: {connection: lake, sync_to: {connection: lake}}",
+    ),
     (Top, "semantic: {metrics: [{name: a}]}"),
-    (Top, "environments: {prod: {connections: {lake: {base_pth: x}}}}"),
+    (
+        Top,
+        "environments: {prod: {connections: {lake: {base_pth: x}}}}",
+    ),
     (InNode, "read: {connection: lake, format: cvs, path: a.csv}"),
     (InNode, "read: {connection: lake, format: csv}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {delimeter: ;}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {delimiter: ;;}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {header: maybe}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {infer_rows: few}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {schema: {a: int33}}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, options: {compression: bz2}}"),
-    (InNode, "read: {connection: lake, format: parquet, path: a, options: {delimiter: ;}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, time_travel: {as_of_version: 1}}"),
-    (InNode, "read: {connection: lake, format: delta, path: a, time_travel: {version: 1}}"),
-    (InNode, "read: {connection: lake, format: csv, path: a, incremental: {mode: stateful}}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: a, mode: upser, keys: [id]}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: a, mode: upsert}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: a, keys: id}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: a, partition_by: id}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: parquet, path: a, options: {compression: gzipp}}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: csv, path: a, options: {statistics: true}}"),
-    (InNode, "depends_on: [raw], write: {connection: lake, format: avro, path: a}"),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {delimeter: ;}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {delimiter: ;;}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {header: maybe}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {infer_rows: few}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {schema: {a: int33}}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, options: {compression: bz2}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: parquet, path: a, options: {delimiter: ;}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, time_travel: {as_of_version: 1}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: delta, path: a, time_travel: {version: 1}}",
+    ),
+    (
+        InNode,
+        "read: {connection: lake, format: csv, path: a, incremental: {mode: stateful}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: a, mode: upser, keys: [id]}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: a, mode: upsert}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: a, keys: id}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: a, partition_by: id}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: parquet, path: a, options: {compression: gzipp}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: csv, path: a, options: {statistics: true}}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], write: {connection: lake, format: avro, path: a}",
+    ),
     (InNode, "depends_on: [raw], transform: {steps: [distinct]}"),
-    (InNode, "depends_on: [raw], transform: {steps: [{operation: distinct, function: distinct}]}"),
+    (
+        InNode,
+        "depends_on: [raw], transform: {steps: [{operation: distinct, function: distinct}]}",
+    ),
     (InNode, "depends_on: [raw], transform: {stepz: []}"),
     (InNode, "depends_on: [raw], on_row_error: quarantin"),
-    (InNode, "depends_on: [raw], transform: {steps: [SELECT 1]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, format: delta}"),
-    (InNode, "depends_on: [raw], transform: {steps: [SELECT 1]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, options: {header: no}}"),
+    (
+        InNode,
+        "depends_on: [raw], transform: {steps: [SELECT 1]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, format: delta}",
+    ),
+    (
+        InNode,
+        "depends_on: [raw], transform: {steps: [SELECT 1]}, on_row_error: quarantine, quarantine: {connection: lake, path: r, options: {header: no}}",
+    ),
     (InNode, "depends_on: [raw], schema_policy: {mode: evolv}"),
     (InNode, "depends_on: [raw], privacy: {method: rot13}"),
     (InNode, "depends_on: [raw], privacy: {salt: x}"),

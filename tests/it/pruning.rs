@@ -30,7 +30,9 @@ fn run(project: &Project, read: &str, keys: &str) -> (u64, String) {
 }
 
 fn filter(condition: &str) -> String {
-    format!("transform: {{steps: [{{operation: filter_rows, params: {{condition: \"{condition}\"}}}}]}}")
+    format!(
+        "transform: {{steps: [{{operation: filter_rows, params: {{condition: \"{condition}\"}}}}]}}"
+    )
 }
 
 fn sql(sql: &str) -> String {
@@ -68,14 +70,30 @@ fn row_groups_that_cannot_match_are_not_read() {
     let project = parquet();
     let read = "format: parquet, path: in.parquet";
     let check = |keys: &str, read_rows: u64, out: &str| {
-        assert_eq!(run(&project, read, keys), (read_rows, out.to_owned()), "{keys}");
+        assert_eq!(
+            run(&project, read, keys),
+            (read_rows, out.to_owned()),
+            "{keys}"
+        );
     };
     check(&filter("id = 42"), 10, "id,tens\n42,t4\n");
-    check(&filter("ID >= 19 AND id < 21"), 20, "id,tens\n19,t1\n20,t2\n");
-    check(&filter("tens = 't3' AND id % 10 = 5"), 10, "id,tens\n35,t3\n");
+    check(
+        &filter("ID >= 19 AND id < 21"),
+        20,
+        "id,tens\n19,t1\n20,t2\n",
+    );
+    check(
+        &filter("tens = 't3' AND id % 10 = 5"),
+        10,
+        "id,tens\n35,t3\n",
+    );
     check(&filter("id > 500"), 0, "id,tens\n");
     check(&filter("id = 42 OR id = 1"), 100, "id,tens\n1,t0\n42,t4\n");
-    check(&sql("SELECT max(id) AS id FROM df WHERE id BETWEEN 11 AND 33"), 30, "id\n33\n");
+    check(
+        &sql("SELECT max(id) AS id FROM df WHERE id BETWEEN 11 AND 33"),
+        30,
+        "id\n33\n",
+    );
     check(
         &sql("SELECT id, (SELECT count(*) FROM df) AS n FROM df WHERE id = 42"),
         100,
@@ -94,7 +112,10 @@ fn row_groups_that_cannot_match_are_not_read() {
 
 #[test]
 fn directories_and_delta_files_that_cannot_match_are_not_read() {
-    let project = Project::with("").file("in.csv", "id,day,name\n1,2026-01-01,a\n2,2026-01-02,b\n3,2026-01-02,c\n4,,d\n");
+    let project = Project::with("").file(
+        "in.csv",
+        "id,day,name\n1,2026-01-01,a\n2,2026-01-02,b\n3,2026-01-02,c\n4,,d\n",
+    );
     for (format, path) in [("parquet", "lake/"), ("delta", "table")] {
         let write = format!(
             "project: p\nconnections: {{here: {{type: local, base_path: .}}}}\npipelines:\n  - pipeline: w\n    nodes:\n      \
@@ -107,8 +128,15 @@ fn directories_and_delta_files_that_cannot_match_are_not_read() {
         let read = format!("format: {format}, path: {path}");
         let check = |condition: &str, read_rows: u64, ids: &[&str]| {
             let keys = sql(&format!("SELECT id FROM df WHERE {condition} ORDER BY id"));
-            let expected = format!("id\n{}", ids.iter().map(|id| format!("{id}\n")).collect::<String>());
-            assert_eq!(run(&project, &read, &keys), (read_rows, expected), "{format} {condition}");
+            let expected = format!(
+                "id\n{}",
+                ids.iter().map(|id| format!("{id}\n")).collect::<String>()
+            );
+            assert_eq!(
+                run(&project, &read, &keys),
+                (read_rows, expected),
+                "{format} {condition}"
+            );
         };
         check("day > '2026-01-01'", 2, &["2", "3"]);
         check("day IN ('2026-01-01', '2027-01-01')", 1, &["1"]);

@@ -236,9 +236,11 @@ fn a_busy_store_leaves_a_delta_table_as_it_is() {
                 format!("connection: {store}, format: delta, path: {at}, mode: upsert, keys: [id]");
             let steady = bench.yaml("in.csv", &write);
             let proxy = Proxy::before(address);
-            let shaky = steady
-                .replace(address, &proxy.address())
-                .replacen("connections:", "retry: {enabled: false}\nconnections:", 1);
+            let shaky = steady.replace(address, &proxy.address()).replacen(
+                "connections:",
+                "retry: {enabled: false}\nconnections:",
+                1,
+            );
             let project = bench.project(&write);
             let _ = project.odibi(&["run"]).exits(0);
             let before = bench.ask("objects", store, &at);

@@ -56,7 +56,10 @@ fn a_date_format_that_leaves_out_a_part_of_a_key_is_shown_where_the_key_is_named
     assert!(said.contains(expected), "{said}");
     let (code, text) = run(&project);
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("leaves out a part of the key `day`"), "{text}");
+    assert!(
+        text.contains("leaves out a part of the key `day`"),
+        "{text}"
+    );
     assert!(!project.path("out.csv").exists());
     let project = project.file("odibi.yaml", &write("%d/%m/%Y"));
     project.odibi(&["validate"]).exits(0);

@@ -140,7 +140,9 @@ fn condition(schema: &Schema, bound: &Bound) -> Result<Option<Expr>, DataFusionE
         return Ok(None);
     }
     let literals = (0..bound.values.len()).map(|at| ScalarValue::try_from_array(&bound.values, at));
-    let literals = literals.map(|value| Ok(lit(value?))).collect::<Result<Vec<_>, DataFusionError>>()?;
+    let literals = literals
+        .map(|value| Ok(lit(value?)))
+        .collect::<Result<Vec<_>, DataFusionError>>()?;
     let own = column(field.name());
     Ok(match (bound.relation, &*literals) {
         (Relation::Eq, [_, _, ..]) => Some(own.in_list(literals, false)),

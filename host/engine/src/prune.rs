@@ -73,7 +73,10 @@ impl Bound {
             Relation::Eq => {
                 let above = cmp::lt_eq(&least, &values).ok()?;
                 let below = cmp::gt_eq(&most, &values).ok()?;
-                let between = above.iter().zip(&below).any(|both| both == (Some(true), Some(true)));
+                let between = above
+                    .iter()
+                    .zip(&below)
+                    .any(|both| both == (Some(true), Some(true)));
                 Some(between)
             }
             Relation::Lt => some(cmp::lt(&least, &values)),
@@ -144,7 +147,10 @@ fn bound(comparison: &Comparison, schema: &Schema) -> Option<Bound> {
         return None;
     };
     let literals = &comparison.literals;
-    let values: Option<Vec<ArrayRef>> = literals.iter().map(|l| value(l, field.data_type())).collect();
+    let values: Option<Vec<ArrayRef>> = literals
+        .iter()
+        .map(|l| value(l, field.data_type()))
+        .collect();
     let values = values.filter(|values| !values.is_empty())?;
     let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
     Some(Bound {
@@ -209,8 +215,14 @@ mod tests {
     /// How many bounds there are, and whether rows between two values of a column can be of use.
     fn admitted(condition: &str, least: &dyn Array, most: &dyn Array) -> (usize, bool) {
         let comparisons = text::of_condition(condition);
-        let bounds: Vec<_> = comparisons.iter().filter_map(|c| bound(c, &schema())).collect();
-        (bounds.len(), bounds.iter().all(|bound| bound.admits(least, most)))
+        let bounds: Vec<_> = comparisons
+            .iter()
+            .filter_map(|c| bound(c, &schema()))
+            .collect();
+        (
+            bounds.len(),
+            bounds.iter().all(|bound| bound.admits(least, most)),
+        )
     }
 
     #[test]
@@ -248,7 +260,10 @@ mod tests {
             admitted("\"Country\" >= 'ÖS'", &text("AT"), &text("ÖZ")),
             (1, true)
         );
-        assert_eq!(admitted("\"country\" = 'DE'", &text("AT"), &text("CH")), (0, true));
+        assert_eq!(
+            admitted("\"country\" = 'DE'", &text("AT"), &text("CH")),
+            (0, true)
+        );
         let day = |day: i32| Date32Array::from(vec![day]);
         assert_eq!(
             admitted("day >= '2024-01-01'", &day(0), &day(19_722)),
@@ -258,7 +273,10 @@ mod tests {
             admitted("day >= DATE '2024-01-01'", &day(0), &day(19_723)),
             (1, true)
         );
-        assert_eq!(admitted("day > '2024-01-01T12:00'", &day(0), &day(1)), (0, true));
+        assert_eq!(
+            admitted("day > '2024-01-01T12:00'", &day(0), &day(1)),
+            (0, true)
+        );
         let at = |ms: i64| TimestampMillisecondArray::from(vec![ms]);
         assert_eq!(
             admitted("at > '1970-01-01T00:00:01'", &at(0), &at(1_000)),
@@ -268,7 +286,10 @@ mod tests {
             admitted("at > '1970-01-01T00:00:01'", &at(0), &at(1_001)),
             (1, true)
         );
-        assert_eq!(admitted("at > '1970-01-01T00:00:01.0005'", &at(0), &at(1)), (0, true));
+        assert_eq!(
+            admitted("at > '1970-01-01T00:00:01.0005'", &at(0), &at(1)),
+            (0, true)
+        );
     }
 
     #[test]
@@ -310,7 +331,11 @@ mod tests {
     fn every_part_of_a_conjunction_bounds() {
         let five = Int32Array::from(vec![5]);
         assert_eq!(
-            admitted("(id BETWEEN 3 AND 5) AND abs(id) = 7 AND share > 0.5", &five, &five),
+            admitted(
+                "(id BETWEEN 3 AND 5) AND abs(id) = 7 AND share > 0.5",
+                &five,
+                &five
+            ),
             (2, true)
         );
         assert_eq!(admitted("id BETWEEN 6 AND 9", &five, &five), (2, false));

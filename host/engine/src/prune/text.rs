@@ -233,7 +233,10 @@ mod tests {
     #[track_caller]
     fn check(sql: &str, expected: &[(&str, Relation)]) {
         let found = of_query(sql, Some("flights"));
-        let found: Vec<_> = found.iter().map(|c| (c.column.as_str(), c.relation)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|c| (c.column.as_str(), c.relation))
+            .collect();
         assert_eq!(found, expected, "{sql}");
     }
 
@@ -241,7 +244,10 @@ mod tests {
     fn the_where_of_a_query_over_the_main_input_alone() {
         let id = [("id", Relation::Gt)];
         check("SELECT * FROM df WHERE id > 5", &id);
-        check("select count(*) from DF where (id > 5) group by x order by 1 limit 3;", &id);
+        check(
+            "select count(*) from DF where (id > 5) group by x order by 1 limit 3;",
+            &id,
+        );
         check("SELECT d.x FROM df AS d WHERE d.id > 5 AND d.x = d.y", &id);
         check("SELECT * FROM flights WHERE flights.id > 5", &id);
         check("SELECT *, row_number() OVER () FROM df WHERE id > 5", &id);
@@ -259,19 +265,34 @@ mod tests {
     fn what_may_see_other_rows_is_left_alone() {
         check("SELECT id FROM df", &[]);
         check("SELECT id FROM df HAVING id > 5", &[]);
-        check("SELECT * FROM df a JOIN df b ON a.id = b.id WHERE a.id > 5", &[]);
+        check(
+            "SELECT * FROM df a JOIN df b ON a.id = b.id WHERE a.id > 5",
+            &[],
+        );
         check("SELECT * FROM df, other WHERE id > 5", &[]);
         check("SELECT * FROM other WHERE id > 5", &[]);
         check("SELECT * FROM df AS d(a, b) WHERE a > 5", &[]);
         check("SELECT x.id FROM df AS d WHERE x.id > 5", &[]);
         check("SELECT (SELECT max(id) FROM df) FROM df WHERE id > 5", &[]);
-        check("SELECT * FROM df WHERE id > 5 AND x IN (SELECT y FROM df)", &[]);
-        check("SELECT * FROM df WHERE id > 5 UNION ALL SELECT * FROM df", &[]);
-        check("WITH df AS (SELECT 1 AS id) SELECT * FROM df WHERE id > 5", &[]);
+        check(
+            "SELECT * FROM df WHERE id > 5 AND x IN (SELECT y FROM df)",
+            &[],
+        );
+        check(
+            "SELECT * FROM df WHERE id > 5 UNION ALL SELECT * FROM df",
+            &[],
+        );
+        check(
+            "WITH df AS (SELECT 1 AS id) SELECT * FROM df WHERE id > 5",
+            &[],
+        );
         check("SELECT * FROM (SELECT * FROM df) df WHERE id > 5", &[]);
         check("SELECT * FROM df WHERE id > 5; SELECT 1", &[]);
         check("SELECT * FROM df WHERE id > ", &[]);
-        let long = format!("SELECT * FROM df WHERE id > 5{}", " AND 1 = 1".repeat(1_000));
+        let long = format!(
+            "SELECT * FROM df WHERE id > 5{}",
+            " AND 1 = 1".repeat(1_000)
+        );
         check(&long, &[]);
     }
 }

@@ -358,9 +358,9 @@ impl FilesDecoder {
                 wanted.push(Wanted { place, field });
             }
         }
-        let decode = self
-            .files
-            .open_file(&blob, &shown, file.width, wanted, &bounds, self.batch_rows)?;
+        let decode =
+            self.files
+                .open_file(&blob, &shown, file.width, wanted, &bounds, self.batch_rows)?;
         self.open = Some(OpenFile {
             decode,
             shown,

@@ -75,7 +75,8 @@ fn edges(
     place: usize,
 ) -> (Option<ArrayRef>, Option<ArrayRef>) {
     let (schema, groups) = (builder.parquet_schema(), builder.metadata().row_groups());
-    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == place);
+    let mut leaves =
+        (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == place);
     let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
         return (None, None);
     };

@@ -289,7 +289,11 @@ mod tests {
         };
         let (midnight, noon) = (1_706_745_600, 1_706_788_800);
         for (text, column, keeps) in [
-            ("%d/%m/%Y", dates(vec![Some(-719_528), None, Some(2_932_896)]), true),
+            (
+                "%d/%m/%Y",
+                dates(vec![Some(-719_528), None, Some(2_932_896)]),
+                true,
+            ),
             ("%d/%m/%y", dates(vec![Some(19_754)]), true),
             // 1950 would be 2050.
             ("%d/%m/%y", dates(vec![Some(-7_305)]), false),

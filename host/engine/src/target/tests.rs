@@ -594,7 +594,10 @@ fn a_directory_behind_a_link_is_made_anew_every_time() {
         let to = std::fs::read_link(house.path("t")).unwrap();
         assert_eq!(to.to_str(), Some("real/out"));
         for dir in ["", "real"] {
-            let hidden = house.entries(dir).into_iter().filter(|n| n.starts_with('.'));
+            let hidden = house
+                .entries(dir)
+                .into_iter()
+                .filter(|n| n.starts_with('.'));
             assert_eq!(hidden.count(), 0, "{kind:?} leaves nothing");
         }
         for (to, code) in [
@@ -607,7 +610,11 @@ fn a_directory_behind_a_link_is_made_anew_every_time() {
             let node = kind.node("a.csv", WriteMode::Overwrite);
             let failure = house.run_in("6", &node).unwrap_err();
             assert_eq!(failure.code, code, "{kind:?} {to}: {failure:?}");
-            assert!(std::fs::symlink_metadata(house.path("t")).unwrap().is_symlink());
+            assert!(
+                std::fs::symlink_metadata(house.path("t"))
+                    .unwrap()
+                    .is_symlink()
+            );
         }
     }
 }

@@ -88,8 +88,8 @@ impl CsvWriter {
         let special = |b: u8| b == delimiter || b == quote || b == b'\n' || b == b'\r';
         // A byte order mark at the very start would be taken for one; a text that is nothing, or what null is written as,
         // would be taken for null by a reader that looks at quotes; some readers skip lines of space.
-        let blank = self.cell.is_empty()
-            || (self.alone && self.cell.chars().all(char::is_whitespace));
+        let blank =
+            self.cell.is_empty() || (self.alone && self.cell.chars().all(char::is_whitespace));
         if options.quote_all
             || blank
             || self.cell == options.null_value

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 
 use self::kind::{
     about, add, any_case, boolean, closed, defaulting, described, ignored, ignored_value, integer,
-    later, later_value, list, named, needs, open, or_pattern, plain, reference, sensitive, spellings,
-    to, with, words,
+    later, later_value, list, named, needs, open, or_pattern, plain, reference, sensitive,
+    spellings, to, with, words,
 };
 use super::assemble::{ENVIRONMENT_KEYS, RECIPE_KEYS};
 use super::{
@@ -116,7 +116,8 @@ fn limited(properties: &mut Value) {
 
 fn of_project() -> Value {
     let files = json!({ "type": ["string", "array"], "items": { "type": "string" } });
-    let environments = json!({ "type": "object", "additionalProperties": or_null(&to("environment")) });
+    let environments =
+        json!({ "type": "object", "additionalProperties": or_null(&to("environment")) });
     let recipes = json!({ "type": "object", "additionalProperties": to("recipe") });
     let mut properties = json!({
         "project": described("text", "name of the project"),
@@ -157,7 +158,9 @@ fn environment(project: &Value) -> Value {
         "system" => to("system"),
         key => project.get(key).cloned().unwrap_or_default(),
     };
-    let keys = ENVIRONMENT_KEYS.iter().map(|key| ((*key).to_owned(), own(key)));
+    let keys = ENVIRONMENT_KEYS
+        .iter()
+        .map(|key| ((*key).to_owned(), own(key)));
     plain(Value::Object(keys.collect()))
 }
 
@@ -256,7 +259,10 @@ fn step() -> Value {
 }
 
 fn column() -> Value {
-    let pii = described("boolean", "personal: as `sensitive`, and changed by `privacy`");
+    let pii = described(
+        "boolean",
+        "personal: as `sensitive`, and changed by `privacy`",
+    );
     let mut properties = json!({ "pii": pii });
     ignored(&mut properties, privacy::COLUMN_IGNORED);
     or_null(&closed(properties))

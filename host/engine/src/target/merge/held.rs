@@ -119,11 +119,7 @@ impl<'a> Held<'a> {
             (DuplicateKeys::Last(_), None) => true,
         };
         self.counts.duplicate += 1;
-        let loser = if wins {
-            entry.insert(place)
-        } else {
-            place
-        };
+        let loser = if wins { entry.insert(place) } else { place };
         self.stays[loser.0][loser.1] = false;
     }
 

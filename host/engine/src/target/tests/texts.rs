@@ -90,14 +90,25 @@ fn any_texts_are_read_back_as_they_were() {
         let alone = width == 1 && options.null_value.is_empty();
         let row = |row: usize| -> Vec<Option<String>> {
             let cells = columns.iter().map(|column| column[row].clone());
-            let cells = cells.map(|cell| if alone { cell.or(Some(String::new())) } else { cell });
+            let cells = cells.map(|cell| {
+                if alone {
+                    cell.or(Some(String::new()))
+                } else {
+                    cell
+                }
+            });
             cells.collect()
         };
         let expected: Vec<Vec<Option<String>>> = (0..rows).map(row).collect();
         let found = lines_of(&Dialect::of(&format).unwrap(), &text);
         let from = usize::from(options.header);
         assert_eq!(found[from..], expected, "{what}");
-        blank += expected.iter().flatten().flatten().filter(|c| c.trim().is_empty()).count();
+        blank += expected
+            .iter()
+            .flatten()
+            .flatten()
+            .filter(|c| c.trim().is_empty())
+            .count();
 
         // So does a reader, to whom an empty text is null.
         if rows == 0 {
@@ -109,11 +120,16 @@ fn any_texts_are_read_back_as_they_were() {
             null_values: vec![options.null_value.clone()],
             ..CsvRead::default()
         };
-        let node = node().read(ReadFormat::Csv(csv), "t").write(parquet_out(), "p");
-        let facts = house.run(&node).unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
+        let node = node()
+            .read(ReadFormat::Csv(csv), "t")
+            .write(parquet_out(), "p");
+        let facts = house
+            .run(&node)
+            .unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
         assert_eq!(facts.rows_out, rows as u64, "{what}");
         let is_null = |cell: &Option<String>| {
-            cell.as_ref().is_none_or(|c| c.is_empty() || *c == options.null_value)
+            cell.as_ref()
+                .is_none_or(|c| c.is_empty() || *c == options.null_value)
         };
         let nulls: Vec<u64> = columns
             .iter()
@@ -130,7 +146,9 @@ fn dated(format: &str, source: &str, mode: WriteMode) -> PlannedNode {
         date_format: Some(format.to_owned()),
         ..CsvWrite::default()
     };
-    let mut node = node().read(csv_in(), source).write(WriteFormat::Csv(csv), "t");
+    let mut node = node()
+        .read(csv_in(), source)
+        .write(WriteFormat::Csv(csv), "t");
     node.write.as_mut().unwrap().mode = mode;
     node
 }
@@ -141,17 +159,25 @@ fn keys_are_dates_in_the_format_they_are_written_in() {
     house.put("a.csv", "day,v\n2024-02-01,1\n2024-02-03,2\n");
     house.put("b.csv", "day,v\n2024-02-03,9\n2024-03-01,3\n");
     let by_day = || WriteMode::Upsert(keys("day"));
-    house.run_in("1", &dated("%d/%m/%Y", "a.csv", by_day())).unwrap();
+    house
+        .run_in("1", &dated("%d/%m/%Y", "a.csv", by_day()))
+        .unwrap();
     assert_eq!(house.text("t"), "day,v\n01/02/2024,1\n03/02/2024,2\n");
-    let facts = house.run_in("2", &dated("%d/%m/%Y", "b.csv", by_day())).unwrap();
+    let facts = house
+        .run_in("2", &dated("%d/%m/%Y", "b.csv", by_day()))
+        .unwrap();
     assert_eq!(counts(&facts), [1, 1, 0, 0]);
     let rows = "day,v\n01/02/2024,1\n03/02/2024,9\n01/03/2024,3\n";
     assert_eq!(house.text("t"), rows);
     let once = WriteMode::AppendOnce(Some(keys("day")));
-    let facts = house.run_in("3", &dated("%d/%m/%Y", "a.csv", once)).unwrap();
+    let facts = house
+        .run_in("3", &dated("%d/%m/%Y", "a.csv", once))
+        .unwrap();
     assert_eq!(counts(&facts), [0, 0, 0, 2]);
     // A target in another format is not guessed at.
-    let failure = house.run_in("4", &dated("%d.%m.%Y", "a.csv", by_day())).unwrap_err();
+    let failure = house
+        .run_in("4", &dated("%d.%m.%Y", "a.csv", by_day()))
+        .unwrap_err();
     assert_eq!(failure.code, "write/schema-mismatch");
     assert_eq!(house.text("t"), rows);
 }
@@ -159,7 +185,10 @@ fn keys_are_dates_in_the_format_they_are_written_in() {
 #[test]
 fn duplicates_are_told_apart_by_dates_in_their_format() {
     let house = House::new();
-    house.put("a.csv", "id,at\n1,2024-02-01 10:00:00\n1,2024-01-31 23:00:00\n");
+    house.put(
+        "a.csv",
+        "id,at\n1,2024-02-01 10:00:00\n1,2024-01-31 23:00:00\n",
+    );
     let mut last = keys("id");
     last.duplicate_keys = DuplicateKeys::Last(Some(keys("at").columns.remove(0)));
     let node = |format| dated(format, "a.csv", WriteMode::Upsert(last.clone()));
@@ -182,11 +211,23 @@ fn a_format_that_does_not_tell_a_key_is_refused() {
         assert!(!house.path("t").exists());
         house.progress.rows_read.load(Ordering::Relaxed)
     };
-    assert_eq!(refused(&dated("%d/%m", "a.csv", by_day())), 0, "before any row");
-    assert_eq!(refused(&dated("%H:%M", "b.csv", by_day())), 0, "before any row");
+    assert_eq!(
+        refused(&dated("%d/%m", "a.csv", by_day())),
+        0,
+        "before any row"
+    );
+    assert_eq!(
+        refused(&dated("%H:%M", "b.csv", by_day())),
+        0,
+        "before any row"
+    );
     // Only the values say that this one loses something.
     refused(&dated("%d/%m/%Y", "b.csv", by_day()));
-    house.run(&dated("%d/%m", "a.csv", WriteMode::Append)).unwrap();
+    house
+        .run(&dated("%d/%m", "a.csv", WriteMode::Append))
+        .unwrap();
     assert_eq!(house.text("t"), "day,v\n01/02,1\n");
-    house.run_in("2", &dated("%d/%m", "a.csv", WriteMode::Upsert(keys("v")))).unwrap();
+    house
+        .run_in("2", &dated("%d/%m", "a.csv", WriteMode::Upsert(keys("v"))))
+        .unwrap();
 }

@@ -144,7 +144,10 @@ fn credentials(kind: &str) -> Vec<&'static str> {
 
 /// `auth` with its `mode`, and the same beside the other keys with an `auth_mode`.
 fn with_auth(keys: &mut Value, kind: &str, modes: &[&str]) {
-    let mode = about(words(modes), "how it is opened; the keys that are there tell it, too");
+    let mode = about(
+        words(modes),
+        "how it is opened; the keys that are there tell it, too",
+    );
     let mut under = json!({ "mode": mode });
     add(&mut under, &credentials(kind), &to("text"));
     add(keys, &["auth"], &closed(under));
@@ -214,7 +217,10 @@ mod tests {
 
     #[test]
     fn every_type_has_its_keys() {
-        let ours: BTreeSet<&str> = KINDS.iter().flat_map(|(_, types)| types.iter().copied()).collect();
+        let ours: BTreeSet<&str> = KINDS
+            .iter()
+            .flat_map(|(_, types)| types.iter().copied())
+            .collect();
         assert_eq!(ours, connection::types().into_iter().collect());
     }
 }

@@ -94,7 +94,8 @@ pub(super) fn sensitive() -> Value {
 }
 
 pub(super) fn integer(range: RangeInclusive<usize>) -> Value {
-    let mut made = json!({ "type": ["integer", "string"], "minimum": range.start(), "pattern": REFERENCE });
+    let mut made =
+        json!({ "type": ["integer", "string"], "minimum": range.start(), "pattern": REFERENCE });
     if *range.end() != usize::MAX {
         made["maximum"] = json!(range.end());
     }

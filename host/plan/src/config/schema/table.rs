@@ -36,7 +36,10 @@ pub(super) fn definitions() -> Vec<(String, Value)> {
     };
     let others = [
         ("read", of_read()),
-        ("whole_read", needs(to("read"), &["connection", "format", "path"])),
+        (
+            "whole_read",
+            needs(to("read"), &["connection", "format", "path"]),
+        ),
         ("any_read_options", any(&reads)),
         ("time_travel", time_travel()),
         ("column_type", column_type()),
@@ -45,7 +48,10 @@ pub(super) fn definitions() -> Vec<(String, Value)> {
         ("any_write_options", any(&writes)),
         ("schema_policy", schema_policy()),
         ("quarantine", of_quarantine()),
-        ("whole_quarantine", needs(to("quarantine"), &["connection", "path"])),
+        (
+            "whole_quarantine",
+            needs(to("quarantine"), &["connection", "path"]),
+        ),
     ];
     let all = others.into_iter().chain(reads).chain(writes);
     all.map(|(name, value)| (name.to_owned(), value)).collect()
@@ -58,7 +64,11 @@ fn read_formats() -> Vec<Group> {
         ReadWord::Parquet | ReadWord::Arrow | ReadWord::Avro => "read_options",
         ReadWord::Delta => "delta_read_options",
     };
-    grouped(ReadWord::WORDS.iter().map(|(word, format)| (*word, options(*format))))
+    grouped(
+        ReadWord::WORDS
+            .iter()
+            .map(|(word, format)| (*word, options(*format))),
+    )
 }
 
 fn write_formats(words: &[&'static str]) -> Vec<Group> {
@@ -97,8 +107,13 @@ fn by_format(formats: &[Group], any: &str, default: Option<&str>) -> Vec<Value> 
         }
     };
     let of = |options: &str| json!({ "properties": { "options": to(options) } });
-    let known: Vec<&str> = formats.iter().flat_map(|(_, words)| words.iter().copied()).collect();
-    let each = formats.iter().map(|(options, words)| json!({ "if": is(words), "then": of(options) }));
+    let known: Vec<&str> = formats
+        .iter()
+        .flat_map(|(_, words)| words.iter().copied())
+        .collect();
+    let each = formats
+        .iter()
+        .map(|(options, words)| json!({ "if": is(words), "then": of(options) }));
     let otherwise = json!({ "if": is(&known), "else": of(any) });
     each.chain([otherwise]).collect()
 }
@@ -197,8 +212,14 @@ fn csv_read() -> Value {
     put(&["skip_rows", "skiprows"], integer(0..=LINES_LEFT_OUT_MAX));
     put(&["null_values", "na_values"], scalars());
     put(&["infer_rows"], integer(1..=usize::MAX));
-    put(&["on_bad_row"], defaulting(words(&reader::words(reading::ON_BAD_ROW)), "fail"));
-    put(&["on_bad_lines"], words(&reader::words(reading::ON_BAD_LINES)));
+    put(
+        &["on_bad_row"],
+        defaulting(words(&reader::words(reading::ON_BAD_ROW)), "fail"),
+    );
+    put(
+        &["on_bad_lines"],
+        words(&reader::words(reading::ON_BAD_LINES)),
+    );
     of_text(&mut properties);
     later(&mut properties, reading::CSV_LATER);
     closed(joined(properties, of_every_read()))
@@ -258,7 +279,8 @@ fn of_write() -> Value {
 }
 
 fn whole_write() -> Value {
-    let below = json!({ "properties": { "options": { "required": ["keys"] } }, "required": ["options"] });
+    let below =
+        json!({ "properties": { "options": { "required": ["keys"] } }, "required": ["options"] });
     let mut made = needs(to("write"), &["connection", "format", "path"]);
     made["if"] = json!({ "properties": { "mode": { "const": "upsert" } }, "required": ["mode"] });
     made["then"] = json!({ "anyOf": [{ "required": ["keys"] }, below] });
@@ -279,10 +301,22 @@ fn csv_write() -> Value {
     put(&["header"], defaulting(to("boolean"), true));
     put(&["delimiter", "sep"], defaulting(character(), ","));
     put(&["quote", "quotechar"], defaulting(character(), "\""));
-    put(&["quoting"], defaulting(words(&writing::quotings()), "minimal"));
-    put(&["null_value", "na_rep"], described("text", "what stands for null"));
-    put(&["encoding"], defaulting(words(&reader::words(writing::ENCODINGS)), "utf-8"));
-    put(&["date_format"], described("text", "`strftime`, such as `%d.%m.%Y`"));
+    put(
+        &["quoting"],
+        defaulting(words(&writing::quotings()), "minimal"),
+    );
+    put(
+        &["null_value", "na_rep"],
+        described("text", "what stands for null"),
+    );
+    put(
+        &["encoding"],
+        defaulting(words(&reader::words(writing::ENCODINGS)), "utf-8"),
+    );
+    put(
+        &["date_format"],
+        described("text", "`strftime`, such as `%d.%m.%Y`"),
+    );
     put(&["compression"], text_compression());
     of_every_write(properties)
 }
@@ -343,7 +377,11 @@ fn of_quarantine() -> Value {
     later(&mut properties, write::TARGETS_LATER);
     later(&mut properties, quarantine::LATER);
     let mut made = closed(properties);
-    let conditions = by_format(&write_formats(&formats), "any_write_options", Some("parquet"));
+    let conditions = by_format(
+        &write_formats(&formats),
+        "any_write_options",
+        Some("parquet"),
+    );
     made["allOf"] = conditions.into();
     made
 }

@@ -133,9 +133,9 @@ pub(super) fn layout(
     let partition_by = reader
         .optional("partition_by")
         .map(|entry| columns(reader, entry));
-    let word = reader.text("layout").map(|text| {
-        (text.span, reader.choice(&text, "layout", LAYOUTS, &[]))
-    });
+    let word = reader
+        .text("layout")
+        .map(|text| (text.span, reader.choice(&text, "layout", LAYOUTS, &[])));
     let slash = path.filter(|path| path.value.ends_with('/') || path.value.ends_with("/."));
     let partition_by = match partition_by {
         Some(columns) => columns?,

@@ -191,7 +191,7 @@ impl Bench {
         };
         let table = DeltaDriver.open(self.place(), &read, &self.lent())?;
         let columns: Vec<usize> = (0..table.schema().fields().len()).collect();
-        let mut batches = table.scan(&columns, 1024)?;
+        let mut batches = table.scan(&columns, &[], 1024)?;
         let mut all = Vec::new();
         while let Some(batch) = batches.next()? {
             all.push(batch);

@@ -87,7 +87,8 @@ fn check(mode: &WriteMode, replaces: bool) {
     );
     let reserved = bench.reserved_bytes.load(Ordering::Relaxed);
     assert!((1..=MEMORY_BYTES).contains(&reserved), "{reserved} bytes");
-    let bytes = incoming().iter().map(RecordBatch::get_array_memory_size);
+    let incoming = incoming();
+    let bytes = incoming.iter().map(RecordBatch::get_array_memory_size);
     assert!(
         bytes.sum::<usize>() > MEMORY_BYTES,
         "the batch alone is larger"

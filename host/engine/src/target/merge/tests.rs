@@ -361,7 +361,7 @@ fn rows_without_a_key_go_to_all_buckets() {
     });
     let mut batch = Chunked(chunks.collect::<Vec<_>>().into_iter());
     let loaded = Loaded::default();
-    let mut made = buckets::divide(loaded, &mut batch, None, 4, &work).unwrap();
+    let made = buckets::divide(loaded, &mut batch, None, 4, &work).unwrap();
     for at in 0..4 {
         assert_eq!(made.batch(at).unwrap().chunks.len(), 10, "bucket {at}");
     }

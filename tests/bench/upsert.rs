@@ -1,9 +1,14 @@
 //! What an upsert costs: 100,000 rows into 1,000,000, half of them new, into one Parquet file and into a Delta table,
 //! against Python's `deltalake` merging the same rows into a Delta table.
 //!
-//! `cargo bench -p odibi-tests --bench upsert`; `-- --rows 100000 --rounds 3` makes it short. Ours is the whole process, with
-//! its start, its state and its story; theirs is the merge alone, without Python's start and imports. All take turns on
-//! fresh copies of the target, a ratio belongs to one round, and the median is printed with the smallest and the largest.
+//! `cargo bench -p odibi-tests --bench upsert`; `-- --rows 100000 --rounds 3` makes it short, `--batch` says how many rows are
+//! merged if not a tenth. Ours is the whole process, with its start, its state and its story; theirs is the merge alone,
+//! without Python's start and imports. All take turns on fresh copies of the target, a ratio belongs to one round, and the
+//! median is printed with the smallest and the largest.
+//!
+//! With `--memory MIB` ours has no more for its nodes, and is alone: theirs knows no such limit. An upsert that is larger than
+//! its memory is `-- --rows 20000000 --batch 10000000 --memory 512 --rounds 1 --only parquet`; a Delta table holds the batch
+//! in memory, and would say that it is too small.
 
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -31,15 +36,24 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RATIO_MAX: f64 = 1.2;
 const BATCH_ROWS: usize = 65_536;
+const SIDES: [&str; 3] = ["parquet", "delta", "deltalake"];
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (mut rows, mut rounds, mut measured) = (1_000_000, 5, false);
+    let (mut batch, mut memory, mut only) = (None, None, None);
     while let Some(argument) = arguments.next() {
+        if argument == "--only" {
+            only = arguments.next();
+            continue;
+        }
+        let mut number = || arguments.next().unwrap().parse::<usize>().unwrap();
         match argument.as_str() {
             "--bench" => measured = true,
-            "--rows" => rows = arguments.next().unwrap().parse().unwrap(),
-            "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
+            "--rows" => rows = number(),
+            "--batch" => batch = Some(number()),
+            "--rounds" => rounds = number(),
+            "--memory" => memory = Some(number()),
             other => panic!("unknown argument `{other}`"),
         }
     }
@@ -47,40 +61,60 @@ fn main() {
         println!("upsert: nothing is measured without `cargo bench`");
         return;
     }
-    let contest = Contest::new(rows);
-    println!(
-        "{} rows into {rows}, {rounds} rounds, median (min-max)",
-        rows / 10
-    );
-    let mut costs = [Vec::new(), Vec::new(), Vec::new()];
-    for round in 0..=rounds {
-        for turn in 0..costs.len() {
-            let side = (round + turn) % costs.len();
-            let cost = match side {
-                0 => contest.ours("parquet"),
-                1 => contest.ours("delta"),
-                _ => contest.theirs(),
+    let batch = batch.unwrap_or(rows / 10);
+    let contest = Contest::new(rows, batch, memory);
+    let limit = memory.map_or_else(String::new, |mib| format!(" with {mib} MiB"));
+    println!("{batch} rows into {rows}{limit}, {rounds} rounds, median (min-max)");
+    let takes_part = |side: &str| match &only {
+        Some(only) => only == side,
+        None => memory.is_none() || side != "deltalake",
+    };
+    let sides = SIDES.into_iter().filter(|&side| takes_part(side));
+    let sides: Vec<&str> = sides.collect();
+    if sides.iter().any(|side| *side != "parquet") {
+        contest.make_delta();
+    }
+    let mut costs = vec![Vec::new(); sides.len()];
+    // The first round compiles and warms; what takes minutes has no need of it.
+    let first = usize::from(memory.is_some());
+    for round in first..=rounds {
+        for turn in 0..sides.len() {
+            let side = (round + turn) % sides.len();
+            let cost = match sides[side] {
+                "deltalake" => contest.theirs(),
+                format => contest.ours(format),
             };
-            // The first round compiles and warms.
             if round > 0 {
                 costs[side].push(cost);
             }
         }
     }
-    let sums = ["parquet", "delta", "deltalake"].map(|side| contest.sum(side));
+    let sums: Vec<String> = sides.iter().map(|side| contest.sum(side)).collect();
     assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+    // Half of the batch is new.
+    let count = format!("{} ", rows + batch - batch / 2);
+    assert!(sums[0].starts_with(&count), "{count}: {sums:?}");
     println!("{} afterwards, everywhere", sums[0].trim());
     println!("{}", head("side"));
-    println!(
-        "{}",
-        row("deltalake, the merge", &costs[2], &costs[2], None)
-    );
-    for (name, ours) in [("odibi, Parquet", &costs[0]), ("odibi, Delta", &costs[1])] {
-        println!("{}", row(name, ours, ours, None));
-        println!(
-            "{}",
-            row("  against deltalake", ours, &costs[2], Some(RATIO_MAX))
-        );
+    let theirs = sides.iter().position(|side| *side == "deltalake");
+    for (side, taken) in sides.iter().zip(&costs) {
+        let name = match *side {
+            "parquet" => "odibi, Parquet",
+            "delta" => "odibi, Delta",
+            _ => "deltalake, the merge",
+        };
+        println!("{}", row(name, taken, taken, None));
+        if let Some(theirs) = theirs
+            && *side != "deltalake"
+        {
+            let against = row(
+                "  against deltalake",
+                taken,
+                &costs[theirs],
+                Some(RATIO_MAX),
+            );
+            println!("{against}");
+        }
     }
 }
 
@@ -88,22 +122,30 @@ struct Contest {
     outside: Outside,
     program: PathBuf,
     dir: tempfile::TempDir,
+    memory_mib: Option<usize>,
 }
 
 impl Contest {
-    fn new(rows: usize) -> Self {
+    fn new(rows: usize, batch_rows: usize, memory_mib: Option<usize>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let outside = Outside::new();
         let [target, batch] = ["target.parquet", "batch.parquet"].map(|f| dir.path().join(f));
         write(&target, 0, rows, 0);
-        write(&batch, rows - rows / 20, rows / 10, 1);
-        let delta = dir.path().join("target.delta");
-        outside.says(&[Path::new("make-delta"), &target, &delta]);
+        // The half of it that is there already.
+        let known = batch_rows / 2;
+        write(&batch, rows - known, batch_rows, 1);
         Self {
             outside,
             program: program(),
             dir,
+            memory_mib,
         }
+    }
+
+    fn make_delta(&self) {
+        let [target, delta] = ["target.parquet", "target.delta"].map(|name| self.at(name));
+        self.outside
+            .says(&[Path::new("make-delta"), &target, &delta]);
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -131,6 +173,9 @@ pipelines:
         std::fs::write(project.join("odibi.yaml"), yaml).unwrap();
         let mut command = Command::new(&self.program);
         command.args(["run", "-q"]).current_dir(&project);
+        if let Some(mib) = self.memory_mib {
+            command.args(["--memory", &mib.to_string()]);
+        }
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("program-cache");
         command.env("ODIBI_CACHE_DIR", cache);
         self.outside.measure(&command)

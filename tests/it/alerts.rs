@@ -355,3 +355,53 @@ fn lineage_and_telemetry_reach_their_servers_and_never_fail_a_run() {
     }
     check_secret(&project, &[&bad.stdout, &bad.stderr]);
 }
+
+#[test]
+fn lineage_is_added_to_a_file_and_never_fails_a_run() {
+    let recorder = Recorder::start([]);
+    let yaml = |file: &str| {
+        YAML.split("alerts:").next().unwrap().to_owned()
+            + &format!("lineage: {{file: {file}, namespace: warehouse}}\n")
+            + &YAML[YAML.find("pipelines:").unwrap()..]
+    };
+    let project = Project::with(&yaml("told/lineage.jsonl"))
+        .file("orders.csv", GOOD)
+        // The project says where its events go.
+        .variable("OPENLINEAGE_URL", &recorder.url(CANARY));
+    let run = |number: usize| {
+        let said = project.odibi(&["run"]).exits(0);
+        assert!(!said.stderr.contains("warning"), "{}", said.stderr);
+        let text = project.text("told/lineage.jsonl");
+        let events: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        // The pipeline and its node, each begins and ends.
+        assert_eq!(events.len(), 4 * number, "{text}");
+        assert!(text.ends_with('\n'), "{text}");
+        text
+    };
+    run(1);
+    let text = run(2);
+    assert!(text.contains("\"namespace\":\"warehouse\""), "{text}");
+    let judged = support::run_python("lineage_events.py", &[&project.path("told/lineage.jsonl")]);
+    assert_eq!(judged.trim(), "8");
+    // A line without its end is ended; what a killed process has left of one is taken away.
+    let whole = text.trim_end();
+    let project = &project;
+    let put = |text: String| std::fs::write(project.path("told/lineage.jsonl"), text).unwrap();
+    put(whole.to_owned());
+    run(3);
+    let line = text.lines().next().unwrap();
+    put(format!("{text}{}", &line[..line.len() / 2]));
+    let found = run(3);
+    assert!(found.starts_with(&text), "{found}");
+    assert_eq!(recorder.recorded().len(), 0);
+    // A directory is no file, nor is there one below a file.
+    for file in ["told", "orders.csv/x"] {
+        std::fs::write(project.path("odibi.yaml"), yaml(file)).unwrap();
+        let bad = project.odibi(&["run"]).exits(0);
+        let told = bad.stderr.contains("lineage: no event was added to ");
+        assert!(told, "{}", bad.stderr);
+    }
+}

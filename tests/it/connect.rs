@@ -129,6 +129,66 @@ fn connections_are_tried_and_rows_go_from_store_to_store() {
     );
 }
 
+/// Those that Azurite knows: the key, a signature, and both in a connection string as the portal shows it.
+#[test]
+fn every_way_into_azure_reads_and_writes() {
+    let servers = Servers::start();
+    let word = |name: &str| servers.1[name].as_str().unwrap();
+    let (account, url) = (word("azure_account"), word("azure"));
+    let (_, signature) = word("azure_sas").rsplit_once("sig=").unwrap();
+    let named = format!("account_name: {account}");
+    let at = format!("{named}, endpoint: \"{url}\"");
+    let ways = [
+        format!("{at}, account_key: \"${{KEY}}\""),
+        format!("{at}, auth: {{mode: sas, sas_token: \"${{SAS}}\"}}"),
+        format!("{at}, auth_mode: sas_token, sas_token: \"?${{SAS}}\""),
+        format!(
+            "connection_string: \"DefaultEndpointsProtocol=http;AccountName={account};AccountKey=${{KEY}};BlobEndpoint={url};\""
+        ),
+        format!(
+            "{named}, auth: {{mode: connection_string, connection_string: \"BlobEndpoint={url}/;SharedAccessSignature=${{SAS}}\"}}"
+        ),
+    ];
+    let mut connections = String::from("  here: {type: local, base_path: .}\n");
+    let mut nodes = String::new();
+    let mut from = "read: {connection: here, format: csv, path: a.csv}".to_owned();
+    // From each to the next.
+    for (number, way) in ways.iter().enumerate() {
+        connections += &format!(
+            "  way{number}: {{type: azure_blob, container: {}, path_prefix: ways, {way}}}\n",
+            word("bucket")
+        );
+        let to = format!("connection: way{number}, format: csv, path: {number}.csv");
+        nodes += &format!(
+            "      - {{name: n{number}, {from}, write: {{{to}, mode: upsert, keys: [n]}}}}\n"
+        );
+        from = format!("depends_on: [n{number}], read: {{{to}}}");
+    }
+    nodes += &format!(
+        "      - {{name: down, {from}, write: {{connection: here, format: csv, path: c.csv}}}}\n"
+    );
+    let yaml = format!(
+        "project: ways\nconnections:\n{connections}pipelines:\n  - pipeline: p\n    nodes:\n{nodes}"
+    );
+    let project = Project::with(&yaml)
+        .file("a.csv", "n,s\n1,ü\n2,\n")
+        .variable("KEY", word("azure_key"))
+        .variable("SAS", word("azure_sas"));
+    let doctor = project.odibi(&["doctor"]).exits(0);
+    let well = doctor.stdout.lines().filter(|line| {
+        line.starts_with("ok      way")
+            && line.ends_with("(read and write; a second writer is refused)")
+    });
+    assert_eq!(well.count(), ways.len(), "{}", doctor.stdout);
+    let ran = project.odibi(&["run"]).exits(0);
+    assert_eq!(project.text("c.csv"), project.text("a.csv"));
+    let said = [doctor.stdout, doctor.stderr, ran.stdout, ran.stderr].concat();
+    // So many of its letters are the same whether it is written for a URL or not.
+    for secret in [&signature[..8], word("azure_key")] {
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
         // They end with their standard input.

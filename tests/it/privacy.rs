@@ -362,7 +362,7 @@ story: {{connection: here, path: stories, docs: {{enabled: true, output_path: do
 alerts:
   - {{type: webhook, url: \"{alerts}\", on_events: [on_start, on_success, on_failure, on_quarantine], metadata: {{throttle_minutes: 0}}}}
   - {{type: slack, url: \"{alerts}\", on_events: [on_success, on_failure], metadata: {{throttle_minutes: 0}}}}
-lineage: {{url: \"{lineage}\"}}
+lineage: {{url: \"{lineage}\", file: told/lineage.jsonl}}
 telemetry: {{endpoint: \"{telemetry}\"}}
 pipelines:
 {pipelines}",
@@ -474,6 +474,7 @@ fn play(cell: Cell) -> Hits {
             look(&mut hits, name, &request.body);
         }
     }
+    assert!(!project.text("told/lineage.jsonl").is_empty());
     lying_around(&project, &mut hits);
     hits
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::Project;
+use support::proxy::{Fault, Proxy};
 
 use crate::connect::Servers;
 
@@ -38,15 +39,19 @@ impl Bench {
         )
     }
 
-    /// Columns, sorted rows and version, as others read them.
-    fn read(&self, format: &str, store: &str, path: &str) -> (String, Vec<String>, Value) {
+    fn ask(&self, format: &str, store: &str, path: &str) -> Value {
         let place = format!("{store}/{}/{path}", self.prefix);
         let places = self.servers.1.to_string();
         let said = support::run_python(
             "remote_table.py",
             &[Path::new(format), Path::new(&place), Path::new(&places)],
         );
-        let mut said: Value = serde_json::from_str(&said).unwrap();
+        serde_json::from_str(&said).unwrap()
+    }
+
+    /// Columns, sorted rows and version, as others read them.
+    fn read(&self, format: &str, store: &str, path: &str) -> (String, Vec<String>, Value) {
+        let mut said = self.ask(format, store, path);
         let cells = |row: &Value| {
             let cells = row.as_array().unwrap().iter();
             let cells = cells.map(|cell| cell.as_str().unwrap_or("-").to_owned());
@@ -204,6 +209,61 @@ fn tables_of_others_are_read_from_object_stores() {
             let reader = Project::with(&yaml);
             let _ = reader.odibi(&["run"]).exits(0);
             assert_eq!(reader.text("out.csv"), wanted, "{store}{travel}");
+        }
+    }
+}
+
+/// Whatever it is that a busy store refuses: the log, the data that a merge reads or writes, the commit.
+#[test]
+fn a_busy_store_leaves_a_delta_table_as_it_is() {
+    let bench = Bench::new("busy");
+    for store in STORES {
+        let url = bench.servers.1[store].as_str().unwrap();
+        let address = url.strip_prefix("http://").unwrap();
+        let (address, _) = address.split_once('/').unwrap_or((address, ""));
+        for (number, (method, path)) in [
+            ("GET", "_delta_log"),
+            ("GET", ".parquet"),
+            ("PUT", ".parquet"),
+            ("PUT", "_delta_log"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let what = format!("{method} {path} at {store}");
+            let at = format!("t{number}");
+            let write =
+                format!("connection: {store}, format: delta, path: {at}, mode: upsert, keys: [id]");
+            let steady = bench.yaml("in.csv", &write);
+            let proxy = Proxy::before(address);
+            let shaky = steady.replace(address, &proxy.address()).replacen(
+                "connections:",
+                "retry: {enabled: false}\nconnections:",
+                1,
+            );
+            let project = bench.project(&write);
+            let _ = project.odibi(&["run"]).exits(0);
+            let before = bench.ask("objects", store, &at);
+            assert_eq!(before.as_object().unwrap().len(), 2, "{what}: {before:#}");
+
+            let project = project.file("in.csv", BATCH).file("odibi.yaml", &shaky);
+            proxy.fail(method, path, Fault::Status(503), usize::MAX);
+            let (code, result) = project.run_json(&[]);
+            assert_eq!(code, 1, "{what}: {result:#}");
+            let failure = &result["pipelines"][0]["story"]["nodes"][0]["failure"];
+            assert_eq!(
+                (&failure["class"], &failure["code"]),
+                (&"transient".into(), &"write/failed".into()),
+                "{what}: {failure:#}"
+            );
+            assert!(!proxy.failed().is_empty(), "{what}");
+            assert_eq!(bench.ask("objects", store, &at), before, "{what}");
+
+            let project = project.file("odibi.yaml", &steady);
+            let _ = project.odibi(&["run"]).exits(0);
+            let (_, rows, version) = bench.read("delta", store, &at);
+            assert_eq!(rows, expected("upsert, keys: [id]"), "{what}");
+            assert_eq!(version, 1, "{what}");
         }
     }
 }

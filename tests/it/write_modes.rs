@@ -44,6 +44,34 @@ fn an_upsert_says_what_it_did_and_a_second_run_that_it_was_done() {
     assert_eq!(read["rows"], json!([["1", "x"], ["2", "z"], ["3", "w"]]));
 }
 
+#[test]
+fn a_date_format_that_leaves_out_a_part_of_a_key_is_shown_where_the_key_is_named() {
+    let write = |format: &str| {
+        let write = format!("mode: upsert, keys: [day], options: {{date_format: \"{format}\"}}");
+        yaml("csv", "out.csv", &write)
+    };
+    let project = Project::with(&write("%d/%m")).file("in.csv", "day,v\n2024-02-01,1\n");
+    let said = project.odibi(&["validate"]).exits(78).stderr;
+    let expected = "error[config/unsupported-write]: node `n` cannot be written: `date_format` leaves out a part of the key `day`\n  --> odibi.yaml:8:";
+    assert!(said.contains(expected), "{said}");
+    let (code, text) = run(&project);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("leaves out a part of the key `day`"),
+        "{text}"
+    );
+    assert!(!project.path("out.csv").exists());
+    let project = project.file("odibi.yaml", &write("%d/%m/%Y"));
+    project.odibi(&["validate"]).exits(0);
+    for rows in ["day,v\n2024-02-01,1\n", "day,v\n2024-02-01,2\n"] {
+        std::fs::write(project.path("in.csv"), rows).unwrap();
+        let (code, text) = run(&project);
+        assert_eq!(code, 0, "{text}");
+    }
+    let written = std::fs::read_to_string(project.path("out.csv")).unwrap();
+    assert_eq!(written, "day,v\n01/02/2024,2\n");
+}
+
 /// One of the scripts of `tests/crash`, which judge what is there with readers that know nothing of odibi. They print their
 /// seed.
 #[track_caller]
@@ -71,7 +99,7 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
 
 #[test]
 fn two_runs_of_one_pipeline_that_are_killed_lose_nothing() {
-    crash("overlap.py", &["--rounds", "25"]);
+    crash("overlap.py", &["--kills", "40"]);
 }
 
 #[test]

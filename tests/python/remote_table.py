@@ -2,7 +2,9 @@
 
 `FORMAT PATH PLACES`: format is `parquet`, `csv`, `json` or `delta`; `PATH` is `s3/KEY` or `azure/KEY`; `PLACES` is what
 `tests/servers` says of itself. Prints column names and sorted rows (values as texts) as JSON, and of a table its version.
+Format `objects`: all that lies below the path, as `{name: [SHA-256, time of the last change]}`.
 """
+import hashlib
 import json
 import os
 import sys
@@ -62,14 +64,30 @@ def table(form, kind, key, places):
     return pyarrow.dataset.dataset(path, format=form, filesystem=store, partitioning="hive").to_table(), None
 
 
-def main():
-    form, path, places = sys.argv[1:]
-    kind, key = path.split("/", 1)
-    found, version = table(form, kind, key, json.loads(places))
+def objects(kind, key, places):
+    store = filesystem(kind, places)
+    found = {}
+    for info in store.get_file_info(pyarrow.fs.FileSelector(f"{places['bucket']}/{key}", recursive=True)):
+        if info.type == pyarrow.fs.FileType.File:
+            with store.open_input_stream(info.path) as file:
+                found[info.path] = [hashlib.sha256(file.read()).hexdigest(), info.mtime_ns]
+    return found
+
+
+def said(form, kind, key, places):
+    if form == "objects":
+        return objects(kind, key, places)
+    found, version = table(form, kind, key, places)
     names = found.schema.names
     cells = [[None if v is None else str(v) for v in found[name].to_pylist()] for name in names]
     rows = sorted(([*row] for row in zip(*cells)), key=str)
-    print(json.dumps({"columns": names, "rows": rows, "version": version}), flush=True)
+    return {"columns": names, "rows": rows, "version": version}
+
+
+def main():
+    form, path, places = sys.argv[1:]
+    kind, key = path.split("/", 1)
+    print(json.dumps(said(form, kind, key, json.loads(places))), flush=True)
     # Threads of the package may abort the interpreter while it ends.
     os._exit(0)
 

@@ -96,6 +96,8 @@ def main():
             "azure": azure,
             "azure_account": AZURE_ACCOUNT,
             "azure_key": AZURE_KEY,
+            "azure_sas": shared_key.container_sas(AZURE_ACCOUNT, AZURE_KEY, BUCKET, "racwdl"),
+            "azure_sas_reader": shared_key.container_sas(AZURE_ACCOUNT, AZURE_KEY, BUCKET, "rl"),
             "gcs": gcs.start(BUCKET),
             "web": web.start(),
         }

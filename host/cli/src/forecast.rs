@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use odibi_delta::DeltaDriver;
 use odibi_engine::driver::Driver;
-use odibi_plan::diagnostic::{Refusal, refused, sort, unknown_sensitive};
+use odibi_plan::diagnostic::{Refusal, refused, sort, unknown_sensitive, untold_key};
 use odibi_plan::plan::{ConnectionKind, PlannedNode, Read};
 use odibi_plan::{Diagnostic, Sources};
 use odibi_run::Forecast;
@@ -44,6 +44,11 @@ pub(crate) fn forecast(loaded: &mut Loaded, connect: bool, printer: &Printer) ->
             let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
             let made = unknown_sensitive(node, column, names);
             loaded.diagnostics.push(made);
+        }
+        if let (Some(write), Some(schema)) = (&node.write, &forecast.schema)
+            && let Some(column) = odibi_engine::untold_key(write, schema)
+        {
+            loaded.diagnostics.push(untold_key(node, column));
         }
         for note in &forecast.notes {
             let place = format!("{}.{}", node.pipeline, node.name);

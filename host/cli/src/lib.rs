@@ -19,6 +19,7 @@ mod project;
 mod recovery;
 mod redaction;
 mod remembered;
+mod scratch;
 mod secrets;
 mod signals;
 mod source;

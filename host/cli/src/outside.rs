@@ -3,6 +3,7 @@
 //! Alerts are posted in the outbox first and sent by a thread beside the run, so that a run that is killed still tells of
 //! itself: whoever finds it posts what is missing, and sends.
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,7 @@ const PRODUCER: &str = concat!("urn:odibi:", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Outside {
     channels: Vec<AlertChannel>,
     lineage: Option<lineage::Destination>,
+    lineage_file: Option<PathBuf>,
     /// Of jobs and datasets; `None` for the project's name.
     namespace: Option<String>,
     telemetry: Option<telemetry::Destination>,
@@ -68,6 +70,9 @@ impl Outside {
         Self {
             channels: plan.alerts.clone(),
             lineage: target.and_then(|target| lineage_destination(target, around)),
+            lineage_file: target
+                .and_then(|target| target.file.as_ref())
+                .map(|file| loaded.directory.join(file)),
             namespace: target.and_then(|target| target.namespace.clone()),
             telemetry: telemetry_destination(loaded, around),
             project: plan.project.clone(),
@@ -116,16 +121,25 @@ impl Outside {
     }
 
     /// As [`Outside::ended`], of a run that was killed. Nobody else sends its lineage events.
-    pub(crate) fn found(&self, written: &[Written]) {
-        self.ended(written);
-        if self.lineage.is_some() {
+    ///
+    /// # Errors
+    /// As [`Outside::ended`].
+    pub(crate) fn found(&self, written: &[Written]) -> Result<(), Failure> {
+        let posted = self.ended(written);
+        // Otherwise the next start finds it again.
+        if posted.is_ok() && (self.lineage.is_some() || self.lineage_file.is_some()) {
             let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
             killed.extend(self.lineage_events(written));
         }
+        posted
     }
 
     /// Posts what there is to say of a run that has ended, or that was killed. Says nothing twice.
-    pub(crate) fn ended(&self, written: &[Written]) {
+    ///
+    /// # Errors
+    /// Not all is posted. This run says so, of each alert.
+    pub(crate) fn ended(&self, written: &[Written]) -> Result<(), Failure> {
+        let mut posted = Ok(());
         for channel in &self.channels {
             let of = channel.pipeline.as_ref();
             let told = written
@@ -140,12 +154,14 @@ impl Outside {
             let occasions = alert::occasions(&stories);
             for about in alert::picks(&occasions, &channel.on_events) {
                 let body = AlertBody::of(about, &stories, &paths);
-                self.post(channel, about, &alert::subject(about, &stories), body);
+                let subject = alert::subject(about, &stories);
+                posted = posted.and(self.post(channel, about, &subject, body));
             }
         }
         if let Some(sender) = &self.sender {
             sender.wake();
         }
+        posted
     }
 
     fn post_start(&self, channel: &AlertChannel) {
@@ -168,7 +184,8 @@ impl Outside {
             pipelines,
             ..AlertBody::of(AlertEvent::Start, &[], &|_| Vec::new())
         };
-        self.post(channel, AlertEvent::Start, &subject, body);
+        // What could not be posted is said at the end.
+        let _ = self.post(channel, AlertEvent::Start, &subject, body);
     }
 
     fn post(
@@ -177,7 +194,7 @@ impl Outside {
         about: AlertEvent,
         subject: &[String],
         mut body: AlertBody,
-    ) {
+    ) -> Result<(), Failure> {
         body.environment.clone_from(&self.environment);
         body.id = id(&self.project, &body.run_id, &channel.name, about);
         let alert = NewAlert {
@@ -200,7 +217,8 @@ impl Outside {
             };
             alert::render(&body, channel)
         };
-        if let Err(failure) = self.state.post(&alert, &render) {
+        let posted = self.state.post(&alert, &render).map(drop);
+        if let Err(failure) = posted.clone() {
             self.trouble(RunEvent::AlertSettled {
                 alert: AlertFact {
                     channel: channel.name.clone(),
@@ -214,6 +232,7 @@ impl Outside {
                 },
             });
         }
+        posted
     }
 
     fn trouble(&self, event: RunEvent) {
@@ -224,7 +243,13 @@ impl Outside {
     /// Sends all that is left to be sent, for as long as a run waits, and returns what is to be said of it.
     pub(crate) fn finish(mut self, written: &[Written]) -> Vec<RunEvent> {
         let until_ms = self.clock.monotonic_ms().saturating_add(self.wait_ms);
-        let lineage = self.lineage.take().map(|to| self.send_lineage(to, written));
+        let (lineage, file) = (self.lineage.take(), self.lineage_file.take());
+        let events = match (&lineage, &file) {
+            (None, None) => Vec::new(),
+            _ => self.take_lineage_events(written),
+        };
+        let lineage = lineage.map(|to| self.send_lineage(to, events.clone()));
+        let file = file.map(|to| Self::add_lineage(to, events));
         let telemetry = self.telemetry.take().map(|to| send_telemetry(to, written));
         let left_ms = |clock: &SystemClock| until_ms.saturating_sub(clock.monotonic_ms());
         let sender = self.sender.take();
@@ -243,7 +268,11 @@ impl Outside {
                 failure,
             }),
         }
-        for (what, waiting) in [(Sending::Lineage, lineage), (Sending::Telemetry, telemetry)] {
+        for (what, waiting) in [
+            (Sending::Lineage, lineage),
+            (Sending::Lineage, file),
+            (Sending::Telemetry, telemetry),
+        ] {
             let Some(waiting) = waiting else { continue };
             let wait = Duration::from_millis(left_ms(&self.clock));
             let failure = match waiting.recv_timeout(wait) {
@@ -275,11 +304,7 @@ impl Outside {
         Ok(said.map(|alert| RunEvent::AlertSettled { alert }).collect())
     }
 
-    fn send_lineage(&self, destination: lineage::Destination, written: &[Written]) -> Waiting {
-        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut events = std::mem::take(&mut *killed);
-        drop(killed);
-        events.extend(self.lineage_events(written));
+    fn send_lineage(&self, destination: lineage::Destination, events: Vec<Value>) -> Waiting {
         let (network, wait_ms) = (self.network.clone(), self.wait_ms);
         let clock: Arc<dyn Clock> = self.clock.clone();
         beside("odibi-lineage", move || {
@@ -287,11 +312,26 @@ impl Outside {
         })
     }
 
-    fn lineage_events<'a>(&'a self, written: &'a [Written]) -> impl Iterator<Item = Value> + 'a {
-        written.iter().flat_map(move |one| {
+    fn add_lineage(file: PathBuf, events: Vec<Value>) -> Waiting {
+        beside("odibi-lineage-file", move || {
+            lineage::append(&file, &events)
+        })
+    }
+
+    /// Of runs that were killed and of this one.
+    fn take_lineage_events(&mut self, written: &[Written]) -> Vec<Value> {
+        let killed = self.killed.get_mut();
+        let mut events = std::mem::take(killed.unwrap_or_else(PoisonError::into_inner));
+        events.extend(self.lineage_events(written));
+        events
+    }
+
+    fn lineage_events(&self, written: &[Written]) -> Vec<Value> {
+        let events = written.iter().flat_map(|one| {
             let namespace = self.namespace.as_deref().unwrap_or(&one.story.project);
             odibi_story::lineage::events_in(&one.story, PRODUCER, namespace)
-        })
+        });
+        events.collect()
     }
 }
 
@@ -396,8 +436,13 @@ fn lineage_destination(
     around: &Surroundings,
 ) -> Option<lineage::Destination> {
     let set = |name| filled(around, name).map(Secret::new);
+    // A project that names a file has said where its events go.
+    let elsewhere = || match target.file {
+        Some(_) => None,
+        None => set("OPENLINEAGE_URL"),
+    };
     Some(lineage::Destination {
-        url: target.url.clone().or_else(|| set("OPENLINEAGE_URL"))?,
+        url: target.url.clone().or_else(elsewhere)?,
         endpoint: target.endpoint.clone(),
         api_key: target
             .api_key

@@ -81,7 +81,8 @@ impl Remembered {
         let leases = run.leases;
         let project = &run.plan.project;
         let names: Vec<&str> = leases.iter().map(Lease::pipeline).collect();
-        let interrupted = state.interrupted(project, &names)?;
+        let environment = run.selection.environment.as_deref();
+        let interrupted = state.interrupted(project, environment, &names)?;
         let mut slots = BTreeMap::new();
         let mut continues = None;
         if let Some(repeated) = &run.repeats {

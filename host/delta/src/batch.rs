@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -34,6 +35,27 @@ pub(crate) fn column(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 
+/// Arrow bytes of a batch, known once it was read to its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured(Arc<AtomicU64>);
+
+impl Measured {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, bytes: u64) {
+        self.0.fetch_max(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Arrow bytes of these rows alone, whatever their buffers hold besides.
+pub(crate) fn bytes_of(batch: &RecordBatch) -> u64 {
+    let columns = batch.columns().iter();
+    let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
+    bytes.sum::<usize>() as u64
+}
+
 /// A batch on its way into a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {
@@ -44,6 +66,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) partitions: &'a [String],
     /// The table, as messages show it.
     pub(crate) shown: &'a str,
+    /// Told when it was read.
+    pub(crate) measured: &'a Measured,
 }
 
 /// The batch in the columns of its schema.
@@ -66,6 +90,7 @@ fn read(context: &SessionContext, incoming: Incoming<'_>, numbered: bool) -> Pla
         wanted: Arc::clone(schema),
         shown: Arc::clone(&shown),
         partitions: incoming.partitions.to_vec(),
+        measured: incoming.measured.clone(),
         numbered,
     };
     let table = StreamingTable::try_new(shown, vec![Arc::new(stream)])?;
@@ -78,6 +103,7 @@ struct Stream {
     wanted: SchemaRef,
     shown: SchemaRef,
     partitions: Vec<String>,
+    measured: Measured,
     numbered: bool,
 }
 
@@ -101,13 +127,15 @@ impl PartitionStream for Stream {
             Arc::clone(&self.shown),
         );
         let (numbered, partitions) = (self.numbered, self.partitions.clone());
+        let measured = self.measured.clone();
         stream.spawn_blocking(move || {
             let carried = |failure: Failure| DataFusionError::External(Box::new(failure));
             let mut batches = rows.scan().map_err(carried)?;
-            let mut ordinal = 0_u64;
+            let (mut ordinal, mut bytes) = (0_u64, 0);
             while let Some(batch) = batches.next().map_err(carried)? {
                 let mut batch = cast(&batch, &wanted).map_err(carried)?;
                 no_empty_partition(&batch, &partitions).map_err(carried)?;
+                bytes += bytes_of(&batch);
                 if numbered {
                     let end = ordinal + batch.num_rows() as u64;
                     let numbers: ArrayRef = Arc::new(UInt64Array::from_iter_values(ordinal..end));
@@ -117,9 +145,10 @@ impl PartitionStream for Stream {
                     ordinal = end;
                 }
                 if send.blocking_send(Ok(batch)).is_err() {
-                    break;
+                    return Ok(());
                 }
             }
+            measured.note(bytes);
             Ok(())
         });
         stream.build()

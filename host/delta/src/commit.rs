@@ -16,12 +16,13 @@ use arrow_schema::SchemaRef;
 use chrono::Utc;
 use datafusion::catalog::Session;
 use datafusion::prelude::{DataFrame, SessionContext};
+use deltalake::DeltaTable;
 use deltalake::delta_datafusion::SessionFallbackPolicy;
 use deltalake::kernel::Transaction;
-use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::operations::merge::MergeMetrics;
 use deltalake::operations::write::SchemaMode;
 use deltalake::protocol::SaveMode;
-use deltalake::{DeltaTable, DeltaTableError};
 use odibi_engine::driver::{DriverBatch, Lent};
 use odibi_plan::plan::{ColumnName, WriteMode};
 use odibi_run::port::{BatchRecord, BatchState, Published};
@@ -29,9 +30,10 @@ use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
-use crate::batch::{Incoming, frame, keyed};
+use crate::batch::{Incoming, Measured, frame, keyed};
 use crate::columns::{Alignment, How, align};
-use crate::failure::{During, classify, conflict, internal, is_conflict};
+use crate::failure::{During, Trouble, classify, conflict, internal, is_conflict};
+use crate::large::{Large, Made, Size};
 use crate::location::Location;
 use crate::merge::Merge;
 use crate::session::session;
@@ -67,47 +69,42 @@ struct Done {
     rows_updated: u64,
 }
 
-/// Why a try did nothing, as far as is known.
-enum Trouble {
-    Failure(Failure),
-    Delta(DeltaTableError),
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<DeltaTableError> for Trouble {
-    fn from(error: DeltaTableError) -> Self {
-        Self::Delta(error)
+impl Done {
+    fn of(table: DeltaTable, metrics: &MergeMetrics) -> Self {
+        Self {
+            table,
+            rows_kept: metrics.num_source_rows as u64,
+            rows_inserted: metrics.num_target_rows_inserted as u64,
+            rows_updated: metrics.num_target_rows_updated as u64,
+        }
     }
 }
 
 impl Commit<'_> {
     /// Makes the batch visible, or finds that it is.
     pub(crate) async fn run(&self) -> Result<Published, Failure> {
+        let before = format!("{}:{}", self.location.connection, self.location.path);
+        self.lent.batch_log.adopt(&before, self.target())?;
         for round in 0..ROUNDS_MAX {
             let table = self.load().await?;
-            if let Some(table) = &table {
-                self.settle(table).await?;
-                if self.is_applied(table).await? {
-                    let fact = self.fact(
-                        WriteEffect::AlreadyApplied,
-                        table.version(),
-                        table.version(),
-                    );
-                    return self.published(table, fact).await;
-                }
+            let absent = self.settle(table.as_ref()).await?;
+            if let Some(table) = &table
+                && self.is_applied(table).await?
+            {
+                let fact = self.fact(
+                    WriteEffect::AlreadyApplied,
+                    table.version(),
+                    table.version(),
+                );
+                return self.published(table, fact).await;
             }
             self.note_staged(table.as_ref())?;
             let before = table.as_ref().and_then(DeltaTable::version);
             let trouble = match self.attempt(table).await {
-                Ok(done) => return self.finish(before, done).await,
+                Ok(done) => return self.finish(before, done, &absent).await,
                 Err(trouble) => trouble,
             };
-            if let Some(published) = self.after(before, &trouble).await? {
+            if let Some(published) = self.after(before, &trouble, &absent).await? {
                 return Ok(published);
             }
             match trouble {
@@ -145,8 +142,9 @@ impl Commit<'_> {
         }
     }
 
-    fn target(&self) -> String {
-        format!("{}:{}", self.location.connection, self.location.path)
+    /// As the log of batches names the table.
+    fn target(&self) -> &str {
+        &self.location.name
     }
 
     async fn has(&self, table: &DeltaTable, app_id: &str) -> Result<bool, Failure> {
@@ -163,7 +161,7 @@ impl Commit<'_> {
         if self.has(table, &self.app_id()).await? {
             return Ok(true);
         }
-        let known = self.lent.batch_log.find(&self.target(), &self.log_id())?;
+        let known = self.lent.batch_log.find(self.target(), &self.log_id())?;
         Ok(known.is_some_and(|known| {
             known.state == BatchState::Committed && known.evidence == self.evidence(Some(table))
         }))
@@ -186,25 +184,47 @@ impl Commit<'_> {
         format!("{} {id}", self.app_id())
     }
 
-    /// Batches that killed runs have left open: the table knows.
-    async fn settle(&self, table: &DeltaTable) -> Result<(), Failure> {
+    /// Batches that killed runs have left open: the table knows. Those that it does not hold are returned; a run that was
+    /// only taken for dead may still make them appear, until somebody else commits.
+    async fn settle(&self, table: Option<&DeltaTable>) -> Result<Vec<String>, Failure> {
         let (log, target) = (&self.lent.batch_log, self.target());
-        for open in log.pending(&target)? {
+        let mut absent = Vec::new();
+        for open in log.pending(target)? {
+            // What other pipelines have open is theirs: this run has no lease of them.
+            if open.pipeline != self.batch.pipeline {
+                continue;
+            }
             let Some((app_id, _)) = open.evidence.rsplit_once(' ') else {
                 continue;
             };
-            if self.has(table, app_id).await? {
-                log.committed(&target, &open.batch)?;
+            let is_there = match table {
+                Some(table) => self.has(table, app_id).await?,
+                None => false,
+            };
+            if is_there {
+                log.committed(target, &open.batch)?;
             } else if open.run_id == self.batch.run_id {
-                log.aborted(&target, &open.batch)?;
+                log.aborted(target, &open.batch)?;
+            } else {
+                absent.push(open.batch);
             }
         }
-        Ok(())
+        Ok(absent)
+    }
+
+    /// This batch was committed at the version after the one that did not hold these: whoever had made them ready from that
+    /// version or an older one comes too late now, and has no lease to make them ready again.
+    fn close(&self, absent: &[String]) {
+        let (target, own) = (self.target(), self.log_id());
+        for batch in absent.iter().filter(|batch| **batch != own) {
+            // What is not noted is settled again by the next commit.
+            let _ = self.lent.batch_log.aborted(target, batch);
+        }
     }
 
     fn note_staged(&self, table: Option<&DeltaTable>) -> Result<(), Failure> {
         self.lent.batch_log.staged(&BatchRecord {
-            target: self.target(),
+            target: self.target().to_owned(),
             batch: self.log_id(),
             run_id: self.batch.run_id.clone(),
             pipeline: self.batch.pipeline.clone(),
@@ -241,14 +261,14 @@ impl Commit<'_> {
                 &self.location.shown,
             )?
         };
-        let properties = self.properties(table.version());
         let own = self.partitions();
         let partitions = if replaces && how.overwrite && !own.is_empty() {
             own
         } else {
             state.metadata().partition_columns().to_vec()
         };
-        let incoming = self.incoming(&aligned.schema, &partitions);
+        let measured = Measured::default();
+        let incoming = self.incoming(&aligned.schema, &partitions, &measured);
         if let Some(keys) = mode.keys() {
             let rows = keyed(&context, incoming, keys).await?;
             let merge = Merge {
@@ -257,13 +277,11 @@ impl Commit<'_> {
                 aligned: &aligned,
                 table_schema: &table_schema,
             };
-            let (table, metrics) = merge.run(table, rows, &context, properties).await?;
-            return Ok(Done {
-                table,
-                rows_kept: metrics.num_source_rows as u64,
-                rows_inserted: metrics.num_target_rows_inserted as u64,
-                rows_updated: metrics.num_target_rows_updated as u64,
-            });
+            let size = Size {
+                rows: self.batch.rows.count(),
+                bytes: measured.bytes(),
+            };
+            return self.merge(table, rows, &merge, size, &context).await;
         }
         let rows = frame(&context, incoming).map_err(|e| classify(&e, self.during()))?;
         let schema_mode = if replaces && how.overwrite {
@@ -273,20 +291,84 @@ impl Commit<'_> {
         } else {
             None
         };
+        let properties = self.properties(table.version(), []);
         self.write(table, rows, &context, properties, schema_mode)
             .await
+    }
+
+    /// In memory, or on disk where that is too small, or turns out to be.
+    async fn merge(
+        &self,
+        table: DeltaTable,
+        rows: DataFrame,
+        merge: &Merge<'_>,
+        size: Size,
+        context: &SessionContext,
+    ) -> Result<Done, Trouble> {
+        let version = table.version();
+        let large = Large::new(
+            self.lent,
+            context,
+            &table,
+            merge,
+            size,
+            &self.location.shown,
+        )?;
+        let mut files = match &large {
+            Some(large) => large.files_beyond_memory(&rows).await?,
+            None => None,
+        };
+        if files.is_none() {
+            let properties = self.properties(version, []);
+            let merged = merge.run(table.clone(), rows.clone(), context, properties);
+            let error = match merged.await {
+                Ok((table, metrics)) => return Ok(Done::of(table, &metrics)),
+                Err(error) => error,
+            };
+            let used_up = classify(&error, self.during()).code == code::RESOURCES_MEMORY.name;
+            match &large {
+                Some(large) if used_up => {
+                    self.location.noted.sweep().await;
+                    files = Some(large.files(&rows).await?);
+                }
+                Some(_) | None => return Err(error.into()),
+            }
+        }
+        let (Some(large), Some(files)) = (large, files) else {
+            return Err(internal("a merge has no way to go").into());
+        };
+        let Made { actions, metrics } = large.make(rows, files).await?;
+        if actions.is_empty() {
+            return Ok(Done::of(table, &metrics));
+        }
+        let told = [
+            ("readVersion".to_owned(), Value::from(version)),
+            (
+                "operationMetrics".to_owned(),
+                serde_json::to_value(&metrics).unwrap_or_default(),
+            ),
+        ];
+        let state = table.snapshot()?;
+        let commit = CommitBuilder::from(self.properties(version, told))
+            .with_actions(actions)
+            .build(Some(state), table.log_store(), merge.operation())
+            .await?;
+        let mut table = self.location.fresh()?;
+        table.load_version(commit.version()).await?;
+        Ok(Done::of(table, &metrics))
     }
 
     /// The first commit of a table, which takes place only where there is none.
     async fn create(&self, context: &SessionContext) -> Result<Done, Trouble> {
         let partitions = self.partitions();
-        let incoming = self.incoming(self.stored, &partitions);
+        let measured = Measured::default();
+        let incoming = self.incoming(self.stored, &partitions, &measured);
         let rows = match self.mode.keys() {
             Some(keys) => keyed(context, incoming, keys).await?,
             None => frame(context, incoming).map_err(|e| classify(&e, self.during()))?,
         };
         let table = self.location.fresh()?;
-        self.write(table, rows, context, self.properties(None), None)
+        self.write(table, rows, context, self.properties(None, []), None)
             .await
     }
 
@@ -334,12 +416,18 @@ impl Commit<'_> {
         columns.map(|column| column.name.clone()).collect()
     }
 
-    fn incoming<'a>(&'a self, schema: &'a SchemaRef, partitions: &'a [String]) -> Incoming<'a> {
+    fn incoming<'a>(
+        &'a self,
+        schema: &'a SchemaRef,
+        partitions: &'a [String],
+        measured: &'a Measured,
+    ) -> Incoming<'a> {
         Incoming {
             rows: &self.batch.rows,
             schema,
             partitions,
             shown: &self.location.shown,
+            measured,
         }
     }
 
@@ -365,25 +453,31 @@ impl Commit<'_> {
         Err(failure.hint("say the same in `partition_by`, or leave it out"))
     }
 
-    /// Only at the version after `version`: with retries delta-rs would commit what was made from an older table.
-    fn properties(&self, version: Option<u64>) -> CommitProperties {
+    /// Only at the version after `version`: with retries delta-rs would commit what was made from an older table. `more` is
+    /// what the commit says of itself besides.
+    fn properties(
+        &self,
+        version: Option<u64>,
+        more: impl IntoIterator<Item = (String, Value)>,
+    ) -> CommitProperties {
         let serial = version.map_or(0, |version| version + 1);
         let serial = i64::try_from(serial).unwrap_or(i64::MAX);
         let now = Some(Utc::now().timestamp_millis());
         let word = |text: &str| Value::String(text.to_owned());
+        let own = [
+            ("odibiBatch".to_owned(), word(&self.batch.id)),
+            ("odibiRun".to_owned(), word(&self.batch.run_id)),
+            ("odibiPipeline".to_owned(), word(&self.batch.pipeline)),
+            ("odibiNode".to_owned(), word(&self.batch.node)),
+            ("odibiMode".to_owned(), word(self.mode.word())),
+        ];
         CommitProperties::default()
             .with_max_retries(0)
             .with_application_transactions(vec![
                 Transaction::new_with_last_update(self.app_id(), 1, now),
                 Transaction::new_with_last_update(SERIAL_ID, serial, now),
             ])
-            .with_metadata([
-                ("odibiBatch".to_owned(), word(&self.batch.id)),
-                ("odibiRun".to_owned(), word(&self.batch.run_id)),
-                ("odibiPipeline".to_owned(), word(&self.batch.pipeline)),
-                ("odibiNode".to_owned(), word(&self.batch.node)),
-                ("odibiMode".to_owned(), word(self.mode.word())),
-            ])
+            .with_metadata(own.into_iter().chain(more))
     }
 
     /// After trouble: what the table says. `None` when the batch is not in it; its files are gone then.
@@ -391,6 +485,7 @@ impl Commit<'_> {
         &self,
         before: Option<u64>,
         trouble: &Trouble,
+        absent: &[String],
     ) -> Result<Option<Published>, Failure> {
         let table = match self.load().await {
             Ok(table) => table,
@@ -411,13 +506,19 @@ impl Commit<'_> {
         {
             let fact = self.fact(WriteEffect::Published, before, table.version());
             self.location.noted.keep();
+            self.close(absent);
             return self.published(&table, fact).await.map(Some);
         }
         self.location.noted.sweep().await;
         Ok(None)
     }
 
-    async fn finish(&self, before: Option<u64>, done: Done) -> Result<Published, Failure> {
+    async fn finish(
+        &self,
+        before: Option<u64>,
+        done: Done,
+        absent: &[String],
+    ) -> Result<Published, Failure> {
         let after = done.table.version();
         let written = after != before;
         let effect = if written {
@@ -438,6 +539,7 @@ impl Commit<'_> {
         fact.rows_duplicate = self.batch.rows.count().saturating_sub(done.rows_kept);
         if let Some(version) = after.filter(|_| written) {
             self.location.noted.keep();
+            self.close(absent);
             (fact.files_added, fact.files_removed) =
                 files(&done.table, version).await.unwrap_or_default();
         } else {
@@ -471,10 +573,7 @@ impl Commit<'_> {
 
     async fn published(&self, table: &DeltaTable, fact: WriteFact) -> Result<Published, Failure> {
         // It is visible; when this cannot be noted, the next start asks the table.
-        let _ = self
-            .lent
-            .batch_log
-            .committed(&self.target(), &self.log_id());
+        let _ = self.lent.batch_log.committed(self.target(), &self.log_id());
         let state = table.snapshot().map_err(|e| classify(&e, self.during()))?;
         let bytes = state.log_data().into_iter();
         let bytes = bytes

@@ -8,6 +8,7 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 use object_store::Error as StoreError;
+use object_store::client::{HttpError, HttpErrorKind};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 /// What was done when an error came; each names the table.
@@ -19,6 +20,25 @@ pub(crate) enum During<'a> {
     Write(&'a str),
     /// Something in the scratch directory.
     Scratch(&'a str),
+}
+
+/// Why a commit did not take place, as far as is known.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Failure(Failure),
+    Delta(DeltaTableError),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<DeltaTableError> for Trouble {
+    fn from(error: DeltaTableError) -> Self {
+        Self::Delta(error)
+    }
 }
 
 impl During<'_> {
@@ -88,7 +108,47 @@ fn of_text(text: &str, during: During<'_>) -> Failure {
     if let Some(number) = number {
         return of_io(&io::Error::from_raw_os_error(number), during);
     }
+    if says_later(text) || text.contains("HTTP error: ") {
+        return failed(during).cause(first_line(text));
+    }
     damaged(during).cause(first_line(text))
+}
+
+/// May a request to a store succeed another time? No answer came, or one that says so.
+fn is_passing(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(at) = next {
+        if let Some(http) = at.downcast_ref::<HttpError>() {
+            return http.kind() != HttpErrorKind::Decode;
+        }
+        next = at.source();
+    }
+    says_later(&error.to_string())
+}
+
+/// As `object_store` words what a server answered; it keeps the type of that error to itself.
+fn says_later(text: &str) -> bool {
+    let status = text.split_once("status code: ").and_then(|(_, rest)| {
+        let status = rest.get(..3)?;
+        status.parse::<u16>().ok()
+    });
+    match status {
+        Some(status) => matches!(status, 408 | 425 | 429 | 500..),
+        None => text.contains("error response: "),
+    }
+}
+
+/// It did not work, and may another time.
+fn failed(during: During<'_>) -> Failure {
+    let (code, message) = match during {
+        During::Read(shown) => (code::READ_FAILED, format!("cannot read `{shown}`")),
+        During::Write(shown) => (code::WRITE_FAILED, format!("cannot write `{shown}`")),
+        During::Scratch(_) => (
+            code::RESOURCES_DISK,
+            "the scratch directory cannot be used".to_owned(),
+        ),
+    };
+    Failure::new(FailureClass::Transient, code, message)
 }
 
 fn no_memory(text: &str) -> Failure {
@@ -98,7 +158,16 @@ fn no_memory(text: &str) -> Failure {
         "the memory of the run is used up",
     )
     .cause(first_line(text))
-    .hint("give the run more memory, or make the batch smaller: a merge holds it in memory")
+    .hint("give the run more memory, or make the batch smaller")
+}
+
+/// The run was asked to stop.
+pub(crate) fn cancelled() -> Failure {
+    Failure::new(
+        FailureClass::Cancelled,
+        code::RUN_CANCELLED,
+        "the run was cancelled",
+    )
 }
 
 /// The failure of something that cannot happen.
@@ -210,6 +279,9 @@ fn of_store(error: &StoreError, during: During<'_>) -> Option<Failure> {
         StoreError::Unauthenticated { .. } | StoreError::PermissionDenied { .. } => {
             Some(denied(shown, during.reads()))
         }
+        StoreError::Generic { source, .. } if is_passing(source.as_ref()) => {
+            Some(failed(during).cause(first_line(&error.to_string())))
+        }
         _ => None,
     }
 }
@@ -255,21 +327,60 @@ fn of_io(error: &io::Error, during: During<'_>) -> Failure {
         K::NotFound | K::UnexpectedEof | K::InvalidData | K::NotADirectory | K::IsADirectory => {
             damaged(during)
         }
-        _ => {
-            let (code, message) = match during {
-                During::Read(_) => (code::READ_FAILED, format!("cannot read `{shown}`")),
-                During::Write(_) => (code::WRITE_FAILED, format!("cannot write `{shown}`")),
-                During::Scratch(_) => (
-                    code::RESOURCES_DISK,
-                    "the scratch directory cannot be used".to_owned(),
-                ),
-            };
-            Failure::new(FailureClass::Transient, code, message)
-        }
+        _ => failed(during),
     };
     failure.cause(error.to_string())
 }
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_answers_is_no_damage_of_the_table() {
+        use FailureClass::{Data, Transient};
+        let status = "Error performing GET REDACTED in 1s, after 4 retries - Server returned non-2xx status code: ";
+        for (text, class, code) in [
+            (
+                format!("{status}503 Service Unavailable: <x>\n</x>"),
+                Transient,
+                "write/failed",
+            ),
+            (
+                format!("{status}429 Too Many Requests: "),
+                Transient,
+                "write/failed",
+            ),
+            (
+                "Server returned error response: <Code>InternalError</Code>".to_owned(),
+                Transient,
+                "write/failed",
+            ),
+            (
+                format!("{status}400 Bad Request: "),
+                Data,
+                "write/bad-target",
+            ),
+            ("unexpected end".to_owned(), Data, "write/bad-target"),
+        ] {
+            let whole = DeltaTableError::from(StoreError::Generic {
+                store: "S3",
+                source: text.clone().into(),
+            });
+            // Of some errors only the text is left.
+            for error in [whole, DeltaTableError::generic(&text)] {
+                let failure = classify(&error, During::Write("lake/t"));
+                assert_eq!(
+                    (failure.class, failure.code.as_str()),
+                    (class, code),
+                    "{error}: {failure:?}"
+                );
+                assert!(!failure.causes.concat().contains('\n'), "{failure:?}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod batch;
 mod columns;
 mod commit;
 mod failure;
+mod large;
 mod local;
 mod location;
 mod merge;
@@ -16,6 +17,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod testing;
+mod withheld;
 
 use std::sync::Arc;
 

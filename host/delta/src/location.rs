@@ -36,6 +36,8 @@ pub(crate) struct Location {
     pub(crate) path: String,
     /// As messages show it.
     pub(crate) shown: String,
+    /// As the log of batches names it.
+    pub(crate) name: String,
     /// What was put.
     pub(crate) noted: Arc<Noted>,
     dir: Option<LocalDir>,
@@ -53,6 +55,7 @@ impl Location {
             connection,
             path,
             shown,
+            name,
             reach,
         } = place;
         let (store, dir): (Arc<dyn ObjectStore>, _) = match reach {
@@ -70,6 +73,7 @@ impl Location {
             connection,
             path,
             shown,
+            name,
             noted: Arc::new(Noted::new(store)),
             dir,
         })

@@ -1,4 +1,4 @@
-//! An upsert, or an insert of what is not there, as one MERGE of delta-rs.
+//! An upsert, or an insert of what is not there, as one MERGE of delta-rs, in memory.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use deltalake::delta_datafusion::SessionFallbackPolicy;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::operations::merge::MergeMetrics;
+use deltalake::protocol::{DeltaOperation, MergePredicate};
 use deltalake::{DeltaResult, DeltaTable};
 use odibi_plan::plan::{Keys, NullKeys};
 
@@ -37,13 +38,7 @@ impl Merge<'_> {
         properties: CommitProperties,
     ) -> DeltaResult<(DeltaTable, MergeMetrics)> {
         let state: Arc<dyn Session> = Arc::new(context.state());
-        let names: Vec<&String> = self
-            .aligned
-            .schema
-            .fields()
-            .iter()
-            .map(|f| f.name())
-            .collect();
+        let names: Vec<&String> = self.names().collect();
         let mut merge = table
             .merge(rows, self.matches())
             .with_source_alias(BATCH)
@@ -57,17 +52,43 @@ impl Merge<'_> {
                     insert.set(Column::new(Some(TABLE), *name), of_batch(name))
                 })
             })?;
-        let values: Vec<&&String> = names.iter().filter(|name| !self.is_key(name)).collect();
-        if let Some(differs) = self.differs(&values).filter(|_| self.updates) {
+        if let Some(differs) = self.differs().filter(|_| self.updates) {
             merge = merge.when_matched_update(|update| {
-                values
-                    .iter()
+                self.values()
                     .fold(update.predicate(differs), |update, name| {
-                        update.update(Column::new(Some(TABLE), **name), of_batch(name))
+                        update.update(Column::new(Some(TABLE), name), of_batch(name))
                     })
             })?;
         }
         merge.await
+    }
+
+    /// The same, as the log says it. It read the whole table, as far as others are concerned.
+    pub(crate) fn operation(&self) -> DeltaOperation {
+        let action = |action_type: &str, predicate: Option<Expr>| MergePredicate {
+            action_type: action_type.to_owned(),
+            predicate: predicate.map(|predicate| predicate.to_string()),
+        };
+        let update = self.differs().filter(|_| self.updates);
+        DeltaOperation::Merge {
+            predicate: None,
+            merge_predicate: Some(self.matches().to_string()),
+            matched_predicates: update
+                .map(|differs| action("update", Some(differs)))
+                .into_iter()
+                .collect(),
+            not_matched_predicates: vec![action("insert", None)],
+            not_matched_by_source_predicates: Vec::new(),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.aligned.schema.fields().iter().map(|f| f.name())
+    }
+
+    /// Columns of the batch that are no keys.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &String> {
+        self.names().filter(|name| !self.is_key(name))
     }
 
     fn is_key(&self, name: &str) -> bool {
@@ -87,8 +108,8 @@ impl Merge<'_> {
     }
 
     /// Something else is in the row of the batch; without it, a second run would write every file again.
-    fn differs(&self, values: &[&&String]) -> Option<Expr> {
-        let differs = values.iter().map(|name| {
+    fn differs(&self) -> Option<Expr> {
+        let differs = self.values().map(|name| {
             if self.table_schema.fields().find(name.as_str()).is_none() {
                 return of_batch(name).is_not_null();
             }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::{Schema, SchemaRef};
+use arrow_array::{Array as _, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, lit};
 use deltalake::kernel::transaction::PROTOCOL;
 use deltalake::{DeltaTable, DeltaTableError};
 use futures::StreamExt as _;
-use odibi_engine::driver::{Batches, DriverTable, Lent, Place};
+use odibi_engine::driver::{Batches, Bound, DriverTable, Lent, Place, Relation};
 use odibi_plan::plan::{Read, ReadFormat};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
@@ -93,7 +96,12 @@ impl DriverTable for DeltaSource {
         self.version.clone()
     }
 
-    fn scan(&self, columns: &[usize], batch_rows: usize) -> Result<Box<dyn Batches>, Failure> {
+    fn scan(
+        &self,
+        columns: &[usize],
+        bounds: &[Bound],
+        batch_rows: usize,
+    ) -> Result<Box<dyn Batches>, Failure> {
         let shown = &self.location.shown;
         let mut lent = self.lent.clone();
         lent.batch_rows = batch_rows;
@@ -106,7 +114,13 @@ impl DriverTable for DeltaSource {
         let stream = lent.handle.block_on(async {
             self.table.update_datafusion_session(&context.state())?;
             let provider = self.table.table_provider().await?;
-            let rows = context.read_table(provider)?.select(names)?;
+            let mut rows = context.read_table(provider)?;
+            for bound in bounds {
+                if let Some(condition) = condition(&self.schema, bound)? {
+                    rows = rows.filter(condition)?;
+                }
+            }
+            let rows = rows.select(names)?;
             Ok::<_, DeltaTableError>(rows.execute_stream().await?)
         });
         Ok(Box::new(DeltaBatches {
@@ -116,6 +130,29 @@ impl DriverTable for DeltaSource {
             lent,
         }))
     }
+}
+
+/// A bound as a filter, from which the scan tells the files to leave out. None of timestamps: writers cut those of the statistics of
+/// a file to milliseconds.
+fn condition(schema: &Schema, bound: &Bound) -> Result<Option<Expr>, DataFusionError> {
+    let field = schema.field(bound.column);
+    if matches!(field.data_type(), DataType::Timestamp(_, _)) {
+        return Ok(None);
+    }
+    let literals = (0..bound.values.len()).map(|at| ScalarValue::try_from_array(&bound.values, at));
+    let literals = literals
+        .map(|value| Ok(lit(value?)))
+        .collect::<Result<Vec<_>, DataFusionError>>()?;
+    let own = column(field.name());
+    Ok(match (bound.relation, &*literals) {
+        (Relation::Eq, [_, _, ..]) => Some(own.in_list(literals, false)),
+        (Relation::Eq, [value]) => Some(own.eq(value.clone())),
+        (Relation::Lt, [value]) => Some(own.lt(value.clone())),
+        (Relation::LtEq, [value]) => Some(own.lt_eq(value.clone())),
+        (Relation::Gt, [value]) => Some(own.gt(value.clone())),
+        (Relation::GtEq, [value]) => Some(own.gt_eq(value.clone())),
+        _ => None,
+    })
 }
 
 struct DeltaBatches {

@@ -10,7 +10,7 @@ use odibi_plan::plan::{ColumnName, SchemaPolicy, Write, WriteFormat, WriteMode};
 use odibi_run::port::Published;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use crate::batch::{Incoming, keyed};
+use crate::batch::{Incoming, Measured, keyed};
 use crate::columns::{How, check_partitions, stored};
 use crate::commit::Commit;
 use crate::failure::{During, classify, internal};
@@ -95,6 +95,7 @@ impl DriverTarget for DeltaTarget {
                 schema: &stored,
                 partitions: &[],
                 shown,
+                measured: &Measured::default(),
             };
             let checked = keyed(&context, incoming, keys);
             self.lent.handle.block_on(checked)?;

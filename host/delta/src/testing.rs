@@ -3,15 +3,17 @@
 
 mod faults;
 mod histories;
+mod large;
+mod pool;
 mod tables;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use odibi_engine::driver::{Batches, Driver as _, DriverBatch, DriverRows, Lent, Place, Reach};
 use odibi_plan::diagnostic::{FileId, Span};
@@ -64,11 +66,28 @@ impl Batches for Each {
     }
 }
 
+/// Tests that are run twice: with merges in memory, and with such that go over the disk.
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod in_memory {
+            $(#[test] fn $name() { super::$name(super::Bench::new); })*
+        }
+        mod on_disk {
+            $(#[test] fn $name() { super::$name(super::Bench::on_disk); })*
+        }
+    };
+}
+use both;
+
 /// A directory with one table in it, and what is remembered of its batches.
 struct Bench {
     dir: tempfile::TempDir,
     log: Arc<dyn BatchLog>,
     memory_bytes_max: usize,
+    /// What the pool says that it has.
+    memory_bytes_told: usize,
+    /// The most that was reserved.
+    reserved_bytes: Arc<AtomicUsize>,
 }
 
 impl Bench {
@@ -77,7 +96,21 @@ impl Bench {
             dir: tempfile::tempdir().unwrap(),
             log: Arc::new(MemoryBatchLog::default()),
             memory_bytes_max: 256 << 20,
+            memory_bytes_told: 256 << 20,
+            reserved_bytes: Arc::default(),
         }
+    }
+
+    /// Not even a row fits into the memory that a merge is told of.
+    fn on_disk() -> Self {
+        Self {
+            memory_bytes_told: 64,
+            ..Self::new()
+        }
+    }
+
+    fn limit_memory(&mut self, bytes: usize) {
+        (self.memory_bytes_max, self.memory_bytes_told) = (bytes, bytes);
     }
 
     fn table(&self) -> std::path::PathBuf {
@@ -86,7 +119,7 @@ impl Bench {
 
     fn lent(&self) -> Lent {
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.memory_bytes_max)))
+            .with_memory_pool(Arc::new(pool::Watched::new(self)))
             .build_arc()
             .unwrap();
         let scratch = self.dir.path().to_path_buf();
@@ -100,6 +133,7 @@ impl Bench {
             connection: "c".into(),
             path: "t".into(),
             shown: "c/t".into(),
+            name: "t@c".into(),
             reach: Reach::Directory(File::open(self.dir.path()).unwrap().into()),
         }
     }

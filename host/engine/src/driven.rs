@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use odibi_plan::plan::{PlannedNode, Read, ReadFormat, Write, WriteFormat};
+use odibi_plan::plan::{Connection, PlannedNode, Read, ReadFormat, Write, WriteFormat};
 use odibi_run::port::{Cancel, MemoryBatchLog, Published, SessionContext};
 use odibi_story::failure::{Failure, code};
 
@@ -17,10 +17,11 @@ use crate::driver::{
 };
 use crate::failure::{During, classify, internal, panic_text};
 use crate::limits::{BATCH_ROWS_DEFAULT, STACK_BYTES};
+use crate::prune::Bound;
 use crate::read::Decode;
 use crate::read::columns::{Filler, to_plain};
 use crate::read::spool::SpoolDecoder;
-use crate::store::{Purpose, Stores, normal, with_nearest};
+use crate::store::{Purpose, Store, Stores, normal, with_nearest};
 use crate::write::spool::Spool;
 
 /// The drivers by the words of their formats, and what is lent to them.
@@ -42,12 +43,7 @@ impl Drivers {
         };
         let path = normal(&read.path, Purpose::Read)?;
         let store = stores.open(&read.connection, Purpose::Read)?;
-        let place = Place {
-            connection: read.connection.name.clone(),
-            shown: store.shown(&path),
-            reach: store.reach()?,
-            path: path.clone(),
-        };
+        let place = place(stores, store.as_ref(), &read.connection, &path)?;
         let opened = self.driver(word)?.open(place, read, &self.lent);
         opened.map(Some).map_err(|failure| {
             let empty = store.children(&path).is_ok_and(|inside| inside.is_empty());
@@ -70,12 +66,7 @@ impl Drivers {
         };
         let path = normal(&write.path, Purpose::Write)?;
         let store = stores.open(&write.connection, Purpose::Write)?;
-        let place = Place {
-            connection: write.connection.name.clone(),
-            shown: store.shown(&path),
-            reach: store.reach()?,
-            path,
-        };
+        let place = place(stores, store.as_ref(), &write.connection, &path)?;
         self.driver(word)?
             .target(place, write, &self.lent)
             .map(Some)
@@ -85,6 +76,21 @@ impl Drivers {
         let driver = self.by_format.get(word);
         driver.ok_or_else(|| internal(format!("no driver is registered for format `{word}`")))
     }
+}
+
+fn place(
+    stores: &Stores,
+    store: &dyn Store,
+    connection: &Connection,
+    path: &str,
+) -> Result<Place, Failure> {
+    Ok(Place {
+        connection: connection.name.clone(),
+        path: path.to_owned(),
+        shown: store.shown(path),
+        name: stores.name_of_place(connection, path)?,
+        reach: store.reach()?,
+    })
 }
 
 /// The columns of a table, outside of any run.
@@ -163,9 +169,10 @@ impl DriverDecoder {
     pub(crate) fn new(
         table: &dyn DriverTable,
         filler: Filler,
+        bounds: &[Bound],
         batch_rows: usize,
     ) -> Result<Self, Failure> {
-        let batches = table.scan(&filler.wanted(), batch_rows)?;
+        let batches = table.scan(&filler.wanted(), bounds, batch_rows)?;
         Ok(Self { batches, filler })
     }
 }

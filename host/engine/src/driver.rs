@@ -19,6 +19,8 @@ use odibi_story::event::FileFact;
 use odibi_story::failure::Failure;
 use tokio::runtime::Handle;
 
+pub use crate::prune::{Bound, Relation};
+
 /// Reads and writes one format.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Word of `format:`.
@@ -54,11 +56,17 @@ pub trait DriverTable: fmt::Debug + Send + Sync {
     /// What it is read from, in words that change when its rows may have: a batch made of it is known by them.
     fn version(&self) -> String;
 
-    /// Begins to read these columns, by index and ascending.
+    /// Begins to read these columns, by index and ascending. Rows for which one of `bounds` does not hold are of no use and may
+    /// be left out.
     ///
     /// # Errors
     /// As [`Batches::next`].
-    fn scan(&self, columns: &[usize], batch_rows: usize) -> Result<Box<dyn Batches>, Failure>;
+    fn scan(
+        &self,
+        columns: &[usize],
+        bounds: &[Bound],
+        batch_rows: usize,
+    ) -> Result<Box<dyn Batches>, Failure>;
 }
 
 /// Batches, one after the other.
@@ -126,6 +134,8 @@ pub struct Place {
     pub path: String,
     /// As messages show it.
     pub shown: String,
+    /// As the log of batches names it: the same for every connection that reaches it.
+    pub name: String,
     /// How to get there.
     pub reach: Reach,
 }

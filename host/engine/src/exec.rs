@@ -45,6 +45,7 @@ use crate::failure::{During, classify};
 use crate::limits::{
     BUCKETS_HELD_SHARE, GUEST_BYTES_MIN, GUEST_FACTOR, GUESTS_SHARE, PARTITION_DATA_BYTES_MIN,
 };
+use crate::prune::{Bound, bounds};
 use crate::read::Table;
 use crate::read::columns::plain_type;
 
@@ -84,19 +85,25 @@ pub(crate) fn build(
     quarantines: bool,
 ) -> Result<Arc<dyn ExecutionPlan>, Failure> {
     let needs = needs(steps, tables, quarantines);
-    let scan = |input: usize, needed: &[bool]| -> Arc<dyn ExecutionPlan> {
+    let scan = |input: usize, needed: &[bool], bounds: Vec<Bound>| -> Arc<dyn ExecutionPlan> {
         Arc::new(ScanExec::new(
             Arc::clone(&tables[input]),
             input,
             needed.to_vec(),
+            bounds,
             layout.batch_rows,
         ))
     };
-    let mut current = scan(0, &needs.main);
+    // Which rows are set aside must not depend on which are read.
+    let bounds = match quarantines {
+        true => Vec::new(),
+        false => bounds(steps, &tables[0].schema),
+    };
+    let mut current = scan(0, &needs.main, bounds);
     for (planned, needed) in steps.iter().zip(needs.steps) {
         let mut ports = vec![current];
         for (at, input) in planned.step.further_inputs.iter().enumerate() {
-            ports.push(scan(*input, &needed[at + 1]));
+            ports.push(scan(*input, &needed[at + 1], Vec::new()));
         }
         let spec = StepSpec {
             index: planned.at,

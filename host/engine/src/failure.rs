@@ -74,6 +74,12 @@ pub(crate) fn internal(message: impl Into<String>) -> Failure {
     Failure::new(FailureClass::Internal, code::ENGINE_INTERNAL, message)
 }
 
+/// The failure of a file of which another version is there than the one that was begun with. Another attempt begins anew.
+pub(crate) fn changed_meanwhile(shown: &str) -> Failure {
+    let message = format!("`{shown}` changed while it was read");
+    Failure::new(FailureClass::Transient, code::READ_FAILED, message).hint("run again")
+}
+
 /// Carries a failure through DataFusion.
 pub(crate) fn carry(failure: Failure) -> DataFusionError {
     DataFusionError::External(Box::new(failure))

@@ -20,9 +20,11 @@ mod failure;
 mod guest_log;
 pub mod limits;
 mod partition;
+pub mod parts;
 mod pool;
 mod probe;
 mod profile;
+mod prune;
 mod read;
 mod reason;
 mod stage;
@@ -59,6 +61,7 @@ pub use self::documents::Documents;
 pub use self::guest_log::{GuestLog, GuestSaid};
 pub use self::probe::{Probe, probe};
 pub use self::read::schema_of;
+pub use self::target::dates::untold_key;
 
 use self::driven::Drivers;
 use self::driver::{Driver, Lent};
@@ -84,6 +87,9 @@ pub struct EngineOptions {
     pub project_dir: PathBuf,
     /// For spilled data and the outputs of nodes. The engine makes a directory of its own in it and removes it.
     pub scratch_dir: PathBuf,
+    /// Directory that the log of batches lies in, where it is one of this machine. When it lies in the directory of the
+    /// project, targets there are still the same ones after both were moved.
+    pub state_dir: Option<PathBuf>,
     /// Memory of all nodes together: for sorts and repartitions, and for the guests of the steps.
     pub memory_bytes_max: u64,
     /// Instances of one step at the same time.
@@ -99,6 +105,7 @@ impl EngineOptions {
         Self {
             project_dir: project_dir.into(),
             scratch_dir: scratch_dir.into(),
+            state_dir: None,
             memory_bytes_max: MEMORY_BYTES_DEFAULT,
             instances_max: std::thread::available_parallelism().map_or(1, usize::from),
             batch_rows: BATCH_ROWS_DEFAULT,
@@ -137,6 +144,7 @@ impl DataEngine {
         let EngineOptions {
             project_dir,
             scratch_dir,
+            state_dir,
             memory_bytes_max,
             instances_max,
             batch_rows,
@@ -170,7 +178,7 @@ impl DataEngine {
             partition_bytes_min: PARTITION_BYTES_MIN,
         };
         Ok(Self {
-            stores: Arc::new(Stores::new(project_dir, scratch.path())),
+            stores: Arc::new(Stores::new(project_dir, scratch.path()).with_state_dir(state_dir)),
             scratch,
             memory,
             runtime,

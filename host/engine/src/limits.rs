@@ -32,6 +32,8 @@ pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
 pub const MESSAGE_ROWS_MAX: u64 = 1 << 31;
 /// Bytes of the header of an Avro file, its schema included.
 pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the rows that a merge hands on at once. One column holds 2 GiB of text at most.
+pub const MERGED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Columns of a file.
 pub const COLUMNS_MAX: usize = 4_096;
 /// Files that one pattern may name.

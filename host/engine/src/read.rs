@@ -30,6 +30,7 @@ use crate::driven;
 use crate::driver::{Driver, DriverTable};
 use crate::failure::panic_text;
 use crate::limits::{COLUMNS_MAX, FILES_MAX};
+use crate::prune::Bound;
 use crate::store::{Purpose, Store, Stores, join, normal, pattern, with_nearest};
 use crate::write::spool::Spool;
 
@@ -180,14 +181,16 @@ impl Table {
         }
     }
 
-    /// Begins to read. Columns that are not `needed` are not decoded and come as nulls, if they may be null.
+    /// Begins to read. Columns that are not `needed` are not decoded and come as nulls, if they may be null; rows that are
+    /// out of `bounds` may be left out.
     pub(crate) fn decode(
         &self,
         needed: &[bool],
+        bounds: &Arc<[Bound]>,
         batch_rows: usize,
     ) -> Result<Box<dyn Decode>, Failure> {
         Ok(match &self.source {
-            Source::Files(files, _) => files.decode(needed, batch_rows),
+            Source::Files(files, _) => files.decode(needed, bounds, batch_rows),
             Source::Spool(spool) => {
                 let filler = columns::Filler::new(&self.schema, needed);
                 Box::new(spool::SpoolDecoder::new(Arc::clone(spool), filler)?)
@@ -197,6 +200,7 @@ impl Table {
                 Box::new(driven::DriverDecoder::new(
                     table.as_ref(),
                     filler,
+                    bounds,
                     batch_rows,
                 )?)
             }

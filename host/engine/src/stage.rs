@@ -34,6 +34,7 @@ use crate::read::columns::{plain_schema, to_plain};
 use crate::store::{Stores, Upload};
 use crate::target::align::Alignment;
 use crate::target::batch::batch_id;
+use crate::target::dates::DatedKeys;
 use crate::target::keys::KeyMaker;
 use crate::target::parted::{Parted, Parter};
 use crate::target::{self, Rows, Target};
@@ -518,6 +519,7 @@ struct Sink {
     schema: SchemaRef,
     tally: Tally,
     alignment: Option<Alignment>,
+    dated: Option<DatedKeys>,
     writer: Option<Writer>,
     spool: Option<SpoolWriter>,
 }
@@ -541,6 +543,10 @@ impl Sink {
             None => None,
         };
         let written = alignment.as_ref().map_or(schema, |to| &to.schema);
+        let dated = match target {
+            Some((target, _)) => DatedKeys::new(target.write(), written, &target.shown())?,
+            None => None,
+        };
         let writer = match target {
             Some((target, rows)) => Some(Writer::new(
                 target,
@@ -561,6 +567,7 @@ impl Sink {
             schema: Arc::clone(schema),
             tally,
             alignment,
+            dated,
             writer,
             spool,
         })
@@ -581,6 +588,9 @@ impl Sink {
             let aligned = self.alignment.as_ref().map(|to| to.apply(&batch));
             let aligned = aligned.transpose()?;
             let rows = aligned.as_ref().unwrap_or(&batch);
+            if let Some(dated) = &self.dated {
+                dated.check(rows)?;
+            }
             match writer {
                 Writer::Table(writer) => writer.write(rows)?,
                 Writer::Parts(parter) => parter.write(rows)?,

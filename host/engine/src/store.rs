@@ -17,7 +17,8 @@ pub(crate) mod pattern;
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -25,16 +26,19 @@ use jiff::Timestamp;
 use odibi_plan::plan::{Connection, ConnectionKind};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
+use sha2::{Digest as _, Sha256};
 
 use self::local::LocalStore;
 use self::object::ObjectFiles;
 use crate::driver::Reach;
-use crate::failure::internal;
+use crate::failure::{During, classify, internal};
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
 /// Similarity (0 to 1) from which a file name is offered as a correction.
 const SIMILARITY_MIN: f64 = 0.5;
+/// Bytes of the hash of a place.
+const PLACE_BYTES: usize = 16;
 
 /// Files by path. Paths are [`normal`]. Calls block.
 pub(crate) trait Store: fmt::Debug + Send + Sync {
@@ -83,6 +87,12 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// As [`Store::create`], for files whose name is never the same again: what killed writers of the same `sweep_key`
     /// have left in the directory is removed.
     fn create_swept(&self, path: &str, sweep_key: &str) -> Result<Box<dyn Upload>, Failure>;
+
+    /// The path of a directory that is to be made anew: where its own is a link, that of the directory which it leads to. An
+    /// object store has no links.
+    fn real_dir(&self, dir: &str) -> Result<String, Failure> {
+        Ok(dir.to_owned())
+    }
 
     /// Begins a directory anew, out of sight. Only for who holds its lock. An object store has no directories.
     fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
@@ -250,6 +260,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Stores {
     project_dir: PathBuf,
     scratch_dir: PathBuf,
+    state_dir: Option<PathBuf>,
     /// Those with clients that are worth keeping.
     open: Mutex<Vec<(Connection, Arc<dyn Store>)>>,
 }
@@ -260,8 +271,61 @@ impl Stores {
         Self {
             project_dir: project_dir.into(),
             scratch_dir: scratch_dir.into(),
+            state_dir: None,
             open: Mutex::default(),
         }
+    }
+
+    /// With the directory that the log of batches lies in.
+    pub(crate) fn with_state_dir(mut self, state_dir: Option<PathBuf>) -> Self {
+        self.state_dir = state_dir;
+        self
+    }
+
+    /// Name of a place for the log of batches: the same whatever the connection is called and however it is let in, and
+    /// never that of another place. Without secrets. Of a directory of this machine the root must be there.
+    pub(crate) fn name_of_place(
+        &self,
+        connection: &Connection,
+        path: &str,
+    ) -> Result<String, Failure> {
+        let mut hash = Sha256::new_with_prefix("odibi place 1\n");
+        hash.update(connection.kind.word());
+        hash.update("\n");
+        match &connection.kind {
+            ConnectionKind::Local { base_path } => {
+                let root = self.local_root(base_path)?;
+                hash.update(root.join(path).as_os_str().as_bytes());
+            }
+            ConnectionKind::Azure(_)
+            | ConnectionKind::S3(_)
+            | ConnectionKind::Gcs(_)
+            | ConnectionKind::Http(_) => hash.update(connection.kind.place(path)),
+        }
+        let digest = hash.finalize();
+        let digest = digest.iter().take(PLACE_BYTES);
+        let digest: String = digest.map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("{}@{digest}", split(path).1))
+    }
+
+    /// A root without links. Below the directory of the project it begins there, where the log of batches does as well:
+    /// they are moved together.
+    fn local_root(&self, base_path: &str) -> Result<PathBuf, Failure> {
+        let root = self.project_dir.join(base_path);
+        let shown = root.display().to_string();
+        let root = root.canonicalize();
+        let root = root.map_err(|e| classify(&e, During::Read(&shown)))?;
+        let state = self
+            .state_dir
+            .as_ref()
+            .and_then(|dir| dir.canonicalize().ok());
+        let project = self.project_dir.canonicalize().ok();
+        Ok(match (project, state) {
+            (Some(project), Some(state)) if state.starts_with(&project) => root
+                .strip_prefix(&project)
+                .map_or_else(|_| root.clone(), |inside| Path::new(".").join(inside)),
+            _ => root,
+        })
     }
 
     /// Opens what a connection reaches.

@@ -8,6 +8,7 @@
 
 pub(crate) mod align;
 pub(crate) mod batch;
+pub(crate) mod dates;
 mod directory;
 mod file;
 pub(crate) mod keys;
@@ -32,6 +33,7 @@ use odibi_story::event::{WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 
 use self::align::{Alignment, align};
+use self::dates::DateFormat;
 use self::merge::{Counts, Workspace};
 use self::parted::{Parted, file_columns};
 use self::rows::{Batch, RowFormat};
@@ -56,6 +58,8 @@ const TRIES_MAX: usize = 16;
 pub(crate) struct Target {
     store: Arc<dyn Store>,
     path: String,
+    /// As the log of batches names it.
+    id: String,
     write: Write,
 }
 
@@ -103,9 +107,16 @@ impl Target {
     pub(crate) fn open(write: &Write, stores: &Stores) -> Result<Self, Failure> {
         let path = normal(&write.path, Purpose::Write)?;
         let store = stores.open(&write.connection, Purpose::Write)?;
+        // Whoever writes a directory by a link holds the lock of those who write it by its name.
+        let path = match write.layout {
+            TargetLayout::Directory => store.real_dir(&path)?,
+            TargetLayout::File => path,
+        };
+        let id = stores.name_of_place(&write.connection, &path)?;
         let target = Self {
             store,
             path,
+            id,
             write: write.clone(),
         };
         target.check()?;
@@ -203,7 +214,12 @@ impl Target {
     }
 
     /// As the log of batches names it.
-    pub(crate) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As it was named before: in another environment the connection may lead to another place.
+    fn id_before(&self) -> String {
         format!("{}:{}", self.store.connection(), self.path)
     }
 
@@ -234,6 +250,8 @@ fn short(batch: &str) -> &str {
 
 impl Publish for Ready {
     fn publish(&mut self) -> Result<Published, Failure> {
+        let target = &self.target;
+        self.log.adopt(&target.id_before(), target.id())?;
         let (target, write) = if self.target.is_directory() {
             directory::publish(self)
         } else {
@@ -253,7 +271,7 @@ impl Publish for Ready {
 impl Ready {
     fn record(&self, evidence: String) -> BatchRecord {
         BatchRecord {
-            target: self.target.id(),
+            target: self.target.id().to_owned(),
             batch: self.batch.clone(),
             run_id: self.run_id.clone(),
             pipeline: self.pipeline.clone(),
@@ -298,6 +316,7 @@ impl Ready {
             keys: write.mode.keys(),
             batch_rows: self.batch_rows,
             evolves: write.schema_policy.is_some(),
+            dates: DateFormat::of(&write.format),
         })
     }
 
@@ -314,7 +333,7 @@ impl Ready {
     /// With its note in the log; the rows are visible, so nothing that goes wrong from here on matters to them.
     fn committed(&self) {
         // What is not noted is found in the target by the next writer.
-        let _ = self.log.committed(&self.target.id(), &self.batch);
+        let _ = self.log.committed(self.target.id(), &self.batch);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod buckets;
 mod chains;
+pub(crate) mod changing;
 mod failing;
 mod fakes;
 mod files;

@@ -1,6 +1,9 @@
-//! OpenLineage events over HTTP: one request for each, in order, each tried a few times. What is not sent is not kept:
-//! events can be made again from a story.
+//! OpenLineage events over HTTP: one request for each, in order, each tried a few times; or to a file, one a line. What does
+//! not arrive is not kept: events can be made again from a story.
 
+mod file;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +66,19 @@ pub fn send(
     })
 }
 
+/// Adds events to a file, one a line: all of them, or none. Makes the file and its directories; waits for others that add
+/// to it.
+///
+/// # Errors
+/// `lineage/undelivered`; then the file is as it was.
+pub fn append(path: &Path, events: &[Value]) -> Result<(), Failure> {
+    let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+    file::append(path, text.as_bytes()).map_err(|error| {
+        let message = format!("no event was added to {}: {error}", path.display());
+        undelivered(message)
+    })
+}
+
 async fn one(
     destination: &Destination,
     event: &Value,
@@ -101,7 +117,10 @@ async fn one(
 }
 
 fn failure(sent: usize, all: usize, why: &str) -> Failure {
-    let message = format!("{sent} of {all} lineage events were sent: {why}");
+    undelivered(format!("{sent} of {all} lineage events were sent: {why}"))
+}
+
+fn undelivered(message: String) -> Failure {
     Failure::new(FailureClass::Transient, code::LINEAGE_UNDELIVERED, message)
         .hint("write them with `odibi story export RUN events.ndjson`")
 }

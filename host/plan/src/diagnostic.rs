@@ -8,7 +8,7 @@ mod within;
 
 pub use codes::all_codes;
 pub use nearest::nearest;
-pub use refused::{Refusal, refused, unknown_sensitive};
+pub use refused::{Refusal, refused, unknown_sensitive, untold_key};
 pub use render::{excerpt, render, render_json};
 pub use within::within;
 

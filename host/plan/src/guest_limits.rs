@@ -79,6 +79,8 @@ table! {
         "rows of one batch that the plugin emits";
     Output = "output", Bytes, GIB, KIB..=1024 * GIB, ["output"],
         "size of all batches emitted in one call";
+    TotalOutput = "total_output", Bytes, 1024 * GIB, KIB..=1024 * 1024 * GIB, ["total-output"],
+        "size of all batches emitted by one instance";
     OutputRows = "output_rows", Count, 256 << 20, 1..=1 << 40, ["output-rows"],
         "rows of all batches emitted in one call";
     Emits = "emits", Count, 16_384, 1..=1 << 24, ["emits"],

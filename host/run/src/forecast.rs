@@ -26,6 +26,8 @@ pub struct Forecast {
     pub steps: Vec<Option<Vec<Column>>>,
     /// The columns of the node, where they are known.
     pub output: Option<Vec<Column>>,
+    /// The same as a schema.
+    pub schema: Option<SchemaRef>,
     /// What a step refuses; it would fail the node.
     pub failure: Option<Failure>,
     /// Why something is not known.
@@ -58,6 +60,7 @@ pub async fn forecast(
         let mut made = Forecast::default();
         let schema = outlook.node(node, &mut made).await;
         made.output = schema.as_ref().map(columns);
+        made.schema.clone_from(&schema);
         outlook.done.push(schema);
         outlook.shades.push(made.shades.clone());
         forecasts.push(made);

@@ -20,7 +20,7 @@ use odibi_story::failure::Failure;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog};
+pub use self::batch_log::{BatchLog, BatchRecord, BatchState, MemoryBatchLog, ORIGIN};
 pub use self::outbox::{Outbox, OutboxAlert};
 
 use crate::memory::MemoryBudget;

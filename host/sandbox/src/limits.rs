@@ -37,6 +37,8 @@ pub struct Limits {
     pub call_emits_max: u64,
     /// Bytes emitted per call (1 GiB).
     pub call_output_bytes_max: u64,
+    /// Bytes emitted by one instance (1 TiB).
+    pub output_bytes_max: u64,
     /// Rows emitted per call (256 Mi).
     pub call_rows_max: u64,
     /// Bytes of one emitted batch, as sent (64 MiB).
@@ -94,6 +96,7 @@ impl Default for Limits {
             call_wall_ms_max: 300_000,
             call_emits_max: 16_384,
             call_output_bytes_max: 1 << 30,
+            output_bytes_max: 1 << 40,
             call_rows_max: 256 << 20,
             batch_output_bytes_max: 64 << 20,
             batch_parts_max: 65_536,
@@ -135,6 +138,7 @@ impl Limits {
             call_wall_ms_max
             call_emits_max
             call_output_bytes_max
+            output_bytes_max
             call_rows_max
             batch_output_bytes_max
             batch_parts_max
@@ -235,6 +239,8 @@ pub(crate) struct Limiter {
     table_elements_max: u64,
     instances_max: usize,
     memory_bytes: u64,
+    /// What the guest emitted in the current call, and the host holds until the call ends.
+    output_bytes: u64,
     /// The last growth that was allowed, until it is known to have happened.
     growing_bytes: u64,
     /// Highest total of linear memory.
@@ -253,6 +259,7 @@ impl Limiter {
             table_elements_max: limits.table_elements_max,
             instances_max: limits.instances_max,
             memory_bytes: 0,
+            output_bytes: 0,
             growing_bytes: 0,
             memory_bytes_peak: 0,
             refusals: 0,
@@ -270,6 +277,24 @@ impl Limiter {
         self.refused.clone()
     }
 
+    /// Takes memory of the run for what the guest is about to hand over.
+    ///
+    /// # Errors
+    /// `limit/run-memory`, when the run has no more.
+    pub(crate) fn hold_output(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.budget
+            .try_take(Holder::Guests, bytes)
+            .map_err(out_of_budget)?;
+        self.output_bytes += bytes;
+        Ok(())
+    }
+
+    /// The call has ended, and what was emitted in it goes on its way.
+    pub(crate) fn release_output(&mut self) {
+        let bytes = std::mem::take(&mut self.output_bytes);
+        self.budget.give_back(Holder::Guests, bytes);
+    }
+
     fn refuse(&mut self, failure: impl FnOnce() -> Failure) {
         self.refusals += 1;
         self.refused.get_or_insert_with(failure);
@@ -278,6 +303,7 @@ impl Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
+        self.release_output();
         self.budget.give_back(Holder::Guests, self.memory_bytes);
     }
 }
@@ -382,6 +408,22 @@ mod tests {
         assert_eq!(budget.held(Holder::Guests), 0);
         assert!(other.memory_growing(0, 100, None).is_ok_and(|ok| ok));
         drop(other);
+        assert_eq!(budget.held(Holder::Guests), 0);
+    }
+
+    #[test]
+    fn output_is_held_until_its_call_ends() {
+        let budget = MemoryBudget::new(100);
+        let mut limiter = Limiter::new(&Limits::default(), budget.clone());
+        assert!(limiter.memory_growing(0, 40, None).is_ok_and(|ok| ok));
+        assert!(limiter.hold_output(30).is_ok() && limiter.hold_output(30).is_ok());
+        let failure = limiter.hold_output(1).err().map(|f| f.code);
+        assert_eq!(failure.as_deref(), Some("limit/run-memory"));
+        assert_eq!(budget.held(Holder::Guests), 100);
+        limiter.release_output();
+        assert_eq!(budget.held(Holder::Guests), 40);
+        assert!(limiter.hold_output(60).is_ok());
+        drop(limiter);
         assert_eq!(budget.held(Holder::Guests), 0);
     }
 

@@ -85,6 +85,7 @@ impl Open {
         let outlet = self.outlet()?;
         outlet.phase = Phase::Closed;
         let emitted = std::mem::take(&mut outlet.emitted);
+        self.running.guest_mut().limiter.release_output();
         match answer.and_then(|answer| self.accept(answer)) {
             Ok(value) => {
                 out.extend(emitted);

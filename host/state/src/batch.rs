@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use odibi_run::port::{BatchLog, BatchRecord, BatchState};
+use odibi_run::port::{BatchLog, BatchRecord, BatchState, ORIGIN};
 use odibi_story::failure::{Failure, FailureClass, code};
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
@@ -17,6 +17,9 @@ use crate::port::Journal;
 const STAGED: &str = "staged";
 const COMMITTED: &str = "committed";
 const ABORTED: &str = "aborted";
+/// The environment of the run whose id follows.
+const ENVIRONMENT: &str = "SELECT word FROM run_selection AS of JOIN run AS its ON its.number = of.run \
+                           WHERE of.kind = 'environment' AND its.id =";
 const COLUMNS: &str = "target, batch, run_id, pipeline, node, mode, state, rows, evidence";
 
 /// The batches of one project, as one run sees and changes them.
@@ -183,6 +186,38 @@ impl BatchLog for Batches {
 
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.mark(target, batch, ABORTED, &[])
+    }
+
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+        let of_environment = format!(
+            "project = ?1 AND target = ?2 AND batch != '{ORIGIN}' \
+             AND (NOT EXISTS (SELECT 1 FROM run WHERE id = batch.run_id) \
+             OR ({ENVIRONMENT} batch.run_id) IS ({ENVIRONMENT} ?3))"
+        );
+        let found = self.db.read(|t| {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM batch WHERE {of_environment})");
+            let found: bool =
+                t.query_row(&sql, params![self.project, before, self.run_id], |r| {
+                    r.get(0)
+                })?;
+            Ok(found)
+        })?;
+        if !found {
+            return Ok(());
+        }
+        self.db.write(|t| {
+            let sql = format!("UPDATE OR IGNORE batch SET target = ?4 WHERE {of_environment}");
+            t.execute(&sql, params![self.project, before, self.run_id, target])?;
+            // Whoever noted it last, batches of every environment refer to it.
+            let sql = format!(
+                "INSERT OR IGNORE INTO batch \
+                 (project, target, batch, run_id, pipeline, node, mode, state, rows, evidence, epoch) \
+                 SELECT project, ?3, batch, run_id, pipeline, node, mode, state, rows, evidence, epoch \
+                 FROM batch WHERE project = ?1 AND target = ?2 AND batch = '{ORIGIN}'"
+            );
+            t.execute(&sql, params![self.project, before, target])?;
+            Ok(())
+        })
     }
 }
 

@@ -78,15 +78,25 @@ pub(crate) struct Begun {
 impl Begun {
     /// Begins one that makes the writes of another, if that one was interrupted.
     pub(crate) fn new(state: Arc<dyn State>, id: &str) -> Self {
+        Self::within(state, id, None)
+    }
+
+    /// In an environment.
+    pub(crate) fn within(state: Arc<dyn State>, id: &str, environment: Option<&str>) -> Self {
         let lease = take(&state, id);
-        Self::under(state, lease, id)
+        Self::begin(state, lease, id, environment)
     }
 
     pub(crate) fn under(state: Arc<dyn State>, lease: Lease, id: &str) -> Self {
-        let last = state.interrupted("shop", &["orders"]).unwrap();
+        Self::begin(state, lease, id, None)
+    }
+
+    fn begin(state: Arc<dyn State>, lease: Lease, id: &str, environment: Option<&str>) -> Self {
+        let last = state.interrupted("shop", environment, &["orders"]).unwrap();
         let slot = last.get("orders").map_or(id, |last| last.slot.as_str());
         let leases = vec![lease];
         let mut run = new_run(id, slot);
+        run.selection.environment = environment.map(str::to_owned);
         run.pipelines[0].epoch = leases[0].epoch();
         let mark = state.start(&run, &leases).unwrap();
         let log = Arc::clone(&state).batches("shop", id, &leases);
@@ -109,7 +119,9 @@ impl Begun {
 
 /// The slot of the run that is to be gone on with. For who holds the lease.
 fn slot(state: &Arc<dyn State>) -> Option<String> {
-    let found = state.interrupted("shop", &["orders", "other"]).unwrap();
+    let found = state
+        .interrupted("shop", None, &["orders", "other"])
+        .unwrap();
     assert!(!found.contains_key("other"));
     found.get("orders").map(|last| last.slot.clone())
 }

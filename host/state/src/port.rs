@@ -73,13 +73,15 @@ pub trait State: Debug + Send + Sync {
     /// The state cannot be used: it will be told again.
     fn told(&self, run_id: &str, outcome: Option<Outcome>) -> Result<(), Failure>;
 
-    /// Of these pipelines those whose last run did not come to its end. Their leases are held by the caller.
+    /// Of these pipelines those whose last run in the same environment did not come to its end. Their leases are held by
+    /// the caller.
     ///
     /// # Errors
     /// The state cannot be used.
     fn interrupted(
         &self,
         project: &str,
+        environment: Option<&str>,
         pipelines: &[&str],
     ) -> Result<BTreeMap<String, Interrupted>, Failure>;
 
@@ -248,9 +250,10 @@ impl State for StateDb {
     fn interrupted(
         &self,
         project: &str,
+        environment: Option<&str>,
         pipelines: &[&str],
     ) -> Result<BTreeMap<String, Interrupted>, Failure> {
-        self.interrupted(project, pipelines.iter().copied())
+        self.interrupted(project, environment, pipelines.iter().copied())
     }
 
     fn slots(&self, run_id: &str) -> Result<BTreeMap<String, String>, Failure> {

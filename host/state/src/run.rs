@@ -248,13 +248,15 @@ impl StateDb {
         })
     }
 
-    /// Of these pipelines those whose last run did not come to its end. Their leases are held by the caller.
+    /// Of these pipelines those whose last run in the same environment did not come to its end. Their leases are held by
+    /// the caller.
     ///
     /// # Errors
     /// The state cannot be used.
     pub fn interrupted<'a>(
         &self,
         project: &str,
+        environment: Option<&str>,
         pipelines: impl IntoIterator<Item = &'a str>,
     ) -> Result<BTreeMap<String, Interrupted>, Failure> {
         let boot = boot_id();
@@ -264,8 +266,9 @@ impl StateDb {
                 let last: Option<(String, String, Option<String>, String)> = t
                     .query_row(
                         "SELECT run.id, slot, outcome, boot FROM run_pipeline JOIN run ON run.number = run \
-                         WHERE project = ?1 AND pipeline = ?2 ORDER BY number DESC LIMIT 1",
-                        params![project, pipeline],
+                         WHERE project = ?1 AND pipeline = ?2 AND (SELECT word FROM run_selection AS of \
+                         WHERE of.run = run.number AND of.kind = 'environment') IS ?3 ORDER BY number DESC LIMIT 1",
+                        params![project, pipeline, environment],
                         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
                     )
                     .optional()?;

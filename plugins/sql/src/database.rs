@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use futures::FutureExt as _;
 
 use crate::port::PortTable;
+use crate::{exact, totals};
 
 /// Rows of a batch inside the engine.
 const BATCH_ROWS: usize = 8192;
@@ -49,9 +50,12 @@ impl Database {
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
-            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+            .with_aggregate_functions(totals::exact(
+                SessionStateDefaults::default_aggregate_functions(),
+            ))
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
+            .with_analyzer_rule(exact::rule())
             .build();
         // `now()` is one time in the whole query: the clock of the sandbox, which is the run's logical time.
         state.mark_start_execution();

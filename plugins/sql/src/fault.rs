@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 
+use arrow_schema::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Location;
 use odibi_sdk::Failure;
 use odibi_sdk::failure::Kind;
 
 use crate::parse;
+
+/// What helps where a number does not fit into its type.
+const WIDER: &str = "cast to a wider type before: BIGINT, DECIMAL(38, 0), DECIMAL(76, 0) or DOUBLE";
 
 /// A query that cannot be planned. `text` is its SQL.
 pub(crate) fn of_query(error: &DataFusionError, text: &str) -> Failure {
@@ -23,11 +27,11 @@ pub(crate) fn of_query(error: &DataFusionError, text: &str) -> Failure {
 pub(crate) fn of_run(error: &DataFusionError) -> Failure {
     match root(error) {
         DataFusionError::ArrowError(error, _) => {
-            use arrow_schema::ArrowError as A;
+            use ArrowError as A;
             let (kind, code) = match error.as_ref() {
                 A::DivideByZero => (Kind::Data, "divide-by-zero"),
                 A::CastError(_) | A::ParseError(_) => (Kind::Data, "bad-value"),
-                A::ArithmeticOverflow(_) => (Kind::Data, "overflow"),
+                A::ArithmeticOverflow(said) => return overflow(said),
                 A::ComputeError(_) | A::InvalidArgumentError(_) => (Kind::Data, "bad-value"),
                 _ => (Kind::Internal, "arrow"),
             };
@@ -40,6 +44,11 @@ pub(crate) fn of_run(error: &DataFusionError) -> Failure {
         }
         other => Failure::internal(lowered(&bare(&other.to_string()))),
     }
+}
+
+/// A number that does not fit into its type, as met in the data.
+pub(crate) fn overflow(said: &str) -> Failure {
+    Failure::new(Kind::Data, "overflow", lowered(said)).hint(WIDER)
 }
 
 fn root(error: &DataFusionError) -> &DataFusionError {
@@ -74,7 +83,14 @@ fn plain(error: &DataFusionError, text: &str) -> Failure {
         DataFusionError::Plan(said) => planned(said),
         DataFusionError::NotImplemented(said) => params("not-supported", lowered(&bare(said))),
         DataFusionError::SQL(error, _) => parse::fault(error, text),
-        other => params("invalid-sql", lowered(&bare(&other.to_string()))),
+        other => {
+            if let DataFusionError::ArrowError(error, _) = other
+                && let ArrowError::ArithmeticOverflow(said) = error.as_ref()
+            {
+                return params("overflow", lowered(said)).hint(WIDER);
+            }
+            params("invalid-sql", lowered(&bare(&other.to_string())))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod batchwise;
 mod chain;
 mod database;
+mod exact;
 mod expression;
 mod fault;
 #[cfg(target_arch = "wasm32")]
@@ -18,6 +19,7 @@ mod sql;
 mod statement;
 mod stream;
 mod thin;
+mod totals;
 mod types;
 
 odibi_sdk::export!(

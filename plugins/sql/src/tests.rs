@@ -9,6 +9,7 @@ mod layouts;
 mod logictest;
 mod models;
 mod operations;
+mod overflow;
 mod queries;
 mod tables;
 mod values;

@@ -3,8 +3,17 @@
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
+};
+use arrow_schema::{
+    DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION,
+    DECIMAL256_MAX_PRECISION, DataType, Field, Schema, SchemaRef,
+};
 use odibi_sdk::{Failure, Result};
+
+use crate::fault;
 
 /// Views become what they are views of; nothing else changes.
 pub(crate) fn plain(kind: &DataType) -> DataType {
@@ -26,11 +35,33 @@ pub(crate) fn plain(kind: &DataType) -> DataType {
 pub(crate) fn crossing(columns: &[ArrayRef], planned: &SchemaRef) -> Result<Vec<ArrayRef>> {
     let cast = |(column, field): (&ArrayRef, &Arc<Field>)| {
         if column.data_type() == field.data_type() {
-            return Ok(Arc::clone(column));
+            return fits(column, field).map(|()| Arc::clone(column));
         }
         Ok(arrow_cast::cast(column, field.data_type())?)
     };
     columns.iter().zip(planned.fields()).map(cast).collect()
+}
+
+/// The engine fails where a decimal does not fit into its bytes. In a type of as many digits as there can be they hold more.
+fn fits(column: &ArrayRef, field: &Field) -> Result<()> {
+    let fits = match column.data_type() {
+        DataType::Decimal32(DECIMAL32_MAX_PRECISION, _) => in_digits::<Decimal32Type>(column),
+        DataType::Decimal64(DECIMAL64_MAX_PRECISION, _) => in_digits::<Decimal64Type>(column),
+        DataType::Decimal128(DECIMAL128_MAX_PRECISION, _) => in_digits::<Decimal128Type>(column),
+        DataType::Decimal256(DECIMAL256_MAX_PRECISION, _) => in_digits::<Decimal256Type>(column),
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let (name, kind) = (field.name(), field.data_type());
+    let message = format!("a value of column `{name}` does not fit into {kind}");
+    Err(fault::overflow(&message))
+}
+
+fn in_digits<T: DecimalType>(column: &ArrayRef) -> bool {
+    let fits = |value: T::Native| T::is_valid_decimal_precision(value, T::MAX_PRECISION);
+    column.as_primitive::<T>().iter().flatten().all(fits)
 }
 
 /// What a query gives, as it crosses: without metadata, nulls allowed everywhere.

@@ -62,20 +62,23 @@ def deltalake(table, batch):
 
 
 def make_delta(source, table):
+    import pyarrow
     import pyarrow.parquet
     from deltalake import write_deltalake
 
-    write_deltalake(table, pyarrow.parquet.read_table(source))
+    file = pyarrow.parquet.ParquetFile(source)
+    write_deltalake(table, pyarrow.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches()))
 
 
 def count(path):
     import pyarrow.compute
-    import pyarrow.parquet
+    import pyarrow.dataset
     from deltalake import DeltaTable
 
-    table = DeltaTable(path).to_pyarrow_table() if os.path.isdir(path) else pyarrow.parquet.read_table(path)
-    name = "charge" if "charge" in table.column_names else "price"
-    print(table.num_rows, round(pyarrow.compute.sum(table[name]).as_py(), 2))
+    data = DeltaTable(path).to_pyarrow_dataset() if os.path.isdir(path) else pyarrow.dataset.dataset(path)
+    name = "charge" if "charge" in data.schema.names else "price"
+    column = data.to_table(columns=[name])[name]
+    print(len(column), round(pyarrow.compute.sum(column).as_py(), 2))
 
 
 if __name__ == "__main__":

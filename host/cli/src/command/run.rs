@@ -1,6 +1,5 @@
 //! `odibi run`: plans, runs, writes the stories, sums up.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use odibi_delta::DeltaDriver;
@@ -30,6 +29,7 @@ use crate::progress::{Display, Excerpt};
 use crate::project::{self, Loaded, Purpose};
 use crate::recovery::{self, Finder};
 use crate::remembered::{Beginning, Remembered, leases};
+use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::stories::{self, Written};
 use crate::{Surroundings, chosen, exit, hush, whereabouts};
@@ -166,10 +166,16 @@ fn execute_marked(
     let place = loaded.state.clone();
     let state_dir = place.dir.clone();
     let state = place.open()?;
-    let scratch = Scratch::create(state_dir.join("scratch").join(&run_id))?;
+    let scratch = state_dir.join("scratch").join(&run_id);
+    let scratch = Scratch::create(scratch.clone()).map_err(|error| {
+        let shown = scratch.display();
+        let message = format!("cannot create the scratch directory: {shown}");
+        not_started(message, &error)
+    })?;
     let engine = DataEngine::new(EngineOptions {
         project_dir: loaded.directory.clone(),
         scratch_dir: scratch.path.clone(),
+        state_dir: (!place.is_shared()).then(|| state_dir.clone()),
         memory_bytes_max: options.memory.unwrap_or_else(|| memory_mib(processors)) << 20,
         // How many instances share the rows would show in what each of them does.
         instances_max: if options.metered { 1 } else { processors },
@@ -188,6 +194,7 @@ fn execute_marked(
         place: &place,
         engine: &engine,
         project: &loaded.plan.project,
+        environment: loaded.environment.as_deref(),
         story: loaded.plan.story.as_ref(),
         run_id: &run_id,
         now: clock.now(),
@@ -332,7 +339,8 @@ fn execute_marked(
     let mut stories = stories::write(&events, story, &engine, clock.now(), &mut |said| {
         journal.append(clock.now(), said);
     });
-    outside.ended(&stories);
+    // What could not be posted is said at the end.
+    let _ = outside.ended(&stories);
     let continues = remembered.continues().cloned();
     // From here on the pipelines are free for another run: what follows only tells of this one.
     let ended = remembered.end(summary.outcome, code, clock.now());
@@ -471,52 +479,6 @@ fn not_started(message: String, error: &std::io::Error) -> Failure {
     )
     .cause(error.to_string())
     .hint("set `ODIBI_STATE_DIR` to a directory that can be written")
-}
-
-/// A directory that lives as long as the run. A lock in it tells other runs that it is in use.
-struct Scratch {
-    path: PathBuf,
-    _lock: std::fs::File,
-}
-
-impl Scratch {
-    const LOCK: &str = "lock";
-
-    fn create(path: PathBuf) -> Result<Self, Failure> {
-        if let Some(parent) = path.parent() {
-            Self::remove_abandoned(parent);
-        }
-        // Locked before it has its name: no run starting now can take it for abandoned.
-        let unnamed = path.with_extension("new");
-        let lock = std::fs::create_dir_all(&unnamed)
-            .and_then(|()| std::fs::File::create(unnamed.join(Self::LOCK)))
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .and_then(|lock| std::fs::rename(&unnamed, &path).map(|()| lock))
-            .map_err(|error| {
-                let message = format!("cannot create the scratch directory: {}", path.display());
-                not_started(message, &error)
-            })?;
-        Ok(Self { path, _lock: lock })
-    }
-
-    /// What killed runs left: directories whose lock nobody holds. Best effort.
-    fn remove_abandoned(parent: &std::path::Path) {
-        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|e| e == "new") {
-                continue;
-            }
-            let lock = std::fs::File::open(entry.path().join(Self::LOCK));
-            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }
 
 /// Finds the line of the YAML that a failure of a step belongs to.

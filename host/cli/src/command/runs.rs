@@ -298,8 +298,7 @@ fn events(state: &dyn State, run_id: &str) -> Result<Vec<Event>, String> {
             return Err(causes.fold(failure.message, |all, cause| format!("{all}: {cause}")));
         }
     };
-    let read = read_log(&bytes).map_err(|error| error.to_string())?;
-    Ok(read.0)
+    read_log(&bytes).map_err(|error| error.to_string())
 }
 
 fn run_json(run: &RunRecord) -> Value {

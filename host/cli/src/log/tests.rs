@@ -252,3 +252,26 @@ fn panics_are_lines_of_the_log() {
     );
     assert!(text.ends_with("*** two\nlines ␛[31m\n"), "{text}");
 }
+
+#[test]
+fn every_event_is_described() {
+    let sources = [
+        include_str!("told.rs"),
+        include_str!("guests.rs"),
+        include_str!("panics.rs"),
+        include_str!("../lib.rs"),
+        include_str!("../printer.rs"),
+        include_str!("../signals.rs"),
+    ];
+    let page = include_str!("../../../../docs/logs.md");
+    let mut events = 0;
+    for rest in sources
+        .iter()
+        .flat_map(|text| text.split("Entry::new(\"").skip(1))
+    {
+        let event = rest.split('"').next().unwrap_or_default();
+        assert!(page.contains(&format!("`{event}`")), "{event}");
+        events += 1;
+    }
+    assert!(events > 20, "{events}");
+}

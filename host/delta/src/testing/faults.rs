@@ -3,14 +3,22 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use odibi_run::port::{BatchRecord, BatchState};
+
 use super::*;
 
 #[track_caller]
 fn check(damage: impl Fn(&Bench), read: &str, write: &str) {
-    let bench = Bench::new();
+    for bench in [Bench::new(), Bench::on_disk()] {
+        check_on(&bench, &damage, read, write);
+    }
+}
+
+#[track_caller]
+fn check_on(bench: &Bench, damage: &impl Fn(&Bench), read: &str, write: &str) {
     bench.write("a", &upsert(), few(&[(1, "a")])).unwrap();
     bench.write("b", &upsert(), few(&[(2, "b")])).unwrap();
-    damage(&bench);
+    damage(bench);
     let before = tree(&bench.table());
     let failure = bench.read_at(TableVersion::Latest).unwrap_err();
     assert_eq!(failure.code, read, "{failure:?}");
@@ -131,32 +139,30 @@ fn a_directory_without_a_log_is_no_table() {
     assert_eq!(failure.code, "write/bad-target", "{failure:?}");
 }
 
+/// Sets a property of the table, as its first version has it.
+fn set(bench: &Bench, key: &str, value: &str) {
+    let text = fs::read_to_string(log(bench, 0)).unwrap();
+    let configured = format!("\"configuration\":{{\"{key}\":\"{value}\"}}");
+    assert!(text.contains("\"configuration\":{}"), "{text}");
+    let text = text.replace("\"configuration\":{}", &configured);
+    fs::write(log(bench, 0), text).unwrap();
+}
+
 #[test]
-fn too_little_memory_is_said_and_changes_nothing() {
-    let mut bench = Bench::new();
-    let many: Vec<_> = (0..20_000)
-        .map(|id| (Some(id), Some("some text of a row")))
-        .collect();
-    bench.write("a", &upsert(), batch(&many)).unwrap();
-    bench.memory_bytes_max = 64 << 10;
-    let other: Vec<_> = (0..20_000).map(|id| (Some(id), Some("other"))).collect();
-    let failure = bench.write("b", &upsert(), batch(&other)).unwrap_err();
-    assert_eq!(failure.code, "resources/memory", "{failure:?}");
-    assert_eq!((bench.versions(), bench.data_files()), (1, 1));
+fn change_data_are_written_also_where_memory_is_short() {
+    let bench = Bench::on_disk();
+    bench
+        .write("a", &upsert(), few(&[(1, "a"), (2, "b")]))
+        .unwrap();
+    set(&bench, "delta.enableChangeDataFeed", "true");
+    bench.write("b", &upsert(), few(&[(1, "A")])).unwrap();
+    assert_eq!(bench.rows(), ["1:A", "2:b"]);
+    let changes = fs::read_dir(bench.table().join("_change_data"));
+    assert!(changes.unwrap().count() > 0);
 }
 
 #[test]
 fn a_table_that_forgets_its_batches_or_only_grows_is_refused() {
-    let set = |bench: &Bench, key: &str, value: &str| {
-        let text = fs::read_to_string(log(bench, 0)).unwrap();
-        let configured = format!("\"configuration\":{{\"{key}\":\"{value}\"}}");
-        assert!(text.contains("\"configuration\":{}"), "{text}");
-        fs::write(
-            log(bench, 0),
-            text.replace("\"configuration\":{}", &configured),
-        )
-        .unwrap();
-    };
     let bench = Bench::new();
     bench.write("a", &upsert(), few(&[(1, "a")])).unwrap();
     set(
@@ -209,11 +215,62 @@ fn a_commit_that_was_lost_on_the_way_is_found_again() {
     let forgetful = Bench {
         dir: bench.dir,
         log: Arc::new(MemoryBatchLog::default()),
-        memory_bytes_max: bench.memory_bytes_max,
+        ..Bench::new()
     };
     let fact = forgetful
         .write("a", &WriteMode::Append, few(&[(1, "a")]))
         .unwrap();
     effect(&fact, WriteEffect::AlreadyApplied, 0, 0);
     assert_eq!(forgetful.rows(), ["1:a"]);
+}
+
+/// As a run leaves it that was killed between making a batch ready and noting what became of it.
+fn leave_open(bench: &Bench, pipeline: &str, batch: &str) {
+    let record = BatchRecord {
+        target: "c:t".into(),
+        batch: batch.into(),
+        run_id: "killed".into(),
+        pipeline: pipeline.into(),
+        node: "n".into(),
+        mode: "upsert".into(),
+        state: BatchState::Staged,
+        rows: 1,
+        evidence: format!("odibi/{pipeline}/n/{batch} new"),
+    };
+    bench.log.staged(&record).unwrap();
+}
+
+#[test]
+fn what_a_killed_run_left_open_is_closed_by_the_next_commit() {
+    let bench = Bench::new();
+    let open = || {
+        let open = bench.log.pending("c:t").unwrap().into_iter();
+        open.map(|record| record.batch).collect::<Vec<_>>()
+    };
+    let state = |batch| bench.log.find("c:t", batch).unwrap().unwrap().state;
+    // The input has changed since: nobody tries these batches again.
+    leave_open(&bench, "p", "killed before there was a table");
+    bench.write("a", &upsert(), few(&[(1, "a")])).unwrap();
+    assert_eq!(open(), Vec::<String>::new());
+    assert_eq!(
+        state("killed before there was a table"),
+        BatchState::Aborted
+    );
+    // Of this one it is only not known that it is there.
+    leave_open(&bench, "p", "a");
+    leave_open(&bench, "p", "killed");
+    leave_open(&bench, "q", "of another pipeline");
+    // Whoever was only taken for dead could still commit: nothing has come between.
+    let fact = bench.write("b", &upsert(), few(&[(1, "a")])).unwrap();
+    effect(&fact, WriteEffect::Unchanged, 0, 0);
+    assert_eq!(open(), ["killed", "of another pipeline"]);
+    assert_eq!(state("a"), BatchState::Committed);
+    bench.write("c", &upsert(), few(&[(1, "c")])).unwrap();
+    assert_eq!(open(), ["of another pipeline"]);
+    assert_eq!(state("killed"), BatchState::Aborted);
+    assert_eq!(bench.rows(), ["1:c"]);
+    // The same input after all: it is a batch as any other.
+    let fact = bench.write("killed", &upsert(), few(&[(2, "k")])).unwrap();
+    effect(&fact, WriteEffect::Published, 1, 0);
+    assert_eq!(state("killed"), BatchState::Committed);
 }

@@ -7,6 +7,11 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 
+both! {
+    histories_end_as_those_of_a_map
+    writers_side_by_side_leave_what_some_order_of_them_would
+}
+
 /// `ODIBI_DELTA_HISTORIES=1000` for the long form.
 #[expect(
     clippy::disallowed_methods,
@@ -52,8 +57,7 @@ fn shown(model: &BTreeMap<i64, Option<u8>>) -> Vec<String> {
     sorted(&[made(model)])
 }
 
-#[test]
-fn histories_end_as_those_of_a_map() {
+fn histories_end_as_those_of_a_map(new: fn() -> Bench) {
     let mut runner = TestRunner::new(Config {
         cases: cases(),
         failure_persistence: None,
@@ -61,7 +65,7 @@ fn histories_end_as_those_of_a_map() {
     });
     let histories = proptest::collection::vec(act(), 1..6);
     let ran = runner.run(&histories, |acts| {
-        let bench = Bench::new();
+        let bench = new();
         let mut model: BTreeMap<i64, Option<u8>> = BTreeMap::new();
         for (at, act) in acts.iter().enumerate() {
             let (at, act, again) = match act {
@@ -94,11 +98,10 @@ fn histories_end_as_those_of_a_map() {
     ran.unwrap();
 }
 
-#[test]
-fn writers_side_by_side_leave_what_some_order_of_them_would() {
+fn writers_side_by_side_leave_what_some_order_of_them_would(new: fn() -> Bench) {
     const WRITERS: i64 = 4;
     const BATCHES: i64 = 5;
-    let bench = Bench::new();
+    let bench = new();
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let bench = &bench;

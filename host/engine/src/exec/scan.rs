@@ -15,6 +15,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use super::node_run::NodeRun;
 use super::pump::pump;
 use crate::failure::cancelled;
+use crate::prune::Bound;
 use crate::read::Table;
 
 /// Reads one input of the node.
@@ -23,16 +24,18 @@ pub(crate) struct ScanExec {
     table: Arc<Table>,
     input: usize,
     needed: Vec<bool>,
+    bounds: Arc<[Bound]>,
     batch_rows: usize,
     properties: Arc<PlanProperties>,
 }
 
 impl ScanExec {
-    /// Columns that are not `needed` come as nulls.
+    /// Columns that are not `needed` come as nulls; rows that are out of `bounds` may be left out.
     pub(crate) fn new(
         table: Arc<Table>,
         input: usize,
         needed: Vec<bool>,
+        bounds: Vec<Bound>,
         batch_rows: usize,
     ) -> Self {
         let properties = Arc::new(PlanProperties::new(
@@ -45,6 +48,7 @@ impl ScanExec {
             table,
             input,
             needed,
+            bounds: bounds.into(),
             batch_rows,
             properties,
         }
@@ -68,7 +72,17 @@ impl DisplayAs for ScanExec {
             self.table.format(),
             self.input,
             names.join(", ")
-        )
+        )?;
+        // The values may be those of sensitive columns.
+        let fields = self.table.schema.fields();
+        let mut bounded: Vec<&str> = (self.bounds.iter())
+            .map(|bound| fields[bound.column].name().as_str())
+            .collect();
+        bounded.dedup();
+        if !bounded.is_empty() {
+            write!(f, " bounded=[{}]", bounded.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -116,8 +130,9 @@ impl ExecutionPlan for ScanExec {
             self.needed.clone(),
             self.batch_rows,
         );
+        let bounds = Arc::clone(&self.bounds);
         pump(self.schema(), "odibi-scan", run, move |outlet| {
-            let mut decode = table.decode(&needed, batch_rows)?;
+            let mut decode = table.decode(&needed, &bounds, batch_rows)?;
             while let Some(batch) = decode.next()? {
                 if outlet.run().stopped() {
                     return Err(cancelled().into());

@@ -15,8 +15,9 @@ use super::csv::CsvFormat;
 use super::unify::{Described, check_declared, declared, unify};
 use super::{BadRows, Chunk, Decode, FileDecode, Stop, Wanted, bad_file, check_names};
 use super::{arrow, avro, json, parquet};
-use crate::failure::{During, classify, internal};
+use crate::failure::{During, changed_meanwhile, classify, internal};
 use crate::partition;
+use crate::prune::Bound;
 use crate::store::{Blob, Store};
 
 /// The files of one `read:`.
@@ -41,6 +42,8 @@ enum Format {
 #[derive(Debug)]
 struct File {
     path: String,
+    /// Which version was described: the batch is named after it.
+    version: String,
     /// Columns in the file.
     width: usize,
     /// Where the columns of the table come from.
@@ -80,8 +83,10 @@ impl Files {
         };
         let mut facts = Vec::with_capacity(paths.len());
         let mut described = Vec::with_capacity(paths.len());
+        let mut versions = Vec::with_capacity(paths.len());
         for path in &paths {
             let (blob, shown) = (store.open(path)?, store.shown(path));
+            versions.push(blob.version().to_owned());
             facts.push(FileFact {
                 version: Some(blob.version().to_owned()),
                 ..blob.fact().clone()
@@ -108,10 +113,12 @@ impl Files {
         let mut fields = unified.fields;
         let mut files: Vec<File> = paths
             .into_iter()
+            .zip(versions)
             .zip(&described)
             .zip(unified.places)
-            .map(|((path, (_, described)), places)| File {
+            .map(|(((path, version), (_, described)), places)| File {
                 path,
+                version,
                 width: match described {
                     Described::Empty => 0,
                     Described::Columns(columns) => columns.len(),
@@ -148,23 +155,40 @@ impl Files {
         self.on_bad_row
     }
 
-    /// Begins to read.
-    pub(crate) fn decode(self: &Arc<Self>, needed: &[bool], batch_rows: usize) -> Box<dyn Decode> {
+    /// Begins to read. Rows that are out of `bounds` may be left out.
+    pub(crate) fn decode(
+        self: &Arc<Self>,
+        needed: &[bool],
+        bounds: &Arc<[Bound]>,
+        batch_rows: usize,
+    ) -> Box<dyn Decode> {
         // Which rows are set aside must not depend on what the steps need.
-        let filler = match self.on_bad_row {
-            OnBadRow::Fail => Filler::new(&self.schema, needed),
+        let (filler, bounds) = match self.on_bad_row {
+            OnBadRow::Fail => (Filler::new(&self.schema, needed), Arc::clone(bounds)),
             OnBadRow::Skip | OnBadRow::Quarantine => {
-                Filler::new(&self.schema, &vec![true; self.schema.fields().len()])
+                let all = vec![true; self.schema.fields().len()];
+                (Filler::new(&self.schema, &all), Arc::default())
             }
         };
         Box::new(FilesDecoder {
             files: Arc::clone(self),
             filler,
+            bounds,
             batch_rows,
             next_file: 0,
             open: None,
             bad: Vec::new(),
         })
+    }
+
+    /// Opens a file again. What was described of another version, and what was told of it, would be wrong.
+    fn reopened(&self, file: &File, shown: &str) -> Result<Arc<dyn Blob>, Failure> {
+        match self.store.open(&file.path) {
+            Ok(blob) if blob.version() == file.version => Ok(blob),
+            Ok(_) => Err(changed_meanwhile(shown)),
+            Err(failure) if failure.class == FailureClass::Missing => Err(changed_meanwhile(shown)),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn open_file(
@@ -173,6 +197,7 @@ impl Files {
         shown: &str,
         width: usize,
         wanted: Vec<Wanted>,
+        bounds: &[(usize, &Bound)],
         batch_rows: usize,
     ) -> Result<Box<dyn FileDecode>, Failure> {
         Ok(match &self.format {
@@ -185,7 +210,7 @@ impl Files {
                 batch_rows,
             )?),
             Format::Parquet => Box::new(parquet::ParquetDecoder::open(
-                blob, shown, &wanted, batch_rows,
+                blob, shown, &wanted, bounds, batch_rows,
             )?),
             Format::Arrow => Box::new(arrow::ArrowDecoder::open(blob, shown, &wanted, batch_rows)?),
             Format::Avro => Box::new(avro::AvroDecoder::open(blob, shown, &wanted, batch_rows)?),
@@ -291,6 +316,7 @@ fn add_partitions(
 struct FilesDecoder {
     files: Arc<Files>,
     filler: Filler,
+    bounds: Arc<[Bound]>,
     batch_rows: usize,
     next_file: usize,
     open: Option<OpenFile>,
@@ -305,13 +331,26 @@ struct OpenFile {
 
 impl FilesDecoder {
     fn open_next(&mut self) -> Result<bool, Failure> {
+        let out = |file: &File| {
+            self.bounds.iter().any(|bound| {
+                matches!(&file.origins[bound.column], Origin::Value(v) if v.is_null(0) || !bound.admits(v, v))
+            })
+        };
+        while self.files.files.get(self.next_file).is_some_and(out) {
+            self.next_file += 1;
+        }
         let Some(file) = self.files.files.get(self.next_file) else {
             return Ok(false);
         };
-        let (blob, shown) = (
-            self.files.store.open(&file.path)?,
-            self.files.store.shown(&file.path),
-        );
+        let place = |bound: &'_ Bound| match file.origins[bound.column] {
+            Origin::Place(place) => Some(place),
+            Origin::Value(_) | Origin::Absent => None,
+        };
+        let bounds: Vec<(usize, &Bound)> = (self.bounds.iter())
+            .filter_map(|bound| Some((place(bound)?, bound)))
+            .collect();
+        let shown = self.files.store.shown(&file.path);
+        let blob = self.files.reopened(file, &shown)?;
         let mut wanted = Vec::new();
         for column in self.filler.wanted() {
             if let Origin::Place(place) = file.origins[column] {
@@ -319,9 +358,9 @@ impl FilesDecoder {
                 wanted.push(Wanted { place, field });
             }
         }
-        let decode = self
-            .files
-            .open_file(&blob, &shown, file.width, wanted, self.batch_rows)?;
+        let decode =
+            self.files
+                .open_file(&blob, &shown, file.width, wanted, &bounds, self.batch_rows)?;
         self.open = Some(OpenFile {
             decode,
             shown,

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use arrow_array::{Array as _, ArrayRef};
 use odibi_story::failure::Failure;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::statistics::Statistics;
 
 use super::unify::Described;
 use super::{Chunk, FileDecode, Wanted, guarded, unpack};
 use crate::failure::{During, classify};
+use crate::prune::Bound;
 use crate::store::Blob;
 use crate::store::blob::Chunks;
 
@@ -47,6 +51,51 @@ fn check_sizes(
     Ok(())
 }
 
+/// Row groups that may hold rows of use, by what their statistics say. Each bound comes with the place of its column.
+fn groups(
+    builder: &ParquetRecordBatchReaderBuilder<Chunks>,
+    bounds: &[(usize, &Bound)],
+) -> Vec<usize> {
+    let all = builder.metadata().row_groups();
+    let mut kept = vec![true; all.len()];
+    for (place, bound) in bounds {
+        let (Some(least), Some(most)) = edges(builder, *place) else {
+            continue;
+        };
+        for (group, kept) in kept.iter_mut().enumerate() {
+            *kept &= bound.admits(&least.slice(group, 1), &most.slice(group, 1));
+        }
+    }
+    (0..all.len()).filter(|group| kept[*group]).collect()
+}
+
+/// The least and the greatest value of the column in each row group, or null where that is not known.
+fn edges(
+    builder: &ParquetRecordBatchReaderBuilder<Chunks>,
+    place: usize,
+) -> (Option<ArrayRef>, Option<ArrayRef>) {
+    let (schema, groups) = (builder.parquet_schema(), builder.metadata().row_groups());
+    let mut leaves =
+        (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == place);
+    let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+        return (None, None);
+    };
+    // Old writers compared texts and unsigned numbers as if they were signed.
+    let is_old = groups.iter().any(|group| {
+        let statistics = group.column(leaf).statistics();
+        statistics.is_some_and(Statistics::is_min_max_deprecated)
+    });
+    let field = builder.schema().field(place);
+    let converter = StatisticsConverter::from_column_index(leaf, field, schema);
+    match converter {
+        Ok(converter) if !is_old => (
+            converter.row_group_mins(groups).ok(),
+            converter.row_group_maxes(groups).ok(),
+        ),
+        Ok(_) | Err(_) => (None, None),
+    }
+}
+
 /// Rows of a file.
 pub(crate) struct ParquetDecoder {
     reader: ParquetRecordBatchReader,
@@ -60,9 +109,14 @@ impl ParquetDecoder {
         blob: &Arc<dyn Blob>,
         shown: &str,
         wanted: &[Wanted],
+        bounds: &[(usize, &Bound)],
         batch_rows: usize,
     ) -> Result<Self, Failure> {
-        let builder = builder(blob, shown)?;
+        let mut builder = builder(blob, shown)?;
+        if !bounds.is_empty() {
+            let groups = guarded(shown, || Ok(groups(&builder, bounds)))?;
+            builder = builder.with_row_groups(groups);
+        }
         let mut read: Vec<usize> = wanted.iter().map(|w| w.place).collect();
         read.sort_unstable();
         let places = wanted

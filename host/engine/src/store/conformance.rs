@@ -327,6 +327,29 @@ fn what_may_not_be_touched_is_denied_and_a_missing_bucket_is_no_empty_one() {
     }
 }
 
+#[test]
+fn a_signature_that_lets_read_does_not_let_write() {
+    let (place, reader) = places::with_reader();
+    done(put(place.store.as_ref(), "t", b"x", &Expect::Absent));
+    assert_eq!(content(reader.as_ref(), "t"), b"x");
+    assert_eq!(paths(reader.as_ref(), ""), ["t"]);
+    let refused = |path: &str, expect: Expect| reader.create(path).unwrap().put(&expect);
+    for failure in [
+        refused("t", Expect::Anything).unwrap_err(),
+        refused("new", Expect::Absent).unwrap_err(),
+        reader.remove("t").unwrap_err(),
+    ] {
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (FailureClass::Denied, "write/denied"),
+            "{failure:?}"
+        );
+        places::shows_no_secret(&failure);
+    }
+    assert_eq!(paths(place.store.as_ref(), ""), ["t"]);
+    assert_eq!(content(place.store.as_ref(), "t"), b"x");
+}
+
 /// Paths that try to get out, or trip something up, from a seed.
 fn hostile(seed: u64) -> impl Iterator<Item = String> {
     const PARTS: [&str; 24] = [

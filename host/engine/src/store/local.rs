@@ -195,6 +195,21 @@ impl Store for LocalStore {
         Ok(Box::new(Staged::create(&self.dirs, path, sweep_key)?))
     }
 
+    fn real_dir(&self, dir: &str) -> Result<String, Failure> {
+        if !self.root().is_link(dir) {
+            return Ok(dir.to_owned());
+        }
+        let shown = self.shown(dir);
+        match self.root().real_dir(dir) {
+            Ok(real) if real.is_empty() => Err(bad_link(&shown, "leads to the root")),
+            Ok(real) => Ok(real),
+            Err(Errno::NOENT) => Err(bad_link(&shown, "leads nowhere")),
+            // A file in the place of a directory is told of by who looks into it.
+            Err(Errno::NOTDIR) => Ok(dir.to_owned()),
+            Err(errno) => Err(write_fault(errno, &shown)),
+        }
+    }
+
     fn generation(&self, dir: &str) -> Result<Box<dyn Generation>, Failure> {
         let shown = self.shown(dir);
         Ok(Box::new(LocalGeneration::create(&self.dirs, dir, &shown)?))
@@ -320,6 +335,13 @@ fn read_fault(errno: Errno, shown: &str) -> Failure {
     classify(&std::io::Error::from(errno), During::Read(shown))
 }
 
+/// The failure of a link in the place of a directory that is to be made anew.
+fn bad_link(shown: &str, what: &str) -> Failure {
+    let message = format!("`{shown}` is a link that {what}");
+    Failure::new(FailureClass::Denied, code::WRITE_BAD_TARGET, message)
+        .hint("name a directory in `path`, or let the link lead to one below `base_path`")
+}
+
 fn write_fault(errno: Errno, shown: &str) -> Failure {
     classify(&std::io::Error::from(errno), During::Write(shown))
 }
@@ -413,6 +435,29 @@ mod tests {
             .resolve_by_name("far", OFlags::RDONLY)
             .unwrap_err();
         assert_eq!(outside, Errno::XDEV, "the way without openat2 denies too");
+    }
+
+    #[test]
+    fn a_link_that_was_swapped_with_a_directory_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        put(&store, "real/t", "keep", &Expect::Anything);
+        let left = format!("{}7.tmp", super::staged::generation_stem("d"));
+        symlink("real", dir.path().join("data").join(left)).unwrap();
+        for _ in 0..2 {
+            let mut generation = store.generation("d").unwrap();
+            generation.file("x").unwrap();
+            generation.put().unwrap();
+        }
+        assert_eq!(store.root().names("").unwrap(), ["d", "real"]);
+        assert_eq!(text(&store, "real/t"), "keep");
+        // One that appears in between is left alone.
+        let mut generation = store.generation("e").unwrap();
+        symlink("real", dir.path().join("data/e")).unwrap();
+        assert_eq!(generation.put().unwrap_err().code, "write/bad-target");
+        drop(generation);
+        assert_eq!(store.root().names("").unwrap(), ["d", "e", "real"]);
+        assert_eq!(store.real_dir("e").unwrap(), "real");
     }
 
     #[test]

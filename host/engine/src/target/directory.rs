@@ -49,7 +49,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
         // What is left is no reason not to write.
         let _ = store.sweep_generations(&dir);
         let seen = Seen::new(&ready.target)?;
-        let target = ready.target.id();
+        let target = ready.target.id().to_owned();
         let ask = |record: &BatchRecord| {
             Ok(if seen.holds(&record.batch) {
                 Verdict::There

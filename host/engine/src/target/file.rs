@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use odibi_plan::plan::WriteMode;
-use odibi_run::port::BatchRecord;
+use odibi_run::port::{BatchRecord, ORIGIN};
 use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass};
 
@@ -50,7 +50,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             Err(failure) if replaced(&failure) => continue,
             other => other?,
         };
-        let target = ready.target.id();
+        let target = ready.target.id().to_owned();
         let settled = settle(
             ready.log.as_ref(),
             &target,
@@ -179,9 +179,6 @@ struct Seen {
     origin: String,
 }
 
-/// Stands in the log for the making of a text.
-const ORIGIN: &str = "origin";
-
 impl Seen {
     /// What will prove that the batch is there once it is put.
     fn proof_to_be(&self, evidence: &str, batch: &str) -> Option<String> {
@@ -222,7 +219,7 @@ impl Seen {
         let origin = if named.is_some() {
             String::new()
         } else {
-            let noted = ready.log.find(&ready.target.id(), ORIGIN)?;
+            let noted = ready.log.find(ready.target.id(), ORIGIN)?;
             noted.map_or_else(String::new, |record| record.evidence)
         };
         Ok(Self {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
+use arrow_array::cast::AsArray as _;
 use arrow_array::{Array as _, ArrayRef, BinaryArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_row::{RowConverter, SortField};
@@ -10,6 +11,7 @@ use arrow_schema::{DataType, Field, Schema};
 use odibi_plan::plan::{ColumnName, DuplicateKeys, Keys, NullKeys};
 use odibi_story::failure::{Failure, FailureClass, code};
 
+use super::dates::DateFormat;
 use crate::failure::{During, classify, internal};
 
 /// Which rows keys are made of.
@@ -28,6 +30,8 @@ pub(crate) struct KeyMaker {
     converter: RowConverter,
     nulls: NullKeys,
     order: Option<(Field, RowConverter)>,
+    /// How dates and times stand in texts.
+    dates: Option<DateFormat>,
     shown: String,
 }
 
@@ -53,8 +57,14 @@ impl KeyMaker {
             fields,
             nulls: keys.null_keys,
             order,
+            dates: None,
             shown: shown.to_owned(),
         })
+    }
+
+    /// For a file whose dates and times are written with a format.
+    pub(crate) fn with_dates(self, dates: Option<DateFormat>) -> Self {
+        Self { dates, ..self }
     }
 
     /// Names of the columns that [`KeyMaker::make`] wants, the one that decides between duplicates last.
@@ -112,12 +122,19 @@ impl KeyMaker {
         if column.data_type() == field.data_type() {
             return Ok(Arc::clone(column));
         }
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        cast_with_options(column, field.data_type(), &options).map_err(|_| {
+        let dates = self.dates.as_ref();
+        let dates = dates.filter(|_| DateFormat::is_for(field.data_type()));
+        let typed = if let (Some(dates), Some(texts)) = (dates, column.as_string_opt::<i32>()) {
+            dates.read(texts, field.data_type())
+        } else {
+            let options = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
             // The library's message quotes the value.
+            cast_with_options(column, field.data_type(), &options).ok()
+        };
+        typed.ok_or_else(|| {
             let (what, file) = match side {
                 Side::Existing => ("the target", self.shown.as_str()),
                 Side::Batch => ("the result", self.shown.as_str()),

@@ -136,21 +136,21 @@ pub(crate) fn merge(
         }
     }
     let (counts, duplicates) = if fits {
-        let held = Held::new(batch.schema(), loaded, how)?;
+        let held = Held::new(loaded, how);
         let mut source = Chunks(existing);
         held.merge(&mut source, work, out)?
     } else {
         reservation.free();
         let bytes_all = loaded.estimate(rows);
         let parts = buckets::count(bytes_all, bytes_max);
-        let mut made = buckets::divide(loaded, batch, existing, parts, work)?;
+        let made = buckets::divide(loaded, batch, existing, parts, work)?;
         let (mut counts, mut duplicates) = (Counts::default(), 0);
         for at in 0..parts {
             let loaded = made.batch(at)?;
             // Without a place in the pool nothing can be done but to go on: the parts are small.
             let _ = reservation.try_resize(loaded.bytes());
-            let held = Held::new(batch.schema(), loaded, how)?;
-            let mut source = made.existing(at)?;
+            let held = Held::new(loaded, how);
+            let mut source = made.existing(at);
             let (more, twice) = held.merge(&mut source, work, out)?;
             counts.add(&more);
             duplicates += twice;

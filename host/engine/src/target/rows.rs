@@ -17,6 +17,7 @@ use odibi_story::failure::{Failure, FailureClass, code};
 use self::columns::ColumnRows;
 use self::lines::{Dialect, LineRows, LineWriter};
 use super::align::Known;
+use super::dates::DateFormat;
 use super::keys::{KeyMaker, Side};
 use super::merge::KeyedRows;
 use super::source::{Piece, Source};
@@ -160,11 +161,16 @@ pub(crate) struct Batch<'a> {
     pub(crate) batch_rows: usize,
     /// The target may lack columns of the batch.
     pub(crate) evolves: bool,
+    /// How dates and times are written, where that is not as ISO 8601 has it.
+    pub(crate) dates: Option<DateFormat>,
 }
 
 impl Batch<'_> {
     pub(super) fn key_maker(&self, shown: &str) -> Result<Option<KeyMaker>, Failure> {
-        let make = |keys: &Keys| KeyMaker::new(keys, self.whole, shown);
+        let make = |keys: &Keys| {
+            let made = KeyMaker::new(keys, self.whole, shown)?;
+            Ok::<_, Failure>(made.with_dates(self.dates.clone()))
+        };
         self.keys.map(make).transpose()
     }
 }

@@ -118,6 +118,10 @@ mod tests {
         fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
             self.0.aborted(target, batch)
         }
+
+        fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+            self.0.adopt(before, target)
+        }
     }
 
     fn settled(log: &dyn BatchLog, verdicts: [Verdict; 2]) -> Result<bool, Failure> {

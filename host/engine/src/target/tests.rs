@@ -4,7 +4,9 @@
 
 mod objects;
 mod parts;
+mod places;
 mod schema;
+mod texts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -428,6 +430,9 @@ impl BatchLog for Dying {
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.log.aborted(target, batch)
     }
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+        self.log.adopt(before, target)
+    }
 }
 
 #[test]
@@ -464,7 +469,10 @@ fn whatever_moment_a_run_dies_at_its_rows_count_once() {
             let mut rows = kind.rows(&house);
             rows.sort();
             assert_eq!(rows, ["1", "2", "3"], "{kind:?} {mode:?}");
-            let pending = log.pending("local:t").unwrap();
+            let name = places::name(&house, "t");
+            let known = log.find(&name, &facts.write.unwrap().batch).unwrap();
+            assert!(known.is_some(), "{kind:?} {mode:?}");
+            let pending = log.pending(&name).unwrap();
             assert_eq!(pending, [], "{kind:?} {mode:?}");
         }
     }
@@ -556,5 +564,57 @@ fn a_batch_larger_than_memory_is_merged_on_disk() {
         );
         expected.sort();
         assert!(rows == expected, "{kind:?}: {} rows", rows.len());
+    }
+}
+
+#[test]
+fn a_directory_behind_a_link_is_made_anew_every_time() {
+    for kind in [Kind::ParquetDir, Kind::CsvDir] {
+        let house = House::new();
+        house.put("a.csv", "id,s\n1,x\n");
+        house.put("b.csv", "id,s\n1,y\n2,z\n");
+        std::fs::create_dir_all(house.path("real/out")).unwrap();
+        let link = |to: &str| {
+            let _ = std::fs::remove_file(house.path("t"));
+            std::os::unix::fs::symlink(to, house.path("t")).unwrap();
+        };
+        link("real/out");
+        for (run, source) in [("1", "a.csv"), ("2", "b.csv"), ("3", "a.csv")] {
+            let node = kind.node(source, WriteMode::Overwrite);
+            house.run_in(run, &node).unwrap();
+        }
+        assert_eq!(kind.rows(&house), ["1,x"], "{kind:?}");
+        house.run_in("4", &kind.node("b.csv", upsert())).unwrap();
+        assert_eq!(kind.rows(&house), ["1,y", "2,z"], "{kind:?}");
+        // By its own name it is the same table, under the same lock.
+        let mut node = kind.node("b.csv", upsert());
+        node.write.as_mut().unwrap().path = "real/out".to_owned();
+        let facts = house.run_in("5", &node).unwrap();
+        assert_eq!(effect(&facts), WriteEffect::Unchanged, "{kind:?}");
+        let to = std::fs::read_link(house.path("t")).unwrap();
+        assert_eq!(to.to_str(), Some("real/out"));
+        for dir in ["", "real"] {
+            let hidden = house
+                .entries(dir)
+                .into_iter()
+                .filter(|n| n.starts_with('.'));
+            assert_eq!(hidden.count(), 0, "{kind:?} leaves nothing");
+        }
+        for (to, code) in [
+            ("nowhere", "write/bad-target"),
+            (".", "write/bad-target"),
+            ("../scratch", "write/denied"),
+            ("a.csv", "write/bad-target"),
+        ] {
+            link(to);
+            let node = kind.node("a.csv", WriteMode::Overwrite);
+            let failure = house.run_in("6", &node).unwrap_err();
+            assert_eq!(failure.code, code, "{kind:?} {to}: {failure:?}");
+            assert!(
+                std::fs::symlink_metadata(house.path("t"))
+                    .unwrap()
+                    .is_symlink()
+            );
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! CSV after RFC 4180, with `\n` line ends. Null is the empty field; an empty text is written as `""`.
+//! CSV after RFC 4180, with `\n` line ends. Null is the empty field; an empty text is written as `""`. So is the null of a
+//! table of one column, where an empty line would be no row.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -22,6 +23,8 @@ pub(crate) struct CsvWriter {
     file: Packed,
     options: CsvWrite,
     shown: String,
+    /// There is no other column.
+    alone: bool,
     text: String,
     cell: String,
 }
@@ -53,6 +56,7 @@ impl CsvWriter {
             file: Packed::new(file, options.compression, shown)?,
             options: options.clone(),
             shown: shown.to_owned(),
+            alone: schema.fields().len() == 1,
             text: String::new(),
             cell: String::new(),
         };
@@ -64,7 +68,7 @@ impl CsvWriter {
                 writer.cell.clone_from(field.name());
                 writer.put(index, false);
             }
-            writer.end_row(schema.fields().len())?;
+            writer.end_row()?;
         }
         Ok(writer)
     }
@@ -75,15 +79,19 @@ impl CsvWriter {
         if index > 0 {
             self.text.push(char::from(options.delimiter));
         }
-        if null {
+        // An empty line is no row to a reader.
+        if null && !(self.alone && options.null_value.is_empty()) {
             self.text.push_str(&options.null_value);
             return;
         }
         let (delimiter, quote) = (options.delimiter, options.quote);
         let special = |b: u8| b == delimiter || b == quote || b == b'\n' || b == b'\r';
-        // A byte order mark at the very start would be taken for one; a text that is what null is written as would be
-        // taken for null by a reader that looks at quotes.
+        // A byte order mark at the very start would be taken for one; a text that is nothing, or what null is written as,
+        // would be taken for null by a reader that looks at quotes; some readers skip lines of space.
+        let blank =
+            self.cell.is_empty() || (self.alone && self.cell.chars().all(char::is_whitespace));
         if options.quote_all
+            || blank
             || self.cell == options.null_value
             || self.cell.bytes().any(special)
             || self.cell.starts_with('\u{feff}')
@@ -102,13 +110,7 @@ impl CsvWriter {
         }
     }
 
-    fn end_row(&mut self, columns: usize) -> Result<(), Failure> {
-        // An empty line is no row to a reader.
-        if columns == 1 && (self.text.is_empty() || self.text.ends_with(['\n', '\u{feff}'])) {
-            let quote = char::from(self.options.quote);
-            self.text.push(quote);
-            self.text.push(quote);
-        }
+    fn end_row(&mut self) -> Result<(), Failure> {
         self.text.push('\n');
         if self.text.len() >= TEXT_BYTES {
             self.flush_text()
@@ -128,12 +130,7 @@ impl WriteTable for CsvWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         check_times(batch, &self.shown)?;
         let dates = self.options.date_format.clone();
-        let options = FormatOptions::new()
-            .with_display_error(false)
-            .with_date_format(dates.as_deref())
-            .with_datetime_format(dates.as_deref())
-            .with_timestamp_format(dates.as_deref())
-            .with_timestamp_tz_format(dates.as_deref());
+        let options = cell_options(dates.as_deref());
         let formatters = batch
             .columns()
             .iter()
@@ -153,7 +150,7 @@ impl WriteTable for CsvWriter {
                 }
                 self.put(index, null);
             }
-            self.end_row(batch.num_columns())?;
+            self.end_row()?;
         }
         Ok(())
     }
@@ -162,6 +159,16 @@ impl WriteTable for CsvWriter {
         self.flush_text()?;
         self.file.finish(&self.shown)
     }
+}
+
+/// How values become text; `dates` is the format of dates and timestamps.
+pub(crate) fn cell_options(dates: Option<&str>) -> FormatOptions<'_> {
+    FormatOptions::new()
+        .with_display_error(false)
+        .with_date_format(dates)
+        .with_datetime_format(dates)
+        .with_timestamp_format(dates)
+        .with_timestamp_tz_format(dates)
 }
 
 fn bad_cell(shown: &str, column: &str) -> Failure {
@@ -289,6 +296,20 @@ mod tests {
             written(vec![("a", one(vec![])), ("b", one(vec![]))], true, b',').unwrap(),
             "a,b\n"
         );
+        let blank = one(vec![Some(" "), Some("\t"), Some(""), Some(" x"), None]);
+        assert_eq!(
+            written(vec![("s", Arc::clone(&blank))], true, b',').unwrap(),
+            "s\n\" \"\n\"\t\"\n\"\"\n x\n\"\"\n"
+        );
+        let two = one(vec![Some("2"); 5]);
+        assert_eq!(
+            written(vec![("s", blank), ("t", two)], true, b',').unwrap(),
+            "s,t\n ,2\n\t,2\n\"\",2\n x,2\n,2\n"
+        );
+        assert_eq!(
+            written(vec![("s", one(vec![Some("x\u{feff}")]))], true, b',').unwrap(),
+            "s\nx\u{feff}\n"
+        );
     }
 
     #[test]
@@ -320,6 +341,16 @@ mod tests {
         assert_eq!(
             written_as(columns(), &options).unwrap(),
             "\u{feff}t,d\nx,01.01.1970\nNA,NA\n'NA',01.02.1970\n'it''s',01.03.1970\n"
+        );
+        // An empty text is none that is missing, whatever null is.
+        let texts = || -> ArrayRef { Arc::new(StringArray::from(vec![Some(""), None])) };
+        assert_eq!(
+            written_as(vec![("s", texts())], &options).unwrap(),
+            "\u{feff}s\n''\nNA\n"
+        );
+        assert_eq!(
+            written_as(vec![("s", texts()), ("t", texts())], &options).unwrap(),
+            "\u{feff}s,t\n'',''\nNA,NA\n"
         );
         let options = CsvWrite {
             quote_all: true,

@@ -27,7 +27,7 @@ const PER_HOUR_DEFAULT: usize = 10;
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 
 /// The words of `type`. `teams` and `teams_workflow` are one: connectors of Office 365 are gone.
-const KINDS: &[(&str, AlertKind)] = &[
+pub(super) const KINDS: &[(&str, AlertKind)] = &[
     ("slack", AlertKind::Slack),
     ("teams", AlertKind::Teams),
     ("teams_workflow", AlertKind::Teams),
@@ -202,13 +202,28 @@ fn events(reader: &mut Reader<'_>) -> Option<Vec<AlertEvent>> {
     let texts = reader.texts("on_events");
     let mut whole = true;
     for text in texts {
-        match reader.choice(&text, "on_events", &choices, &[]) {
+        let event = reader.choice(&text, "on_events", &choices, &[]);
+        if event == Some(AlertEvent::GateBlock) {
+            without_gates(reader, &text);
+        }
+        match event {
             Some(event) if !events.contains(&event) => events.push(event),
             Some(_) => {}
             None => whole = false,
         }
     }
     whole.then_some(events)
+}
+
+/// Says that an event does not come.
+fn without_gates(reader: &Reader<'_>, event: &Text) {
+    let message = format!(
+        "{} in `on_events` of {} has no effect: this version has no gates that keep a result from being written",
+        quoted(event.shown()),
+        reader.subject()
+    );
+    let made = Diagnostic::warning(&codes::IGNORED_KEY, event.span, message);
+    reader.context().report(made);
 }
 
 #[derive(Default)]

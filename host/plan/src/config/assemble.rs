@@ -10,6 +10,9 @@ mod environments;
 mod imports;
 mod recipes;
 
+pub(super) use environments::KEYS as ENVIRONMENT_KEYS;
+pub(super) use recipes::KEYS as RECIPE_KEYS;
+
 use std::collections::BTreeSet;
 
 use super::beside::directory;

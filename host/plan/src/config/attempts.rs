@@ -112,10 +112,21 @@ pub(super) fn read(owner: &mut Reader<'_>) -> AttemptKeys {
     keys
 }
 
-const BACKOFFS: &[(&str, Backoff)] = &[
+/// The words of `retry.backoff`.
+pub(super) const BACKOFFS: &[(&str, Backoff)] = &[
     ("exponential", Backoff::Exponential),
     ("linear", Backoff::Linear),
     ("constant", Backoff::Constant),
+];
+
+/// Units of times, each with its milliseconds.
+pub(super) const TIME_UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("min", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
 ];
 
 /// The words of `on_error`.
@@ -195,15 +206,9 @@ fn milliseconds(scalar: &Scalar) -> Option<u64> {
             let text = scalar.text.trim();
             let digits = text.find(|c: char| !c.is_ascii_digit())?;
             let number: u64 = text[..digits].parse().ok()?;
-            let factor = match text[digits..].trim_start() {
-                "ms" => 1,
-                "s" => 1_000,
-                "m" | "min" => 60_000,
-                "h" => 3_600_000,
-                "d" => 86_400_000,
-                _ => return None,
-            };
-            number.checked_mul(factor)
+            let unit = text[digits..].trim_start();
+            let (_, factor) = TIME_UNITS.iter().find(|(word, _)| *word == unit)?;
+            number.checked_mul(*factor)
         }
         Resolved::Float(_) | Resolved::Boolean(_) | Resolved::Null => None,
     }

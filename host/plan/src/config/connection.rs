@@ -6,10 +6,10 @@
 //!   cloud: {type: azure_adls, account_name: acme, container: raw, auth: {mode: managed_identity}}
 //! ```
 
-mod azure;
-mod gcs;
-mod http;
-mod s3;
+pub(super) mod azure;
+pub(super) mod gcs;
+pub(super) mod http;
+pub(super) mod s3;
 mod url;
 
 pub(super) use http::headers;
@@ -17,7 +17,7 @@ pub(super) use url::{host, is_loopback};
 
 use super::Text;
 use super::path::{self, normal_path};
-use super::reader::{Context, Reader, is_name};
+use super::reader::{Context, Reader, is_name, words};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{ConnectionKind, Secret};
 use crate::yaml::Entry;
@@ -33,6 +33,23 @@ const TYPES_LATER: &[&str] = &[
     "postgres",
     "postgresql",
 ];
+
+/// Keys of ODIBI that change nothing.
+pub(super) const IGNORED: &[&str] = &["validation_mode", "validate"];
+/// Types, each with what reads its keys.
+const TYPES: [(&str, ReadKind); 6] = [
+    ("local", local),
+    ("azure_adls", azure::read),
+    ("azure_blob", azure::read),
+    ("s3", s3::read),
+    ("gcs", gcs::read),
+    ("http", http::read),
+];
+
+/// The words of `type`.
+pub(super) fn types() -> Vec<&'static str> {
+    words(&TYPES)
+}
 
 /// A connection of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,18 +112,10 @@ type ReadKind = fn(Reader<'_>) -> Option<ConnectionKind>;
 
 fn kind(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let word = reader.required_text("type")?;
-    let types: [(&str, ReadKind); 6] = [
-        ("local", local),
-        ("azure_adls", azure::read),
-        ("azure_blob", azure::read),
-        ("s3", s3::read),
-        ("gcs", gcs::read),
-        ("http", http::read),
-    ];
     // Keys of a type that is not known are unknown; only the type is spoken of.
-    let read = reader.choice(&word, "type", &types, TYPES_LATER)?;
+    let read = reader.choice(&word, "type", &TYPES, TYPES_LATER)?;
     reader.ignored(
-        &["validation_mode", "validate"],
+        IGNORED,
         "a connection is checked when it is used, and by `odibi validate --connect`",
     );
     read(reader)

@@ -13,6 +13,9 @@ use super::reader::Reader;
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{DeltaRead, TableVersion};
 
+/// Options of ODIBI's writes that this version does not carry out.
+pub(super) const WRITE_LATER: &[&str] = &["deep_diagnostics", "diff_keys"];
+
 /// Reads `time_travel`, and `versionAsOf` and `timestampAsOf` of ODIBI's and Spark's `options`.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DeltaRead> {
     let travel = reader.optional("time_travel");
@@ -60,7 +63,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DeltaRead> {
 pub(super) fn write_options(reader: &mut Reader<'_>) {
     if let Some(mut options) = reader.mapping("options") {
         let _ = options.entry("keys");
-        options.not_yet(&["deep_diagnostics", "diff_keys"]);
+        options.not_yet(WRITE_LATER);
         options.finish_with(&[
             ("mergeSchema", "write `merge_schema: true` beside `options`"),
             (

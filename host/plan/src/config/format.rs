@@ -1,10 +1,10 @@
 //! `format` and `options` of reads and writes: every option read once, with its default and its rule.
 
-mod policy;
-mod reading;
-mod text;
-mod types;
-mod writing;
+pub(super) mod policy;
+pub(super) mod reading;
+pub(super) mod text;
+pub(super) mod types;
+pub(super) mod writing;
 
 pub(super) use policy::policy;
 pub(super) use reading::{ReadWord, read_options};
@@ -13,6 +13,10 @@ pub(super) use writing::{WriteWord, write_options};
 use super::reader::Reader;
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::yaml::{Entry, Value};
+
+/// How the objects of a JSON file stand, as pandas says it.
+pub(super) const ORIENTS: &[(&str, ())] = &[("records", ())];
+const ORIENTS_LATER: &[&str] = &["columns", "index", "split", "values", "table"];
 
 /// True when the options stand there and could not be read: the format is not known then.
 fn options_lost(reader: &mut Reader<'_>) -> bool {

@@ -26,6 +26,20 @@ use crate::yaml::{self, Entry, Value};
 /// Name of the main input when the file does not name it.
 pub const MAIN_INPUT: &str = "df";
 
+/// Keys of ODIBI that tune, and that describe: they change nothing.
+pub(super) const TUNING_IGNORED: &[&str] = &["cache", "log_level"];
+pub(super) const WORDS_IGNORED: &[&str] = &["explanation", "explanation_file", "runbook_url"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &[
+    "contracts",
+    "incremental",
+    "materialized",
+    "post_sql",
+    "pre_sql",
+    "streaming",
+    "validation",
+];
+
 /// A node of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -190,20 +204,9 @@ fn pattern(reader: &mut Reader<'_>) {
 
 fn other_keys(reader: &mut Reader<'_>) {
     pattern(reader);
-    reader.ignored(&["cache", "log_level"], "there is nothing to tune");
-    reader.ignored(
-        &["explanation", "explanation_file", "runbook_url"],
-        "stories do not show it yet",
-    );
-    reader.not_yet(&[
-        "contracts",
-        "incremental",
-        "materialized",
-        "post_sql",
-        "pre_sql",
-        "streaming",
-        "validation",
-    ]);
+    reader.ignored(TUNING_IGNORED, "there is nothing to tune");
+    reader.ignored(WORDS_IGNORED, "stories do not show it yet");
+    reader.not_yet(LATER);
 }
 
 fn input_names(reader: &mut Reader<'_>) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! ```yaml
 //! lineage: {url: "https://marquez.example.org", endpoint: api/v1/lineage, namespace: shop, api_key: "${KEY}", timeout: 5s}
+//! lineage: {file: out/lineage.jsonl}
 //! telemetry: {endpoint: "https://collector.example.org:4318", service_name: shop, headers: {x-api-key: "${KEY}"}, timeout: 5s}
 //! ```
 
@@ -21,19 +22,49 @@ pub(super) fn lineage(project: &mut Reader<'_>) -> Option<LineageTarget> {
     let mut reader = project.mapping("lineage")?;
     let allow_http = reader.boolean("allow_http", false);
     let url = checked_url(&mut reader, "url", allow_http);
+    let file = reader.text("file");
+    let file = reader.filled(file, "file");
+    let file = file.filter(|text| is_file(&reader, text));
     let endpoint = reader.text("endpoint").map(|text| text.value);
     let namespace = reader.text("namespace");
     let namespace = reader.filled(namespace, "namespace");
     let api_key = reader.text("api_key").map(|text| Secret::new(text.value));
     let timeout_ms = duration(&mut reader, "timeout", 1..=SEND_TIMEOUT_MS_MAX);
-    reader.finish_with(&[("transport", "url"), ("key", "api_key")]);
+    reader.finish_with(&[
+        ("transport", "url"),
+        ("key", "api_key"),
+        ("path", "file"),
+        ("log_file_path", "file"),
+    ]);
     Some(LineageTarget {
         url,
+        file: file.map(|text| text.value),
         endpoint: endpoint.unwrap_or_else(|| ENDPOINT_DEFAULT.to_owned()),
         namespace: namespace.map(|text| text.value),
         api_key,
         timeout_ms: timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
     })
+}
+
+/// True for what can be the path of a file.
+fn is_file(reader: &Reader<'_>, text: &Text) -> bool {
+    let (what, hint) = if text.value.chars().any(char::is_control) {
+        ("holds a control character", "remove it")
+    } else if text.value.contains("://") {
+        ("is a URL", "name a server in `url`")
+    } else if text.value.ends_with('/') {
+        ("names no file", "add the name of a file")
+    } else {
+        return true;
+    };
+    let message = format!(
+        "`file` of {} {what}: {}",
+        reader.subject(),
+        quoted(text.shown())
+    );
+    let made = Diagnostic::error(&codes::BAD_VALUE, text.span, message);
+    reader.context().report(made.hint(hint));
+    false
 }
 
 pub(super) fn telemetry(project: &mut Reader<'_>) -> Option<Telemetry> {

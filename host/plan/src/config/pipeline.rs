@@ -14,6 +14,11 @@ use super::{NodeInputSource, Text};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::yaml;
 
+/// Keys of ODIBI that change nothing.
+pub(super) const IGNORED: &[&str] = &["auto_cache_threshold"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &["freshness_sla", "freshness_anchor"];
+
 /// A pipeline of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
@@ -109,10 +114,10 @@ fn read(context: &Context, item: &yaml::Node) -> Option<Pipeline> {
     // Said of the author only.
     let _ = reader.text("owner");
     reader.ignored(
-        &["auto_cache_threshold"],
+        IGNORED,
         "results between nodes are kept as long as they are needed",
     );
-    reader.not_yet(&["freshness_sla", "freshness_anchor"]);
+    reader.not_yet(LATER);
     reader.finish();
     Some(Pipeline {
         name: name?,

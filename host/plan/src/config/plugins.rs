@@ -9,12 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::key_name;
 use super::limits;
-use super::reader::Reader;
+use super::reader::{Reader, words};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{Grants, PluginSource};
 
 /// Words for what a plugin might have and this version gives to none.
 const NEVER: [&str; 3] = ["files", "network", "environment"];
+
+const GRANTS: [(&str, Word); 2] = [("clock", Word::Clock), ("entropy", Word::Entropy)];
+
+/// The words of `grants`.
+pub(super) fn grantable() -> Vec<&'static str> {
+    words(&GRANTS)
+}
 
 /// Plugins by the name before the slash in `operation: name/…`, and the names of those that were refused and reported.
 pub(super) fn read_all(
@@ -83,8 +90,7 @@ fn grants(reader: &mut Reader<'_>) -> Grants {
             );
             continue;
         }
-        let words = [("clock", Word::Clock), ("entropy", Word::Entropy)];
-        match reader.choice(&word, "grants", &words, &[]) {
+        match reader.choice(&word, "grants", &GRANTS, &[]) {
             Some(Word::Clock) => grants.clock = true,
             Some(Word::Entropy) => grants.entropy = true,
             None => {}

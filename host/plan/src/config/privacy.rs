@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::params::StepParams;
-use super::reader::Reader;
+use super::reader::{Reader, words};
 use super::{Step, Text};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
 use crate::plan::{ColumnName, Marks, Params};
@@ -45,6 +45,14 @@ const METHODS: [(&str, Method); 3] = [
     ("mask", Method::Mask),
     ("redact", Method::Redact),
 ];
+
+/// Keys of a column that change nothing.
+pub(super) const COLUMN_IGNORED: &[&str] = &["description", "tags"];
+
+/// The words of `method`.
+pub(super) fn methods() -> Vec<&'static str> {
+    words(&METHODS)
+}
 
 pub(super) fn read(node: &mut Reader<'_>) -> Privacy {
     let sensitive = sensitive(node);
@@ -128,7 +136,7 @@ fn personal(node: &mut Reader<'_>) -> Vec<ColumnName> {
                 span: column.key_span,
             });
         }
-        reader.ignored(&["description", "tags"], "stories do not show it yet");
+        reader.ignored(COLUMN_IGNORED, "stories do not show it yet");
         reader.finish_with(&[("sensitive", "pii"), ("private", "pii")]);
     }
     pii

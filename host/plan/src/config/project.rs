@@ -20,6 +20,12 @@ use crate::plan::{AlertChannel, LineageTarget, PluginSource, Telemetry};
 use crate::secret::{Secret, SecretRef};
 use crate::yaml::Tree;
 
+/// Keys of ODIBI that change nothing: its engine, and what tunes that.
+pub(super) const ENGINE_IGNORED: &[&str] = &["engine"];
+pub(super) const TUNING_IGNORED: &[&str] = &["performance"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &["semantic"];
+
 /// A project as its file says it. Parts that were refused are left out; diagnostics tell of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Project {
@@ -118,7 +124,7 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.description = reader.text("description");
     project.version = reader.text("version");
     project.owner = reader.text("owner");
-    reader.ignored(&["engine"], "odibi runs its own engine");
+    reader.ignored(ENGINE_IGNORED, "odibi runs its own engine");
     project.connections = connection::read_all(&mut reader);
     (project.plugins, project.refused_plugins) = plugins::read_all(&mut reader);
     project.limits = limits::read(&mut reader);
@@ -131,13 +137,13 @@ pub(super) fn read(context: &Context, tree: &Tree) -> Project {
     project.story = story::read(&mut reader);
     project.system = system::read(&mut reader);
     project.logging = logging::read(&mut reader);
-    reader.ignored(&["performance"], "there is nothing to tune");
+    reader.ignored(TUNING_IGNORED, "there is nothing to tune");
     let alerts = alerts::read(&mut reader, None);
     let of_pipelines = project.pipelines.iter().flat_map(|p| &p.alerts);
     project.alerts = alerts::named(context, alerts.iter().chain(of_pipelines));
     project.lineage = outside::lineage(&mut reader);
     project.telemetry = outside::telemetry(&mut reader);
-    reader.not_yet(&["semantic"]);
+    reader.not_yet(LATER);
     reader.finish_with(&[
         ("name", "project"),
         ("nodes", "pipelines"),

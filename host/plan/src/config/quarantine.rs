@@ -7,14 +7,29 @@
 
 use super::Text;
 use super::path::{self, Purpose};
-use super::reader::Reader;
+use super::reader::{Reader, words};
 use super::write;
 use crate::diagnostic::{Diagnostic, Span, codes};
 use crate::plan::WriteFormat;
 use crate::yaml::Entry;
 
 /// Columns that rejected rows are given, by ODIBI's names.
-const COLUMNS_ADDED: &[&str] = &["rejection_reason", "rejected_at", "source_batch_id"];
+pub(super) const COLUMNS_ADDED: &[&str] = &["rejection_reason", "rejected_at", "source_batch_id"];
+
+/// Columns of ODIBI among them that change nothing, and those that this version does not write.
+pub(super) const COLUMNS_IGNORED: &[&str] = &["failed_tests"];
+pub(super) const COLUMNS_LATER: &[&str] = &["original_node"];
+/// Keys of ODIBI that change nothing.
+pub(super) const IGNORED: &[&str] = &["retention_days"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &["max_rows", "sample_fraction"];
+
+const WORDS: [(&str, Word); 2] = [("fail", Word::Fail), ("quarantine", Word::Quarantine)];
+
+/// The words of `on_row_error`.
+pub(super) fn on_row_error_words() -> Vec<&'static str> {
+    words(&WORDS)
+}
 
 /// What becomes of rows that a step fails on.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,10 +62,7 @@ pub(super) fn read(node: &mut Reader<'_>, bad_rows: Option<Span>) -> OnRowError 
     let policy = node.optional("on_row_error");
     let word = policy
         .and_then(|entry| node.as_text(entry))
-        .and_then(|text| {
-            let words = [("fail", Word::Fail), ("quarantine", Word::Quarantine)];
-            node.choice(&text, "on_row_error", &words, &[])
-        });
+        .and_then(|text| node.choice(&text, "on_row_error", &WORDS, &[]));
     let target = node.entry("quarantine");
     match (word, policy) {
         (Some(Word::Quarantine), Some(policy)) => {
@@ -104,7 +116,7 @@ fn ineffective(node: &Reader<'_>, entry: &Entry, why: &str) {
 fn place(node: &Reader<'_>, entry: &Entry) -> Option<Quarantine> {
     let subject = format!("`quarantine` of {}", node.subject());
     let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
-    let other_target = reader.not_yet(&["table"]);
+    let other_target = reader.not_yet(write::TARGETS_LATER);
     let connection = reader.connection();
     let path = if other_target {
         let _ = reader.entry("path");
@@ -114,11 +126,8 @@ fn place(node: &Reader<'_>, entry: &Entry) -> Option<Quarantine> {
     };
     let format = write::format_or_parquet(&mut reader);
     columns_added(&mut reader);
-    reader.ignored(
-        &["retention_days"],
-        "odibi removes no file of its own accord",
-    );
-    reader.not_yet(&["max_rows", "sample_fraction"]);
+    reader.ignored(IGNORED, "odibi removes no file of its own accord");
+    reader.not_yet(LATER);
     reader.finish_with(&[
         ("file", "path"),
         ("directory", "path"),
@@ -152,7 +161,7 @@ fn columns_added(quarantine: &mut Reader<'_>) {
                 .report(made.hint("remove it: the column is always written"));
         }
     }
-    reader.ignored(&["failed_tests"], "a step rejects the rows, not a test");
-    reader.not_yet(&["original_node"]);
+    reader.ignored(COLUMNS_IGNORED, "a step rejects the rows, not a test");
+    reader.not_yet(COLUMNS_LATER);
     reader.finish();
 }

@@ -24,6 +24,16 @@ const FORMATS_LATER: &[&str] = &[
     "azure_sql",
     "simulation",
 ];
+/// Other sources of ODIBI: a read has one of them in place of a `path`.
+pub(super) const SOURCES_LATER: &[&str] = &["table", "query", "sql_file"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &[
+    "filter",
+    "incremental",
+    "streaming",
+    "schema_ddl",
+    "archive_options",
+];
 pub(super) const INTO_OPTIONS: &str = "move it into `options`";
 
 /// A read of the file.
@@ -49,7 +59,7 @@ pub(super) fn read(
     subject: &str,
 ) -> Option<Read> {
     let mut reader = Reader::new(context, node, span, subject)?;
-    let other_source = reader.not_yet(&["table", "query", "sql_file"]);
+    let other_source = reader.not_yet(SOURCES_LATER);
     let connection = reader.connection();
     let word = reader
         .required_text("format")
@@ -79,13 +89,7 @@ pub(super) fn read(
         reader.not_yet(&["time_travel"]);
     }
     let sensitive = privacy::sensitive(&mut reader);
-    reader.not_yet(&[
-        "filter",
-        "incremental",
-        "streaming",
-        "schema_ddl",
-        "archive_options",
-    ]);
+    reader.not_yet(LATER);
     reader.finish_with(&[
         ("file", "path"),
         ("type", "format"),

@@ -400,7 +400,7 @@ impl<'a> Reader<'a> {
             return Some(*value);
         }
         let subject = format!("{} of {}", quoted(key), self.subject);
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let words = words(choices);
         let listed = words
             .iter()
             .map(|word| quoted(word))
@@ -583,6 +583,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The words of a table of [`Reader::choice`].
+pub(super) fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
+    table.iter().map(|(word, _)| *word).collect()
+}
+
 /// Warns of a number that YAML 1.1 reads otherwise.
 pub(super) fn ambiguous(context: &Context, scalar: &Scalar, span: Span) {
     if scalar.is_ambiguous() {
@@ -628,7 +633,7 @@ fn mend_name(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) use asked::known_keys;
+pub(super) use asked::{forget_keys, known_keys};
 
 /// Which keys were asked for, for the test that compares them with the JSON Schema.
 #[cfg(test)]
@@ -656,6 +661,11 @@ mod asked {
             listed.extend(reader.known.iter().copied());
             known.extend(reader.known.iter().chain(&reader.unlisted).copied());
         });
+    }
+
+    /// Begins anew.
+    pub(in crate::config) fn forget_keys() {
+        KEYS.with_borrow_mut(BTreeMap::clear);
     }
 
     /// Those that messages offer, and all.

@@ -7,7 +7,7 @@ use crate::yaml::{Brought, Node, Resolved, Scalar, Value};
 
 /// Keys whose values are names, paths, words of a format, or prose: they are written to the state, to stories and to
 /// messages.
-const OPEN: [&str; 50] = [
+const OPEN: [&str; 51] = [
     "project",
     "pipeline",
     "pipelines",
@@ -30,6 +30,7 @@ const OPEN: [&str; 50] = [
     "inputs",
     "path",
     "path_prefix",
+    "file",
     "base_path",
     "container",
     "container_name",

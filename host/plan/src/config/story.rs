@@ -20,9 +20,22 @@ const SAMPLE_ROWS_DEFAULT: usize = 10;
 const DOCS_PATH_DEFAULT: &str = "docs/generated";
 
 /// A century.
-const RETENTION_DAYS_MAX: usize = 36_500;
+pub(super) const RETENTION_DAYS_MAX: usize = 36_500;
 /// Stories that can be asked to be kept.
-const RETENTION_COUNT_MAX: usize = 1_000_000;
+pub(super) const RETENTION_COUNT_MAX: usize = 1_000_000;
+
+/// Keys of ODIBI that change nothing.
+pub(super) const IGNORED: &[&str] = &["async_generation", "generate_lineage"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &[
+    "failure_sample_size",
+    "max_failure_samples",
+    "max_sampled_validations",
+];
+/// What `docs.outputs` switches.
+pub(super) const OUTPUTS: [&str; 4] = ["readme", "technical_details", "node_cards", "run_memo"];
+/// What `docs.include` switches.
+pub(super) const INCLUDE: [&str; 3] = ["sql", "config_snapshot", "schema"];
 
 /// The story section.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,15 +74,8 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<Story> {
     let retention_days = reader.integer("retention_days", 1..=RETENTION_DAYS_MAX);
     let retention_count = reader.integer("retention_count", 1..=RETENTION_COUNT_MAX);
     let wanted = reader.boolean("auto_generate", true);
-    reader.ignored(
-        &["async_generation", "generate_lineage"],
-        "a story is always written whole, with its lineage",
-    );
-    reader.not_yet(&[
-        "failure_sample_size",
-        "max_failure_samples",
-        "max_sampled_validations",
-    ]);
+    reader.ignored(IGNORED, "a story is always written whole, with its lineage");
+    reader.not_yet(LATER);
     let record_user = reader.boolean("record_user", false);
     let docs = docs(&mut reader);
     reader.finish();
@@ -98,22 +104,11 @@ fn docs(story: &mut Reader<'_>) -> Option<StoryDocs> {
         }
         None => Some(DOCS_PATH_DEFAULT.to_owned()),
     };
-    let switches = |reader: &mut Reader<'_>, key, name, keys: [&'static str; 4]| {
-        let Some(mut inner) = reader.mapping(key) else {
-            return [true; 4];
-        };
-        inner.rename(name);
-        let switched = keys.map(|key| key.is_empty() || inner.boolean(key, true));
-        inner.finish();
-        switched
-    };
-    let outputs = ["readme", "technical_details", "node_cards", "run_memo"];
     let name = "the outputs of the documents";
     let [readme, technical_details, node_cards, run_memo] =
-        switches(&mut reader, "outputs", name, outputs);
-    let include = ["sql", "config_snapshot", "schema", ""];
+        switches(&mut reader, "outputs", name, OUTPUTS);
     let name = "what the documents include";
-    let [sql, config_snapshot, schema, _] = switches(&mut reader, "include", name, include);
+    let [sql, config_snapshot, schema] = switches(&mut reader, "include", name, INCLUDE);
     reader.finish();
     let docs = StoryDocs {
         path: path?,
@@ -126,4 +121,20 @@ fn docs(story: &mut Reader<'_>) -> Option<StoryDocs> {
         schema,
     };
     enabled.then_some(docs)
+}
+
+/// Switches of a mapping, which are on unless they are switched off.
+fn switches<const N: usize>(
+    docs: &mut Reader<'_>,
+    key: &'static str,
+    name: &str,
+    keys: [&'static str; N],
+) -> [bool; N] {
+    let Some(mut reader) = docs.mapping(key) else {
+        return [true; N];
+    };
+    reader.rename(name);
+    let switched = keys.map(|key| reader.boolean(key, true));
+    reader.finish();
+    switched
 }

@@ -11,6 +11,21 @@ use super::reader::Reader;
 /// Directory below the connection when `path` is not given, as in ODIBI.
 const PATH_DEFAULT: &str = "_odibi_system";
 
+/// Keys of ODIBI that change nothing.
+pub(super) const IGNORED: &[&str] = &[
+    "environment",
+    "cost_per_compute_hour",
+    "databricks_billing_enabled",
+    "retention_days",
+    "optimize_catalog",
+    "sync_timeout_seconds",
+    "async_derived_updates",
+    "async_lineage",
+    "skip_sync_wait_in_databricks",
+];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &["sync_to", "sync_from"];
+
 /// The system section. Below a local connection the state is a database, below an object store it is documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct System {
@@ -31,21 +46,8 @@ pub(super) fn read(project: &mut Reader<'_>) -> Option<System> {
         }
         None => Some(PATH_DEFAULT.to_owned()),
     };
-    reader.ignored(
-        &[
-            "environment",
-            "cost_per_compute_hour",
-            "databricks_billing_enabled",
-            "retention_days",
-            "optimize_catalog",
-            "sync_timeout_seconds",
-            "async_derived_updates",
-            "async_lineage",
-            "skip_sync_wait_in_databricks",
-        ],
-        "odibi keeps its own kind of state",
-    );
-    reader.not_yet(&["sync_to", "sync_from"]);
+    reader.ignored(IGNORED, "odibi keeps its own kind of state");
+    reader.not_yet(LATER);
     reader.finish();
     Some(System {
         connection: connection?,

@@ -5,19 +5,48 @@
 //! ```
 
 mod columns;
-mod mode;
+pub(super) mod mode;
 
 use super::Text;
 use super::delta;
 use super::format::{WriteWord, write_options};
 use super::path::{self, Purpose};
 use super::read::INTO_OPTIONS;
-use super::reader::Reader;
+use super::reader::{Reader, words};
 use crate::plan::{ColumnName, DeltaWrite, SchemaPolicy, TargetLayout, WriteFormat, WriteMode};
 use crate::yaml::Entry;
 
+/// The format that only the write of a node has.
+const DELTA: &str = "delta";
 /// Formats of ODIBI that are to come.
 const FORMATS_LATER: &[&str] = &["delta", "sql", "excel", "avro", "sql_server", "azure_sql"];
+
+/// A key of ODIBI that changes nothing.
+pub(super) const IGNORED: &[&str] = &["auto_optimize"];
+/// Another target of ODIBI, in place of a `path`.
+pub(super) const TARGETS_LATER: &[&str] = &["table"];
+/// Keys of ODIBI that this version does not carry out.
+pub(super) const LATER: &[&str] = &[
+    "add_metadata",
+    "first_run_query",
+    "merge_keys",
+    "merge_options",
+    "overwrite_options",
+    "register_table",
+    "skip_hash_columns",
+    "skip_hash_sort_columns",
+    "skip_if_unchanged",
+    "streaming",
+    "table_properties",
+    "zorder_by",
+];
+
+/// The words of `format`.
+pub(super) fn formats() -> Vec<&'static str> {
+    let mut formats = words(WriteWord::WORDS);
+    formats.push(DELTA);
+    formats
+}
 
 /// A write of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,10 +72,10 @@ pub struct Write {
 pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
     let subject = format!("`write` of {}", node.subject());
     let mut reader = Reader::new(node.context(), &entry.value, entry.key_span, subject)?;
-    let other_target = reader.not_yet(&["table"]);
+    let other_target = reader.not_yet(TARGETS_LATER);
     let connection = reader.connection();
     let word = reader.required_text("format").and_then(|text| {
-        if text.value == "delta" {
+        if text.value == DELTA {
             return Some(WriteWord::Delta);
         }
         word(&reader, &text)
@@ -68,21 +97,8 @@ pub(super) fn read(node: &Reader<'_>, entry: &Entry) -> Option<Write> {
         Some(word) => write_options(&mut reader, word, path.as_ref()),
         None => reader.entry("options").and(None),
     };
-    reader.ignored(&["auto_optimize"], "there is nothing to tune");
-    reader.not_yet(&[
-        "add_metadata",
-        "first_run_query",
-        "merge_keys",
-        "merge_options",
-        "overwrite_options",
-        "register_table",
-        "skip_hash_columns",
-        "skip_hash_sort_columns",
-        "skip_if_unchanged",
-        "streaming",
-        "table_properties",
-        "zorder_by",
-    ]);
+    reader.ignored(IGNORED, "there is nothing to tune");
+    reader.not_yet(LATER);
     reader.finish_with(&[
         ("file", "path"),
         ("type", "format"),

@@ -145,7 +145,7 @@ catalogue! {
     UNSUPPORTED_WRITE = "config/unsupported-write",
         "What `write:` or `system:` asks for cannot be done at that place, whatever the data: object stores have no step in which many files \
          become visible at once, web servers take no files, and a mode that looks into its target needs a format whose rows can \
-         be told apart. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
+         be told apart, with a `date_format` that writes all of a date or time among the `keys`. The hint names the format, the mode or the layout that can; docs/write-modes.md holds a table.";
     UNORDERED_READ = "config/unordered-read",
         "One node reads the file, or the rejected rows, that another one writes, and neither depends on the other. Nodes without a dependency run \
          side by side, so the reader may see the file of this run or of the last one. Add the writer to `depends_on`, or \

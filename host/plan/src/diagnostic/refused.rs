@@ -96,3 +96,16 @@ pub fn unknown_sensitive<'a>(
         .label("neither an input nor a step has it")
         .suggest(&column.name, names)
 }
+
+/// The diagnostic of a key in a CSV target that is a date or a time and that `date_format` does not write as a whole.
+#[must_use]
+pub fn untold_key(node: &PlannedNode, column: &ColumnName) -> Diagnostic {
+    let message = format!(
+        "node {} cannot be written: `date_format` leaves out a part of the key {}",
+        quoted(&node.name),
+        quoted(&column.name)
+    );
+    Diagnostic::error(&codes::UNSUPPORTED_WRITE, column.span, message)
+        .label("rows could not be told apart by what is written of it")
+        .hint("write all of it, for example `%Y-%m-%d`, or leave out `date_format`")
+}

@@ -104,12 +104,14 @@ impl AlertEvent {
     }
 }
 
-/// `lineage:` where OpenLineage events are sent.
+/// `lineage:` where OpenLineage events go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineageTarget {
     /// URL of the server; `None` is left to `OPENLINEAGE_URL`.
     pub url: Option<Secret>,
-    /// Path of events below it.
+    /// File that they are added to, relative to the directory of the project file.
+    pub file: Option<String>,
+    /// Path of events below the URL.
     pub endpoint: String,
     /// Namespace of jobs; `None` for the project's name.
     pub namespace: Option<String>,

@@ -9,6 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use odibi_story::failure::Failure;
 
+/// Name of a record that is of no batch: it says which file a target is, of several that were made and removed in one
+/// place. For targets that cannot say that themselves.
+pub const ORIGIN: &str = "origin";
+
 /// How far a batch came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchState {
@@ -23,7 +27,7 @@ pub enum BatchState {
 /// One batch at one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRecord {
-    /// Connection and path, as `connection:path`.
+    /// Where it lies: the same for the same place and for no other, whatever the connection is called.
     pub target: String,
     /// Hash of what the batch comes from, hex.
     pub batch: String,
@@ -74,6 +78,14 @@ pub trait BatchLog: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// The next start asks the target.
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure>;
+
+    /// Takes over what is remembered of a target under the name that an earlier odibi had for it, as far as runs of the
+    /// same environment have noted it. That name may have stood for several places: for an environment, the first one
+    /// that asks has it.
+    ///
+    /// # Errors
+    /// The memory cannot be used. What the target holds is not known then.
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure>;
 }
 
 /// A log that forgets with the process: for tests, and for runs of which nothing is kept.
@@ -123,6 +135,20 @@ impl BatchLog for MemoryBatchLog {
 
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.mark(target, batch, BatchState::Aborted);
+        Ok(())
+    }
+
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+        self.with(|batches| {
+            let known = std::mem::take(batches);
+            let (old, new): (BTreeMap<_, _>, _) =
+                known.into_iter().partition(|((of, _), _)| of == before);
+            *batches = new;
+            for ((_, batch), mut record) in old {
+                target.clone_into(&mut record.target);
+                batches.entry((target.to_owned(), batch)).or_insert(record);
+            }
+        });
         Ok(())
     }
 }

@@ -328,3 +328,43 @@ fn without_compiler(class: FailureClass, message: &str) -> Failure {
         "start odibi again if its program file was replaced; raise the system's limit of processes",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use odibi_story::failure::explain;
+
+    use super::*;
+
+    #[test]
+    fn explanations_name_the_limits_as_they_are() {
+        let limits = CompileLimits::default();
+        let minutes = limits.wall_ms_max / 60_000;
+        let least_s = limits.wall_ms_max / WALL_PER_CPU / 1_000;
+        for (code, words) in [
+            (
+                "limit/compile-cpu",
+                format!(
+                    ": {} seconds, and {} more for each MiB of the component.",
+                    limits.cpu_s_max, limits.cpu_s_per_mib_max
+                ),
+            ),
+            (
+                "limit/compile-memory",
+                format!(", {} GiB.", limits.memory_bytes_max >> 30),
+            ),
+            (
+                "limit/compile-wall",
+                format!(
+                    ": {minutes} minutes, and {minutes} more as often as it got at least {least_s} seconds"
+                ),
+            ),
+            (
+                "limit/compile-output",
+                format!(", {} MiB.", limits.artifact_bytes_max >> 20),
+            ),
+        ] {
+            let text = explain(code).map_or("", |code| code.explanation);
+            assert!(text.contains(&words), "{code}: no `{words}` in: {text}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! not seal; anything that does not match is compiled again.
 //!
 //! An entry is two files: `NAME.cwasm`, wasmtime's artifact, mapped into memory, and `NAME.seal`, JSON with the manifest
-//! and the HMAC-SHA256 of the artifact, followed by the HMAC-SHA256 of this JSON. NAME is the digest of the component and
+//! and the HMAC-SHA256 of the BLAKE3 digest of the artifact, followed by the HMAC-SHA256 of this JSON. NAME is the digest of the component and
 //! a hash over the engine's settings, the processor features and the version of odibi. The key lies beside them, readable
 //! by this user only: the store protects against damage, mix-ups and other users, not against the user who runs odibi.
 
@@ -27,9 +27,11 @@ use super::{artifact, hex};
 use crate::engine;
 
 /// Raised when what is checked before compiling changes: older entries were let in by older rules.
-const RULES: u32 = 2;
+const RULES: u32 = 3;
 const KEY_BYTES: usize = 32;
 const CODE_BYTES: usize = 32;
+/// Read at once.
+const CHUNK_BYTES: usize = 1 << 20;
 /// Entries that are kept; the oldest go first.
 const ENTRIES_MAX: usize = 64;
 /// A file that belongs to no entry may be one that another process is about to rename, but not for so long.
@@ -81,17 +83,19 @@ impl ArtifactStore {
         let seal = self.seal(&name)?;
         let path = self.path(&name, "cwasm");
         let mut file = open(&path).ok()?;
-        let mut mac = self.mac(&name, "artifact");
-        let mut chunk = vec![0; 256 << 10];
+        let mut hasher = blake3::Hasher::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             match file.read(&mut chunk) {
                 Ok(0) => break,
-                Ok(n) => mac.update(&chunk[..n]),
+                Ok(n) => {
+                    hasher.update(&chunk[..n]);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
             }
         }
-        if hex(&mac.finalize().into_bytes()) != seal.artifact_code {
+        if self.artifact_code(&name, hasher.finalize()) != seal.artifact_code {
             return None;
         }
         artifact::sealed(engine, &path).map(|component| (component, seal.manifest))
@@ -107,20 +111,16 @@ impl ArtifactStore {
         let Some(name) = self.name(digest) else {
             return;
         };
-        let code = |what: &str, bytes: &[u8]| {
-            let mut mac = self.mac(&name, what);
-            mac.update(bytes);
-            mac.finalize().into_bytes()
-        };
         let seal = Seal {
             manifest: manifest.to_owned(),
-            artifact_code: hex(&code("artifact", artifact)),
+            artifact_code: self.artifact_code(&name, blake3::hash(artifact)),
         };
         let Ok(mut seal) = serde_json::to_vec(&seal) else {
             return;
         };
-        let seal_code = code("seal", &seal);
-        seal.extend_from_slice(&seal_code);
+        let mut mac = self.mac(&name, "seal");
+        mac.update(&seal);
+        seal.extend_from_slice(&mac.finalize().into_bytes());
         // Two processes may seal the same component at once. Should their files mix, the codes do not match.
         if self
             .replace(&name, "cwasm", artifact)
@@ -143,6 +143,13 @@ impl ArtifactStore {
         mac.update(json);
         mac.verify_slice(code).ok()?;
         serde_json::from_slice(json).ok()
+    }
+
+    /// The code of an artifact. Its digest comes first because SHA-256 alone would take most of the time of loading a large one.
+    fn artifact_code(&self, name: &str, digest: blake3::Hash) -> String {
+        let mut mac = self.mac(name, "artifact");
+        mac.update(digest.as_bytes());
+        hex(&mac.finalize().into_bytes())
     }
 
     /// The digest may come from a caller; it becomes a file name only if it is one of ours.

@@ -102,6 +102,13 @@ impl Outlet {
                 self.call_bytes,
             ));
         }
+        if self.bytes > limits.output_bytes_max {
+            return Err(exceeded(
+                "total-output",
+                limits.output_bytes_max,
+                self.bytes,
+            ));
+        }
         Ok(())
     }
 
@@ -317,9 +324,11 @@ fn copy(
         }
         lists.push(part);
     }
-    if let Some(outlet) = cx.data_mut().outlet.as_deref_mut() {
+    let guest = cx.data_mut();
+    if let Some(outlet) = guest.outlet.as_deref_mut() {
         outlet.charge(total, &limits).map_err(Stop::from)?;
     }
+    guest.limiter.hold_output(total).map_err(Stop::from)?;
     let mut bytes = MutableBuffer::with_capacity(usize::try_from(total).unwrap_or(0));
     for list in &lists {
         bytes.extend_from_slice(list.as_le_slice(&*cx));

@@ -10,7 +10,7 @@ pub(crate) fn exceeded(which: &'static str, limit: u64, asked: u64) -> Failure {
     // Two limits of one kind share a code, and so its explanation.
     let code = match which {
         "batch-rows" | "batch-expanded" | "dictionaries" => "batch-output",
-        "output-rows" | "gathered" => "output",
+        "output-rows" | "total-output" | "gathered" => "output",
         "plan-columns" | "plan-schema" | "plan-state" => "plan-size",
         "guest-table" | "guest-handles" => "guest-memory",
         other => other,
@@ -74,6 +74,10 @@ fn words(which: &str) -> (&'static str, &'static str) {
         ),
         "dictionaries" => ("dictionaries of one session", "emit smaller dictionaries"),
         "output" => ("output of one call", "check whether a join multiplies rows"),
+        "total-output" => (
+            "output of one instance",
+            "check whether a join multiplies rows",
+        ),
         "output-rows" => (
             "rows emitted in one call",
             "check whether a join multiplies rows",

@@ -27,6 +27,7 @@ impl Limits {
             GuestLimit::BatchOutput => self.batch_output_bytes_max = value,
             GuestLimit::BatchRows => self.batch_rows_max = value,
             GuestLimit::Output => self.call_output_bytes_max = value,
+            GuestLimit::TotalOutput => self.output_bytes_max = value,
             GuestLimit::OutputRows => self.call_rows_max = value,
             GuestLimit::Emits => self.call_emits_max = value,
             GuestLimit::Gathered => self.gathered_bytes_max = value,

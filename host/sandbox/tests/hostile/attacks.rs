@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array as _, ArrayRef, DictionaryArray, RecordBatch};
 use arrow_schema::{Field, Schema};
-use odibi_run::port::Cancel;
+use odibi_run::MemoryBudget;
+use odibi_run::memory::Holder;
+use odibi_run::port::{Cancel, SessionContext};
 use odibi_story::failure::FailureClass;
 
 use odibi_sandbox::{Limits, Options, Sandbox};
@@ -106,6 +108,25 @@ fn sound_batches_without_end_are_capped() {
         let sandbox = Sandbox::new(options).unwrap();
         check_on(&sandbox, &table(10), "copy_forever", code, "asked for");
     }
+}
+
+#[test]
+fn sound_batches_without_end_are_held_against_the_memory_of_the_run() {
+    let operation = resolve(sandbox(), None, "copy_forever").unwrap();
+    let input = table(2_000);
+    let plan = operation.plan(&serde_json::Value::Null, &[input.schema()]);
+    let memory = MemoryBudget::new(32 << 20);
+    let context = SessionContext {
+        memory: memory.clone(),
+        ..context(Cancel::default())
+    };
+    let mut session = operation.open(&Arc::new(plan.unwrap()), &context).unwrap();
+    let mut out = Vec::new();
+    let failure = session.process(0, &input, &mut out).unwrap_err();
+    assert_eq!(failure.code, "limit/run-memory", "{failure}");
+    assert!(out.is_empty());
+    drop(session);
+    assert_eq!(memory.held(Holder::Guests), 0);
 }
 
 #[test]

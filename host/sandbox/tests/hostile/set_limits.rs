@@ -47,6 +47,12 @@ fn cases() -> Vec<(GuestLimit, u64, &'static str, Expect)> {
         (L::BatchOutput, 1 << 10, "copy", Fails("batch-output")),
         (L::BatchRows, 2_000, "copy", Fails("batch-rows")),
         (L::Output, 100_000, "copy_forever", Fails("output")),
+        (
+            L::TotalOutput,
+            100_000,
+            "copy_forever",
+            Fails("total-output"),
+        ),
         (L::OutputRows, 10_000, "copy_forever", Fails("output-rows")),
         (L::Emits, 10, "copy_forever", Fails("emits")),
         (L::Gathered, 1 << 10, "picked", Fails("gathered")),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use odibi_run::port::{BatchRecord, BatchState};
+use odibi_run::port::{BatchRecord, BatchState, ORIGIN};
+use odibi_story::Outcome;
 
 use super::{Begun, everywhere, id};
 use crate::testing::record;
@@ -57,6 +58,66 @@ fn what_was_noted_is_there_for_the_next_process() {
         next.log.committed(TARGET, "b").unwrap();
         let found = next.log.find(TARGET, "b").unwrap().unwrap();
         assert_eq!((found.run_id, found.state), (id(1), BatchState::Committed));
+    });
+}
+
+/// Before, a target was called by the name of its connection, which is another place in another environment.
+#[test]
+fn target_takes_over_what_its_environment_has_noted_under_its_old_name() {
+    everywhere(|home| {
+        let run = Begun::within(home.open(), &id(1), Some("dev"));
+        for batch in ["of dev", ORIGIN] {
+            run.log.staged(&record(&id(1), batch)).unwrap();
+            run.log.committed(TARGET, batch).unwrap();
+        }
+        run.end(Outcome::Succeeded);
+        let killed = Begun::within(home.open(), &id(2), Some("prod"));
+        for batch in ["of prod", "open"] {
+            killed.log.staged(&record(&id(2), batch)).unwrap();
+        }
+        killed.log.committed(TARGET, "of prod").unwrap();
+        drop(killed);
+
+        let run = Begun::within(home.open(), &id(3), Some("prod"));
+        let log = &run.log;
+        let state = |target: &str, batch: &str| {
+            let found = log.find(target, batch).unwrap();
+            found.map(|found| {
+                assert_eq!(
+                    (found.target.as_str(), found.batch.as_str()),
+                    (target, batch)
+                );
+                found.state
+            })
+        };
+        // Twice is as once, and another place comes too late.
+        for (target, has) in [("prod", true), ("prod", true), ("elsewhere", false)] {
+            log.adopt(TARGET, target).unwrap();
+            assert_eq!(state(target, "of dev"), None, "{target}");
+            let expected = has.then_some(BatchState::Committed);
+            assert_eq!(state(target, "of prod"), expected, "{target}");
+            assert_eq!(state(target, ORIGIN), expected, "{target}");
+            let pending = log.pending(target).unwrap();
+            let pending: Vec<&str> = pending.iter().map(|open| open.batch.as_str()).collect();
+            assert_eq!(pending, ["open"][..usize::from(has)], "{target}");
+        }
+        log.committed("prod", "open").unwrap();
+        log.committed("prod", "of prod").unwrap();
+        assert_eq!(log.pending("prod"), Ok(vec![]));
+        run.end(Outcome::Succeeded);
+
+        let run = Begun::within(home.open(), &id(4), Some("dev"));
+        run.log.adopt(TARGET, "dev").unwrap();
+        let has = |batch| run.log.find("dev", batch).unwrap().is_some();
+        assert_eq!([has("of dev"), has(ORIGIN)], [true, true]);
+        assert_eq!([has("of prod"), has("open")], [false, false]);
+        assert_eq!(run.log.pending("dev"), Ok(vec![]));
+        drop(run);
+        // The next process finds it so.
+        let run = Begun::within(home.open(), &id(5), Some("prod"));
+        run.log.adopt(TARGET, "prod").unwrap();
+        let found = run.log.find("prod", "open").unwrap();
+        assert_eq!(found.map(|found| found.state), Some(BatchState::Committed));
     });
 }
 

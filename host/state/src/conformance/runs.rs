@@ -182,6 +182,37 @@ fn killed_run_crashed_and_is_gone_on_with_until_one_ends() {
     });
 }
 
+#[test]
+fn killed_run_is_gone_on_with_in_its_own_environment() {
+    everywhere(|home| {
+        let begin = |number, environment| {
+            let run = Begun::within(home.open(), &id(number), environment);
+            let slots = run.state.slots(&id(number)).unwrap();
+            (run, slots["orders"].clone())
+        };
+        let (killed, slot) = begin(1, Some("dev"));
+        assert_eq!(slot, id(1));
+        drop(killed);
+        let (killed, slot) = begin(2, Some("prod"));
+        assert_eq!(slot, id(2), "not that of dev");
+        drop(killed);
+        let (run, slot) = begin(3, None);
+        assert_eq!(slot, id(3));
+        run.end(Outcome::Succeeded);
+        let (run, slot) = begin(4, Some("dev"));
+        assert_eq!(slot, id(1));
+        run.end(Outcome::Succeeded);
+        let (killed, slot) = begin(5, Some("prod"));
+        assert_eq!(slot, id(2));
+        drop(killed);
+        let (run, slot) = begin(6, Some("dev"));
+        assert_eq!(slot, id(6), "it has ended there");
+        run.end(Outcome::Failed);
+        let (_run, slot) = begin(7, Some("prod"));
+        assert_eq!(slot, id(2), "a chain of crashes keeps the first slot");
+    });
+}
+
 /// A process that is killed between noting its end and leaving has told nobody of it.
 #[test]
 fn run_with_an_end_and_a_mark_is_gone_on_with() {

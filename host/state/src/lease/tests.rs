@@ -111,7 +111,7 @@ fn stopped_holder_that_was_taken_over_writes_nothing_more() {
         let held = db.lease(&over).unwrap().unwrap();
         assert_eq!(held.epoch(), 2);
         // What the stopped one has written is gone on with.
-        let last = db.interrupted("shop", ["orders"]).unwrap();
+        let last = db.interrupted("shop", None, ["orders"]).unwrap();
         assert_eq!(last["orders"].slot, "zombie");
         let log = batches(&db, "second", &held);
         let target = "lake:orders.parquet";

@@ -10,7 +10,7 @@ fn state() -> (tempfile::TempDir, std::sync::Arc<StateDb>) {
 }
 
 fn slot(db: &StateDb) -> Option<String> {
-    let found = db.interrupted("shop", ["orders", "other"]).unwrap();
+    let found = db.interrupted("shop", None, ["orders", "other"]).unwrap();
     assert!(!found.contains_key("other"));
     found.get("orders").map(|last| last.slot.clone())
 }

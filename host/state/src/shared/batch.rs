@@ -5,14 +5,14 @@
 //! its own end is refused by it, and by the lease before.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use odibi_run::port::{BatchLog, BatchRecord, BatchState};
+use odibi_run::port::{BatchLog, BatchRecord, BatchState, ORIGIN};
 use odibi_story::failure::Failure;
 
 use super::document::{BatchSheet, BatchWord, TargetSheet, WatermarkSheet};
 use super::shelf::Change;
-use super::{SharedState, digest, name_of};
+use super::{SharedState, digest, lock, name_of};
 use crate::batch::internal;
 use crate::lease::{Lease, lost};
 use crate::port::Journal;
@@ -25,6 +25,8 @@ pub(super) struct SharedBatches {
     run_id: String,
     /// Of the leases that the run holds, by pipeline.
     epochs: BTreeMap<String, u64>,
+    /// Names that earlier versions had for targets, of those that have taken them over.
+    before: Mutex<BTreeMap<String, String>>,
 }
 
 impl SharedBatches {
@@ -40,6 +42,7 @@ impl SharedBatches {
             project: project.to_owned(),
             run_id: run_id.to_owned(),
             epochs: epochs.collect(),
+            before: Mutex::default(),
         }
     }
 
@@ -109,6 +112,7 @@ impl SharedBatches {
                 target: target.to_owned(),
                 fence: BTreeMap::new(),
                 open: Vec::new(),
+                adopted: BTreeMap::new(),
             });
             let fence = sheet.fence.entry(pipeline.to_owned()).or_default();
             if *fence > epoch {
@@ -137,7 +141,7 @@ impl SharedBatches {
         let mine = of_batch.iter().find(|open| open.run_id == self.run_id);
         let newest = of_batch.iter().max_by_key(|open| open.epoch);
         let Some(open) = mine.or(newest).cloned() else {
-            return match self.closed(target, batch)? {
+            return match self.known(target, batch)? {
                 // It was closed together with another one of this name, or before an answer was lost.
                 Some(closed) => self.fenced(&closed.pipeline).map(drop),
                 None => Err(internal(format!("a batch of `{target}` was never staged"))),
@@ -204,7 +208,7 @@ impl BatchLog for SharedBatches {
         let found = match newest {
             Some(open) if self.is_closed(&open)? => self.closed(target, batch)?,
             Some(open) => Some(open),
-            None => self.closed(target, batch)?,
+            None => self.known(target, batch)?,
         };
         Ok(found.map(record))
     }
@@ -248,9 +252,122 @@ impl BatchLog for SharedBatches {
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.close(target, batch, BatchWord::Aborted, &[])
     }
+
+    fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
+        if lock(&self.before).contains_key(target) {
+            return Ok(());
+        }
+        let path = self.target_path(before);
+        // Mostly there is none.
+        if self.state.desk.read::<TargetSheet>(&path)?.is_none() {
+            return Ok(());
+        }
+        let environment = self.state.environment(&self.run_id)?.unwrap_or_default();
+        let taken = self
+            .state
+            .desk
+            .change(&path, |known: Option<TargetSheet>| {
+                let Some(mut sheet) = known else {
+                    return Ok(Change::Leave(None));
+                };
+                let by = sheet.adopted.get(&environment).cloned();
+                Ok(match by {
+                    Some(by) if by == target => Change::Leave(Some(sheet)),
+                    Some(_) => Change::Leave(None),
+                    None => {
+                        let by = target.to_owned();
+                        sheet.adopted.insert(environment.clone(), by);
+                        Change::Put(sheet.clone(), Some(sheet))
+                    }
+                })
+            })?;
+        let Some(sheet) = taken else {
+            return Ok(());
+        };
+        self.adopt_open(&sheet, target)?;
+        lock(&self.before).insert(target.to_owned(), before.to_owned());
+        Ok(())
+    }
 }
 
 impl SharedBatches {
+    /// What is open moves to the new name: first it is there, then it is not here any more.
+    fn adopt_open(&self, old: &TargetSheet, target: &str) -> Result<(), Failure> {
+        let (mut ours, mut open) = (Vec::new(), Vec::new());
+        for one in &old.open {
+            if !self.is_ours(&one.run_id)? {
+                continue;
+            }
+            ours.push((one.batch.clone(), one.run_id.clone()));
+            if !self.is_closed(one)? && self.closed(target, &one.batch)?.is_none() {
+                open.push(BatchSheet {
+                    target: target.to_owned(),
+                    ..one.clone()
+                });
+            }
+        }
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let path = self.target_path(target);
+        self.state
+            .desk
+            .change(&path, |known: Option<TargetSheet>| {
+                let mut sheet = known.unwrap_or_else(|| TargetSheet {
+                    target: target.to_owned(),
+                    fence: old.fence.clone(),
+                    open: Vec::new(),
+                    adopted: BTreeMap::new(),
+                });
+                for one in &open {
+                    let is_it = |it: &BatchSheet| it.batch == one.batch && it.run_id == one.run_id;
+                    if !sheet.open.iter().any(is_it) {
+                        sheet.open.push(one.clone());
+                    }
+                }
+                Ok(Change::Put(sheet, ()))
+            })?;
+        let path = self.target_path(&old.target);
+        self.state.desk.change(&path, |known: Option<TargetSheet>| {
+            let Some(mut sheet) = known else {
+                return Ok(Change::Leave(()));
+            };
+            let is_ours = |one: &BatchSheet| {
+                let mut ours = ours.iter();
+                ours.any(|(batch, run_id)| one.batch == *batch && one.run_id == *run_id)
+            };
+            sheet.open.retain(|one| !is_ours(one));
+            Ok(Change::Put(sheet, ()))
+        })
+    }
+
+    /// Has a run of the same environment noted it? What nobody knows any more counts for all.
+    fn is_ours(&self, run_id: &str) -> Result<bool, Failure> {
+        let Some(of) = self.state.environment(run_id)? else {
+            return Ok(true);
+        };
+        let own = self.state.environment(&self.run_id)?;
+        Ok(own.unwrap_or_default() == of)
+    }
+
+    /// What is not open, also under the name that the target had before.
+    fn known(&self, target: &str, batch: &str) -> Result<Option<BatchSheet>, Failure> {
+        let closed = self.closed(target, batch)?;
+        let before = lock(&self.before).get(target).cloned();
+        let (None, Some(before)) = (&closed, before) else {
+            return Ok(closed);
+        };
+        let Some(old) = self.closed(&before, batch)? else {
+            return Ok(None);
+        };
+        // Whoever noted it last, batches of every environment refer to it.
+        let counts = batch == ORIGIN || self.is_ours(&old.run_id)?;
+        Ok(counts.then(|| BatchSheet {
+            target: target.to_owned(),
+            ..old
+        }))
+    }
+
     /// A process may have been killed between closing a batch and taking it from what is open. What an earlier holder of
     /// the lease had open of a batch that is committed is settled as well.
     fn is_closed(&self, open: &BatchSheet) -> Result<bool, Failure> {

@@ -35,6 +35,9 @@ pub(super) struct LeaseSheet {
     pub(super) holder: Option<HolderSheet>,
     /// The last run that began.
     pub(super) last: Option<LastSheet>,
+    /// By environment the last run before it, where that is another one and the run did not come to its end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) others: BTreeMap<String, LastSheet>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +59,9 @@ pub(super) struct LastSheet {
     pub(super) slot: String,
     /// Its process came to its very end.
     pub(super) ended: bool,
+    /// Its environment, `""` for none. Earlier versions have noted it in the document of the run alone.
+    #[serde(default)]
+    pub(super) environment: Option<String>,
 }
 
 /// `running/RUN.json`: a run that has begun, and of which not all has been told.
@@ -138,6 +144,9 @@ pub(super) struct TargetSheet {
     /// Highest epoch that has written here, by pipeline: a lower one is refused.
     pub(super) fence: BTreeMap<String, u64>,
     pub(super) open: Vec<BatchSheet>,
+    /// Of a name that earlier versions had for a target: which target has taken it over, by environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) adopted: BTreeMap<String, String>,
 }
 
 /// `batches/TARGET/BATCH.json`, once it is committed or aborted.

@@ -108,6 +108,7 @@ impl SharedState {
                 epoch: 0,
                 holder: None,
                 last: None,
+                others: BTreeMap::new(),
             });
             if let (Some(holder), false) = (&sheet.holder, request.take_over) {
                 let beat = (sheet.epoch, holder.beat);
@@ -196,14 +197,29 @@ impl LeaseDocument {
         }
     }
 
-    /// Notes that a run has begun its work under this lease.
-    pub(super) fn begun(&self, slot: &str) -> Result<(), Failure> {
+    /// Notes that a run of this environment has begun its work under this lease. `before` is the environment of the last
+    /// run, where that is known and the document does not say it.
+    pub(super) fn begun(
+        &self,
+        slot: &str,
+        environment: &str,
+        before: Option<&str>,
+    ) -> Result<(), Failure> {
         self.change_own(|sheet| {
-            sheet.last = Some(LastSheet {
+            let last = sheet.last.replace(LastSheet {
                 run_id: self.run_id.clone(),
                 slot: slot.to_owned(),
                 ended: false,
+                environment: Some(environment.to_owned()),
             });
+            if let Some(mut last) = last.filter(|last| !last.ended)
+                && let Some(of) = last.environment.take().or(before.map(str::to_owned))
+            {
+                last.environment = Some(of.clone());
+                sheet.others.insert(of, last);
+            }
+            // It goes on with that one, or repeats another.
+            sheet.others.remove(environment);
         })
     }
 

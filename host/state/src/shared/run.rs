@@ -12,7 +12,7 @@ use odibi_story::failure::Failure;
 
 pub(super) use self::sheet::{events_path, node_record};
 use self::sheet::{noted, record, run_path, run_sheet, running_path};
-use super::document::{MadeNode, MadeSheet, NodeSheet, RunSheet, RunningSheet};
+use super::document::{LastSheet, MadeNode, MadeSheet, NodeSheet, RunSheet, RunningSheet};
 use super::shelf::{Change, Expected};
 use super::{SharedState, lock, name_of};
 use crate::batch::internal;
@@ -50,12 +50,16 @@ impl SharedState {
         let (Some(_), Some(version)) = (made, noted) else {
             return Err(internal(format!("run {} has begun before", run.id)));
         };
+        let environment = run.selection.environment.as_deref().unwrap_or_default();
         for PipelineSlot { pipeline, slot, .. } in &run.pipelines {
             let lease = held.iter().find(|lease| lease.pipeline == *pipeline);
             let lease = lease.ok_or_else(|| {
                 internal(format!("the run has no lease of pipeline `{pipeline}`"))
             })?;
-            lease.begun(slot)?;
+            let sheet = self.lease_sheet(&run.project, pipeline)?;
+            let last = sheet.and_then(|sheet| sheet.last);
+            let before = last.map(|last| self.environment_of(&last)).transpose()?;
+            lease.begun(slot, environment, before.flatten().as_deref())?;
         }
         let own = Own {
             sheet,
@@ -270,12 +274,23 @@ impl SharedState {
     pub(super) fn find_interrupted(
         &self,
         project: &str,
+        environment: Option<&str>,
         pipelines: &[&str],
     ) -> Result<BTreeMap<String, Interrupted>, Failure> {
+        let environment = environment.unwrap_or_default();
         let mut found = BTreeMap::new();
         for pipeline in pipelines {
-            let sheet = self.lease_sheet(project, pipeline)?;
-            if let Some(last) = sheet.and_then(|s| s.last).filter(|last| !last.ended) {
+            let Some(mut sheet) = self.lease_sheet(project, pipeline)? else {
+                continue;
+            };
+            let mut last = sheet.last;
+            if let Some(one) = &last
+                && let Some(of) = self.environment_of(one)?
+                && of != environment
+            {
+                last = sheet.others.remove(environment);
+            }
+            if let Some(last) = last.filter(|last| !last.ended) {
                 let interrupted = Interrupted {
                     run_id: last.run_id,
                     slot: last.slot,
@@ -284,6 +299,23 @@ impl SharedState {
             }
         }
         Ok(found)
+    }
+
+    /// `""` for none; `None` where nobody knows it any more.
+    fn environment_of(&self, last: &LastSheet) -> Result<Option<String>, Failure> {
+        match &last.environment {
+            Some(environment) => Ok(Some(environment.clone())),
+            None => self.environment(&last.run_id),
+        }
+    }
+
+    /// The environment of a run, `""` for none; `None` where the run is not known, or not any more.
+    pub(super) fn environment(&self, run_id: &str) -> Result<Option<String>, Failure> {
+        let of = |sheet: &RunSheet| sheet.selection.environment.clone().unwrap_or_default();
+        if let Some(own) = lock(&self.own).get(run_id) {
+            return Ok(Some(of(&own.sheet)));
+        }
+        Ok(self.run_sheet(run_id)?.as_ref().map(of))
     }
 
     /// The document of a run of this project; none where it is not there.

@@ -62,9 +62,10 @@ impl State for SharedState {
     fn interrupted(
         &self,
         project: &str,
+        environment: Option<&str>,
         pipelines: &[&str],
     ) -> Result<BTreeMap<String, Interrupted>, Failure> {
-        self.find_interrupted(project, pipelines)
+        self.find_interrupted(project, environment, pipelines)
     }
 
     fn slots(&self, run_id: &str) -> Result<BTreeMap<String, String>, Failure> {

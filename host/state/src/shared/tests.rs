@@ -154,7 +154,7 @@ fn whole_run(state: Arc<SharedState>, run_id: &str, said: &mut Vec<String>) -> R
     let Ok(lease) = state.lease(&request("orders", run_id))? else {
         panic!("the lease of {run_id} is held");
     };
-    let last = state.interrupted("shop", &["orders"])?;
+    let last = state.interrupted("shop", None, &["orders"])?;
     let slot = last.get("orders").map_or(run_id, |last| last.slot.as_str());
     let leases = vec![lease];
     let mut run = new_run(run_id, slot);
@@ -218,7 +218,7 @@ fn judge(store: &Store, run_id: &str, said: &[String], what: &str) {
     for run in crashed {
         next.told(&run.id, None).unwrap();
     }
-    let last = next.interrupted("shop", &["orders"]).unwrap();
+    let last = next.interrupted("shop", None, &["orders"]).unwrap();
     if has("left") {
         assert_eq!(last.len(), 0, "{what}: nothing is left");
     } else if has("started") {
@@ -276,6 +276,74 @@ fn one_lost_answer_or_one_refusal_changes_nothing() {
             assert_eq!(paths(&store), paths(&well), "{fault:?} {at}");
             assert_eq!(store.shelf.text(LEASE), well.shelf.text(LEASE));
         }
+    }
+}
+
+/// Earlier versions noted the environment of the last run in its own document alone.
+#[test]
+fn lease_that_does_not_tell_its_environment_is_that_of_its_run() {
+    let store = Store::default();
+    let forget = || {
+        let text = store.shelf.text(LEASE);
+        let older = text.replace(",\"environment\":\"dev\"", "");
+        assert_ne!(older, text);
+        store.shelf.force(LEASE, &older);
+    };
+    drop(Begun::within(store.process(), &id(1), Some("dev")));
+    forget();
+    let slot = |environment| {
+        let found = store
+            .process()
+            .interrupted("shop", environment, &["orders"]);
+        found.unwrap().remove("orders").map(|last| last.slot)
+    };
+    assert_eq!(slot(Some("dev")), Some(id(1)));
+    assert_eq!((slot(Some("prod")), slot(None)), (None, None));
+    // A run of another environment in between leaves it to its own.
+    Begun::within(store.process(), &id(2), Some("prod")).end(Outcome::Succeeded);
+    assert_eq!(slot(Some("dev")), Some(id(1)));
+    assert_eq!((slot(Some("prod")), slot(None)), (None, None));
+}
+
+/// A target's old name is taken over in more than one step, and any of them may be the last.
+#[test]
+fn killed_while_it_takes_a_target_over_it_has_lost_nothing() {
+    for fault in [Fault::Killed, Fault::KilledBehind] {
+        let mut at = 0;
+        loop {
+            let store = Store::default();
+            let killed = Begun::new(store.process(), &id(1));
+            for batch in ["b", "open"] {
+                killed.log.staged(&record(&id(1), batch)).unwrap();
+            }
+            killed.log.committed(TARGET, "b").unwrap();
+            drop(killed);
+            let shelf = Faulty::new(&store.shelf, fault, at);
+            let clock = Arc::new(TestClock::default());
+            let adopt = |state: Arc<SharedState>, run_id: &str| {
+                let run = Arc::clone(&state).batches("shop", run_id, &[]);
+                run.adopt(TARGET, "new")
+            };
+            let state = open(Arc::<Faulty>::clone(&shelf) as Arc<dyn Shelf>, &clock);
+            let first = state.and_then(|state| adopt(state, &id(2)));
+            let run = Begun::new(store.process(), &id(3));
+            run.log.adopt(TARGET, "new").unwrap();
+            let what = format!("{fault:?} at change {at}");
+            let found = run.log.find("new", "b").unwrap();
+            let found = found.map(|found| found.state);
+            assert_eq!(found, Some(BatchState::Committed), "{what}");
+            let pending = run.log.pending("new").unwrap();
+            assert_eq!(pending.len(), 1, "{what}");
+            assert_eq!(pending[0].batch, "open", "{what}");
+            run.log.committed("new", "open").unwrap();
+            assert_eq!(run.log.pending("new"), Ok(vec![]), "{what}");
+            if shelf.changes() <= at {
+                assert!(first.is_ok(), "{what}: {first:?}");
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 2, "only {at} changes");
     }
 }
 

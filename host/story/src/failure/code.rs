@@ -128,7 +128,8 @@ or `last`."
 
     WRITE_BAD_KEY "write/bad-key"
 "A column that `keys` or `order_by` names does not exist in the result, or its type does not tell rows apart: floating point \
-numbers that print alike may differ, and lists and structs are no keys. Nothing was written."
+numbers that print alike may differ, and lists and structs are no keys. A date or time in CSV is no key where `date_format` \
+leaves a part of it out, the year for example: it could not be read back. Nothing was written."
 
     WRITE_SCHEMA_MISMATCH "write/schema-mismatch"
 "The rows to write do not have the columns of the target: other names, other types, or in text files another order. Nothing was \
@@ -218,9 +219,9 @@ alerts test`, then send it with `odibi alerts flush --failed`."
 list` shows what was given up and why."
 
     LINEAGE_UNDELIVERED "lineage/undelivered"
-"OpenLineage events of a run could not be sent to the server that `lineage:` names. That never changes the outcome of a run, \
-and the events are not kept: `odibi story export RUN events.ndjson` writes them again at any time. Check `url`, `endpoint` \
-and `api_key`."
+"OpenLineage events of a run could not be sent to the server that `lineage:` names, or not be added to its file. That never \
+changes the outcome of a run, and the events are not kept: `odibi story export RUN events.ndjson` writes them again at any \
+time. Check `url`, `endpoint` and `api_key`, or whether `file` can be written."
 
     TELEMETRY_UNDELIVERED "telemetry/undelivered"
 "Traces or metrics of a run could not be sent to the collector that `telemetry:` or `OTEL_EXPORTER_OTLP_ENDPOINT` names. \
@@ -383,17 +384,19 @@ held. Make it smaller in front (fewer columns, fewer rows), or write it and read
 `--workers`."
 
     LIMIT_COMPILE_CPU "limit/compile-cpu"
-"Compiling the component took more CPU time than it may: 30 seconds, and 2 more for each MiB of the component. Honest code \
-takes about one second for each MiB. Build the plugin in release mode; generated code with one function of enormous size \
-is what its author looks for. A component that is made to keep the compiler busy ends this way."
+"Compiling the component took more CPU time than it may: 30 seconds, and 4 more for each MiB of the component. Honest code \
+takes about one second for each MiB, and up to two and a half on a slow machine. Build the plugin in release mode; generated \
+code with one function of enormous size is what its author looks for. A component that is made to keep the compiler busy \
+ends this way."
 
     LIMIT_COMPILE_MEMORY "limit/compile-memory"
-"Compiling the component took more memory than it may, 4 GiB. Honest code takes about 40 MiB for each MiB of the component. \
+"Compiling the component took more memory than it may, 4 GiB. Honest code takes 40 to 70 MiB for each MiB of the component. \
 One function of enormous size, with very many variables and branches, is what its author looks for."
 
     LIMIT_COMPILE_WALL "limit/compile-wall"
-"Compiling the component did not end in time, counted on the wall clock: 5 minutes. Its CPU time has a limit of its own \
-that is reached much earlier, so the machine was very busy with something else, or stood still. Run it again."
+"Compiling the component did not end in time, counted on the wall clock: 5 minutes, and 5 more as often as it got at least \
+10 seconds of CPU time in the last 5. So it got next to none: the machine was very busy with something else, or stood \
+still. Run it again."
 
     LIMIT_COMPILE_OUTPUT "limit/compile-output"
 "The machine code of the component is larger than it may be, 512 MiB. Honest code grows to two or three times its size. The \

@@ -487,7 +487,7 @@ fn set_aside(node: &NodeStory) -> u64 {
     node.facts.as_ref().map_or(0, of)
 }
 
-/// Codes of gates begin so.
+/// Codes of gates begin so. There are no gates yet, and so no such code.
 const GATE: &str = "gate/";
 
 fn is_gate_block(node: &NodeStory) -> bool {

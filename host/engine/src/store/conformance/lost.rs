@@ -1,5 +1,5 @@
-//! Answers that get lost: a relay in front of S3 carries a request over and hangs up instead of answering, or answers in its
-//! place that the server is busy.
+//! Answers that get lost: a relay in front of a server carries a request over and hangs up instead of answering, or answers
+//! in its place that the server is busy.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,12 +22,13 @@ pub(crate) enum Mishap {
     Busy,
 }
 
-/// A relay to S3 for whose next so many requests which begin with these words something goes wrong.
-pub(crate) fn relay(begins: &'static str, mishap: Mishap, lost: Arc<AtomicU32>) -> String {
-    relay_to(&server("s3"), begins, mishap, lost)
-}
-
-fn relay_to(origin: &str, begins: &'static str, mishap: Mishap, lost: Arc<AtomicU32>) -> String {
+/// A relay to a server for whose next so many requests which begin with these words something goes wrong.
+pub(crate) fn relay(
+    origin: &str,
+    begins: &'static str,
+    mishap: Mishap,
+    lost: Arc<AtomicU32>,
+) -> String {
     let upstream = origin.strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -83,7 +84,7 @@ fn through(begins: &'static str, prefix: &str) -> (Arc<dyn Store>, Arc<dyn Store
     let prefix = format!("test-lost-{prefix}");
     let shaky = open(
         s3_at(
-            &relay(begins, Mishap::Lost, Arc::clone(&lost)),
+            &relay(&server("s3"), begins, Mishap::Lost, Arc::clone(&lost)),
             &server("bucket"),
             &prefix,
         ),
@@ -130,7 +131,7 @@ fn a_removal_whose_answer_is_lost_is_done_again() {
     let azure = server("azure");
     let (origin, account) = azure.rsplit_once('/').unwrap();
     let lost = Arc::new(AtomicU32::new(0));
-    let relay = relay_to(origin, "POST ", Mishap::Lost, Arc::clone(&lost));
+    let relay = relay(origin, "POST ", Mishap::Lost, Arc::clone(&lost));
     let dir = tempfile::tempdir().unwrap();
     let stores = Stores::new(dir.path(), dir.path());
     let through = azure_at(&format!("{relay}/{account}"), "test-lost-removal");

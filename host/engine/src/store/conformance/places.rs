@@ -65,8 +65,18 @@ pub(super) fn places() -> Vec<Place> {
         local(),
         place("s3", s3),
         place("azure", azure),
+        place("azure, by a signature", azure_signed),
         place("gcs", gcs),
     ]
+}
+
+/// A store in Azure, and the same for somebody whose signature lets him read and list.
+pub(super) fn with_reader() -> (Place, Arc<dyn Store>) {
+    let place = place("azure", azure);
+    let auth = AzureAuth::Sas(Secret::new(server("azure_sas_reader")));
+    let reader = azure_of(&server("azure"), &place.prefix, &server("bucket"), auth);
+    let reader = open(reader, &place._dir);
+    (place, reader)
 }
 
 /// Connections to S3 and Azure whose paths begin at a directory of their own.
@@ -75,11 +85,17 @@ pub(crate) fn connections() -> Vec<Connection> {
     made.map(named).into()
 }
 
-/// One to S3 through a relay, and the same without it.
-pub(crate) fn connections_at(relay: &str) -> (Connection, Connection) {
-    let prefix = fresh();
-    let through = s3_at(relay, &server("bucket"), &prefix);
-    (named(through), named(s3(&prefix)))
+/// To S3 and to Azure, each through what `relay` puts before a server, and the same without it.
+pub(crate) fn connections_at(relay: impl Fn(&str) -> String) -> [(Connection, Connection); 2] {
+    let (prefix, azure_prefix) = (fresh(), fresh());
+    let before_s3 = s3_at(&relay(&server("s3")), &server("bucket"), &prefix);
+    let url = server("azure");
+    let (origin, account) = url.rsplit_once('/').unwrap();
+    let before_azure = azure_at(&format!("{}/{account}", relay(origin)), &azure_prefix);
+    [
+        (named(before_s3), named(s3(&prefix))),
+        (named(before_azure), named(azure(&azure_prefix))),
+    ]
 }
 
 fn fresh() -> String {
@@ -156,21 +172,36 @@ fn azure(prefix: &str) -> ConnectionKind {
 }
 
 pub(super) fn azure_at(endpoint: &str, prefix: &str) -> ConnectionKind {
-    azure_of(endpoint, prefix, &server("bucket"), &server("azure_key"))
+    let auth = AzureAuth::AccountKey(Secret::new(server("azure_key")));
+    azure_of(endpoint, prefix, &server("bucket"), auth)
 }
 
 fn azure_with(prefix: &str, container: &str, key: &str) -> ConnectionKind {
-    azure_of(&server("azure"), prefix, container, key)
+    let auth = AzureAuth::AccountKey(Secret::new(key));
+    azure_of(&server("azure"), prefix, container, auth)
 }
 
-fn azure_of(endpoint: &str, prefix: &str, container: &str, key: &str) -> ConnectionKind {
+/// By a signature for the container.
+fn azure_signed(prefix: &str) -> ConnectionKind {
+    let auth = AzureAuth::Sas(Secret::new(server("azure_sas")));
+    azure_of(&server("azure"), prefix, &server("bucket"), auth)
+}
+
+/// By the signature of a reader that was changed to let in a writer.
+fn azure_forged() -> ConnectionKind {
+    let forged = server("azure_sas_reader").replace("sp=rl", "sp=racwdl");
+    let auth = AzureAuth::Sas(Secret::new(forged));
+    azure_of(&server("azure"), "", &server("bucket"), auth)
+}
+
+fn azure_of(endpoint: &str, prefix: &str, container: &str, auth: AzureAuth) -> ConnectionKind {
     ConnectionKind::Azure(Box::new(AzureBlob {
         account: server("azure_account"),
         container: container.into(),
         path_prefix: prefix.into(),
         endpoint: Some(endpoint.into()),
         allow_http: true,
-        auth: AzureAuth::AccountKey(Secret::new(key)),
+        auth,
     }))
 }
 
@@ -203,6 +234,7 @@ pub(super) fn shaky() -> Vec<(Arc<dyn Store>, &'static str, &'static str, &'stat
     // moto lets everybody in: denied are Azure and the stub.
     let denied = [
         azure_with("", &bucket, WRONG_KEY),
+        azure_forged(),
         gcs_in(&bucket, "denied"),
     ];
     let missing = [
@@ -222,6 +254,13 @@ pub(super) fn shows_no_secret(failure: &Failure) {
     let shown = format!("{failure:?}");
     for secret in ["hunter2", WRONG_KEY, &server("azure_key")] {
         assert!(!shown.contains(secret), "{shown}");
+    }
+    for token in ["azure_sas", "azure_sas_reader"].map(server) {
+        let (_, signature) = token.rsplit_once("sig=").unwrap();
+        // The same whether it is written for a URL or not.
+        let plain = signature.split('%').filter_map(|part| part.get(2..));
+        let longest = plain.max_by_key(|part| part.len()).unwrap();
+        assert!(longest.len() > 6 && !shown.contains(longest), "{shown}");
     }
 }
 

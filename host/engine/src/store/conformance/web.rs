@@ -27,6 +27,10 @@ fn files_come_whole_whatever_the_server_can() {
         content(store.as_ref(), "plain/text/a b+%é.csv"),
         "/plain/text/a%20b+%25%C3%A9.csv".as_bytes()
     );
+    // Where the server says nothing of versions, the bytes do.
+    let version = |path: &str| store.open(path).unwrap().version().to_owned();
+    assert_eq!(version("nolength/text/a"), version("nolength/text/a"));
+    assert_ne!(version("nolength/text/a"), version("nolength/text/b"));
     let blob = store.open("plain/3000000").unwrap();
     assert_eq!(
         blob.read_at(2_999_999, 5).unwrap(),

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::root::Root;
 use super::staged::{Dirs, fsync_dir, generation_stem};
-use super::write_fault;
+use super::{bad_link, write_fault};
 use crate::failure::{During, classify};
 use crate::store::{Generation, split};
 
@@ -141,6 +141,10 @@ impl Generation for LocalGeneration {
 
     fn put(&mut self) -> Result<(), Failure> {
         self.sync()?;
+        // The link itself would be swapped, and not what it leads to.
+        if self.dirs.root.is_link(&self.path) {
+            return Err(bad_link(&self.shown, "was not there before"));
+        }
         match self.swap() {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -195,10 +199,16 @@ pub(super) fn sweep(root: &Root, path: &str) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Removes a directory and all below it. Links are removed and not followed.
+/// Removes a directory and all below it, or a link, as a swap can leave one. Links are not followed.
 fn remove_tree(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
     let dir = match rustix::fs::openat(parent, name, DIR_FLAGS, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other,
+            };
+        }
         other => other?,
     };
     let mut entries = Vec::new();

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use odibi_story::failure::Failure;
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::failure::{During, classify};
-use crate::store::Purpose;
+use crate::store::{Purpose, split};
 
 /// Tries of `openat2` when directories are renamed under it.
 const RESOLVE_TRIES_MAX: usize = 32;
@@ -102,6 +102,31 @@ impl Root {
         self.look(path)
             .and_then(|fd| rustix::fs::fstat(&fd))
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+
+    /// True where the last part of a path is a symbolic link.
+    pub(super) fn is_link(&self, path: &str) -> bool {
+        let (parent, name) = split(path);
+        self.open_dir(parent)
+            .and_then(|parent| rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW))
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
+    /// The path of a directory, without links; `""` is the root.
+    pub(super) fn real_dir(&self, path: &str) -> Result<String, Errno> {
+        let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        let opened = rustix::fs::fstat(self.open_dir(path)?)?;
+        let root = self.path.canonicalize().map_err(errno)?;
+        let full = root.join(path).canonicalize().map_err(errno)?;
+        let real = full.strip_prefix(&root).map_err(|_| Errno::XDEV)?;
+        let real = real.to_str().ok_or(Errno::INVAL)?;
+        // The name was not found through the open root, so it need not lead to the same.
+        let found = rustix::fs::fstat(self.open_dir(real)?)?;
+        if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino) {
+            Ok(real.to_owned())
+        } else {
+            Err(Errno::AGAIN)
+        }
     }
 
     fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -16,11 +16,12 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, FailureCode, code};
+use sha2::{Digest as _, Sha256};
 
 use super::fault::Fault;
 use super::pool::block;
 use super::{Reach, version};
-use crate::failure::{During, classify};
+use crate::failure::{During, changed_meanwhile, classify};
 use crate::limits::{
     BLOB_CACHE_BYTES_MAX, READ_AHEAD_BYTES, READ_AHEAD_BYTES_MAX, WHOLE_FILE_BYTES_MAX,
 };
@@ -92,7 +93,7 @@ impl RangeBlob {
             reach: Arc::clone(reach),
             key: reach.key(path)?,
             shown: reach.shown(path),
-            version: head.e_tag.unwrap_or_else(|| meta.len().to_string()),
+            version: head.e_tag.unwrap_or(head.digest),
             fact,
             e_tag: None,
             segments: Mutex::default(),
@@ -146,15 +147,12 @@ impl RangeBlob {
         let got = block(async move { store.get_opts(&key, options).await?.bytes().await })?;
         match got {
             Ok(bytes) if bytes.len() as u64 == end - start => Ok(bytes),
-            Ok(_) => Err(self.changed()),
-            Err(error) if Fault::of(&error) == Fault::Missing => Err(self.changed()),
+            Ok(_) => Err(changed_meanwhile(&self.shown)),
+            Err(error) if Fault::of(&error) == Fault::Missing => {
+                Err(changed_meanwhile(&self.shown))
+            }
             Err(error) => Err(self.reach.failure(error, During::Read(&self.shown))),
         }
-    }
-
-    fn changed(&self) -> Failure {
-        let message = format!("`{}` changed while it was read", self.shown);
-        Failure::new(FailureClass::Transient, code::READ_FAILED, message).hint("run again")
     }
 
     /// From a copy of the whole file, where ranges are not to be had.
@@ -162,7 +160,12 @@ impl RangeBlob {
         let file = match self.whole.get() {
             Some(file) => file,
             None => {
-                let (file, _) = download(&self.reach, &self.fact.path)?;
+                let (file, head) = download(&self.reach, &self.fact.path)?;
+                let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+                let (before, now) = (self.e_tag.as_deref(), head.e_tag.as_deref());
+                if before.zip(now).is_some_and(|(a, b)| opaque(a) != opaque(b)) {
+                    return Err(changed_meanwhile(&self.shown));
+                }
                 self.whole.get_or_init(|| file)
             }
         };
@@ -287,6 +290,8 @@ fn download(reach: &Reach, path: &str) -> Result<(File, Head), Failure> {
 /// What a server says of a file.
 struct Head {
     e_tag: Option<String>,
+    /// Of all its bytes, hex: some servers say nothing else that tells versions apart.
+    digest: String,
 }
 
 /// How a download can fail.
@@ -311,14 +316,17 @@ async fn get(client: HttpClient, url: String, mut target: File) -> Result<Head, 
         .and_then(|tag| tag.to_str().ok());
     let e_tag = e_tag.map(str::to_owned);
     let mut stream = answer.into_body().bytes_stream();
-    let mut total = 0_u64;
+    let (mut total, mut hash) = (0_u64, Sha256::new());
     while let Some(bytes) = stream.next().await {
         let bytes = bytes.map_err(Got::Http)?;
         total += bytes.len() as u64;
         if total > WHOLE_FILE_BYTES_MAX {
             return Err(Got::TooLarge);
         }
+        hash.update(&bytes);
         target.write_all(&bytes).map_err(Got::Disk)?;
     }
-    Ok(Head { e_tag })
+    let digest = hash.finalize();
+    let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Head { e_tag, digest })
 }

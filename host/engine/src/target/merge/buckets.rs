@@ -1,19 +1,15 @@
 //! Rows of both sides on disk, by the hash of their keys.
 
-use std::fs::File;
-use std::hash::{DefaultHasher, Hasher as _};
-use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array as _, ArrayRef, BinaryArray, RecordBatch, UInt32Array};
+use arrow_array::{Array as _, ArrayRef, BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use arrow_select::take::take_record_batch;
 use odibi_story::failure::Failure;
 
 use super::held::Loaded;
 use super::{Keyed, KeyedRows, Stream, Workspace};
-use crate::exec::bucket::spill::{Segment, SegmentReader, SpillFile};
 use crate::failure::{During, classify, internal};
+use crate::parts::{Divider, PartRows, Parts, part_of};
 
 /// Buckets at most.
 const BUCKETS_MAX: u64 = 256;
@@ -32,13 +28,8 @@ pub(super) fn count(bytes: u64, bytes_max: usize) -> usize {
 
 /// Both sides, divided.
 pub(super) struct Divided {
-    batch: Side,
-    existing: Side,
-}
-
-struct Side {
-    file: Arc<File>,
-    segments: Vec<Vec<Segment>>,
+    batch: Parts,
+    existing: Parts,
 }
 
 /// Divides what is loaded already, the rest of the batch, and the target.
@@ -49,31 +40,31 @@ pub(super) fn divide(
     parts: usize,
     work: &Workspace<'_>,
 ) -> Result<Divided, Failure> {
-    let mut writer = Writer::new(&work.scratch, parts)?;
+    let mut divider = Divider::new(&work.scratch, parts, COLLECTED_BYTES)?;
     for keyed in loaded.chunks {
-        writer.push(&keyed)?;
+        push(&mut divider, &keyed, parts)?;
     }
     while let Some(keyed) = batch.next()? {
         work.check()?;
-        writer.push(&keyed)?;
+        push(&mut divider, &keyed, parts)?;
     }
-    let batch = writer.finish()?;
-    let mut writer = Writer::new(&work.scratch, parts)?;
+    let batch = divider.finish()?;
+    let mut divider = Divider::new(&work.scratch, parts, COLLECTED_BYTES)?;
     if let Some(existing) = existing {
         while let Some(keyed) = existing.next()? {
             work.check()?;
-            writer.push(&keyed)?;
+            push(&mut divider, &keyed, parts)?;
         }
     }
-    let existing = writer.finish()?;
+    let existing = divider.finish()?;
     Ok(Divided { batch, existing })
 }
 
 impl Divided {
     /// One bucket of the batch.
-    pub(super) fn batch(&mut self, at: usize) -> Result<Loaded, Failure> {
+    pub(super) fn batch(&self, at: usize) -> Result<Loaded, Failure> {
         let mut loaded = Loaded::default();
-        let mut source = self.batch.bucket(at);
+        let mut source = Bucket(self.batch.part(at));
         while let Some(keyed) = source.next()? {
             loaded.push(keyed);
         }
@@ -81,109 +72,28 @@ impl Divided {
     }
 
     /// One bucket of the target.
-    pub(super) fn existing(&mut self, at: usize) -> Result<impl Stream, Failure> {
-        Ok(self.existing.bucket(at))
+    pub(super) fn existing(&self, at: usize) -> impl Stream {
+        Bucket(self.existing.part(at))
     }
 }
 
-impl Side {
-    fn bucket(&mut self, at: usize) -> Bucket {
-        let segments = std::mem::take(&mut self.segments[at]);
-        Bucket {
-            file: Arc::clone(&self.file),
-            segments: segments.into_iter(),
-            open: None,
-        }
-    }
-}
-
-struct Bucket {
-    file: Arc<File>,
-    segments: std::vec::IntoIter<Segment>,
-    open: Option<SegmentReader>,
-}
+struct Bucket(PartRows);
 
 impl Stream for Bucket {
     fn next(&mut self) -> Result<Option<Keyed>, Failure> {
-        loop {
-            if let Some(batch) = self.open.as_mut().and_then(Iterator::next) {
-                return unpacked(&batch?).map(Some);
-            }
-            let Some(segment) = self.segments.next() else {
-                return Ok(None);
-            };
-            self.open = SegmentReader::open(&self.file, segment)?;
-        }
+        self.0.next().map(|batch| unpacked(&batch?)).transpose()
     }
 }
 
-struct Writer {
-    spill: SpillFile,
-    segments: Vec<Vec<Segment>>,
-    collected: Vec<Vec<RecordBatch>>,
-    bytes: usize,
-}
-
-impl Writer {
-    fn new(scratch: &Path, parts: usize) -> Result<Self, Failure> {
-        Ok(Self {
-            spill: SpillFile::create(scratch)?,
-            segments: vec![Vec::new(); parts],
-            collected: vec![Vec::new(); parts],
-            bytes: 0,
-        })
-    }
-
-    fn push(&mut self, keyed: &Keyed) -> Result<(), Failure> {
-        let packed = packed(keyed)?;
-        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.collected.len()];
-        for (row, key) in (0..).zip(keyed.keys.iter()) {
-            let at = key.map_or(0, |key| bucket(key, rows.len()));
-            rows[at].push(row);
+/// Rows without a key equal nothing, so any bucket will do; one for all of them would be too large.
+fn push(divider: &mut Divider, keyed: &Keyed, parts: usize) -> Result<(), Failure> {
+    divider.push(&packed(keyed)?, |row| {
+        if keyed.keys.is_null(row) {
+            row % parts
+        } else {
+            part_of(keyed.keys.value(row), parts)
         }
-        for (at, rows) in rows.into_iter().enumerate() {
-            if rows.is_empty() {
-                continue;
-            }
-            let some = take_record_batch(&packed, &UInt32Array::from(rows));
-            let some = some.map_err(|e| classify(&e, During::Run))?;
-            self.bytes += some.get_array_memory_size();
-            self.collected[at].push(some);
-        }
-        if self.bytes > COLLECTED_BYTES {
-            self.write()?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Failure> {
-        for (collected, segments) in self.collected.iter_mut().zip(&mut self.segments) {
-            let batches = std::mem::take(collected);
-            if let Some(first) = batches.first() {
-                let schema = first.schema();
-                segments.push(self.spill.append(&schema, batches.into_iter().map(Ok))?);
-            }
-        }
-        self.bytes = 0;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Side, Failure> {
-        self.write()?;
-        self.spill.flush()?;
-        Ok(Side {
-            file: self.spill.handle(),
-            segments: self.segments,
-        })
-    }
-}
-
-/// The same for the same bytes in every run.
-fn bucket(key: &[u8], parts: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(key);
-    let at = hasher.finish() % (parts as u64).max(1);
-    usize::try_from(at).unwrap_or_default()
+    })
 }
 
 fn packed(keyed: &Keyed) -> Result<RecordBatch, Failure> {

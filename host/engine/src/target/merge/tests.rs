@@ -262,6 +262,111 @@ fn rows_of(batch: &RecordBatch) -> Vec<Row> {
         .collect()
 }
 
+struct Chunked(std::vec::IntoIter<Keyed>);
+
+impl KeyedRows for Chunked {
+    fn schema(&self) -> SchemaRef {
+        line(b"").schema()
+    }
+
+    fn next(&mut self) -> Result<Option<Keyed>, Failure> {
+        Ok(self.0.next())
+    }
+}
+
+/// One row of one line.
+fn line(bytes: &[u8]) -> RecordBatch {
+    let lines: ArrayRef = Arc::new(BinaryArray::from_vec(vec![bytes]));
+    RecordBatch::try_from_iter([("line", lines)]).unwrap()
+}
+
+/// More text than one column can hold, in memory only once: every chunk is the same line under another key.
+#[test]
+fn a_batch_that_fits_may_have_more_text_than_a_column() {
+    const CHUNKS: u64 = 140;
+    let long = vec![b'x'; crate::limits::RECORD_BYTES_MAX];
+    let all = CHUNKS * long.len() as u64;
+    assert!(all > u64::from(i32::MAX.unsigned_abs()));
+    let long = line(&long);
+    let names: Vec<[u8; 1]> = (0..140).map(|n| [n]).collect();
+    let mut random = Random(7);
+    let mut keys = keys(&mut random);
+    (keys.null_keys, keys.duplicate_keys) = (NullKeys::Error, DuplicateKeys::Error);
+    let scratch = tempfile::tempdir().unwrap();
+    let work = Workspace {
+        scratch: scratch.path().to_owned(),
+        runtime: RuntimeEnvBuilder::new().build_arc().unwrap(),
+        memory_bytes_max: 1 << 40,
+        batch_rows: 1_000,
+        stop: &|| false,
+    };
+    let how = How {
+        keys: &keys,
+        replaces: true,
+        shown: "t",
+    };
+    let batch = || {
+        let chunks = names.iter().map(|name| Keyed {
+            rows: long.clone(),
+            keys: BinaryArray::from_vec(vec![name.as_slice()]),
+            order: None,
+        });
+        Chunked(chunks.collect::<Vec<_>>().into_iter())
+    };
+    let (mut rows, mut bytes) = (0, 0);
+    let mut out = |some: &RecordBatch| {
+        use arrow_array::cast::AsArray as _;
+        rows += some.num_rows() as u64;
+        bytes += some.column(0).as_binary::<i32>().value_data().len() as u64;
+        Ok(())
+    };
+    let counts = merge(None, &mut batch(), CHUNKS, how, &work, &mut out).unwrap();
+    assert_eq!(counts.inserted, CHUNKS);
+    // All of them in the places of the rows of one chunk.
+    let short: Vec<&[u8]> = vec![b"short"; names.len()];
+    let short: ArrayRef = Arc::new(BinaryArray::from_vec(short));
+    let existing = Keyed {
+        rows: RecordBatch::try_from_iter([("line", short)]).unwrap(),
+        keys: BinaryArray::from_vec(names.iter().map(|name| name.as_slice()).collect()),
+        order: None,
+    };
+    let mut existing = Chunked(vec![existing].into_iter());
+    let counts = merge(
+        Some(&mut existing),
+        &mut batch(),
+        CHUNKS,
+        how,
+        &work,
+        &mut out,
+    );
+    assert_eq!(counts.unwrap().updated, CHUNKS);
+    assert_eq!((rows, bytes), (2 * CHUNKS, 2 * all));
+}
+
+/// They equal nothing, and would make one bucket of all of them.
+#[test]
+fn rows_without_a_key_go_to_all_buckets() {
+    let scratch = tempfile::tempdir().unwrap();
+    let work = Workspace {
+        scratch: scratch.path().to_owned(),
+        runtime: RuntimeEnvBuilder::new().build_arc().unwrap(),
+        memory_bytes_max: 64,
+        batch_rows: 3,
+        stop: &|| false,
+    };
+    let chunks = (0..40).map(|_| Keyed {
+        rows: line(b"x"),
+        keys: BinaryArray::new_null(1),
+        order: None,
+    });
+    let mut batch = Chunked(chunks.collect::<Vec<_>>().into_iter());
+    let loaded = Loaded::default();
+    let mut made = buckets::divide(loaded, &mut batch, None, 4, &work).unwrap();
+    for at in 0..4 {
+        assert_eq!(made.batch(at).unwrap().chunks.len(), 10, "bucket {at}");
+    }
+}
+
 #[test]
 fn columns_that_are_no_keys_are_refused() {
     let mut random = Random(7);

@@ -633,3 +633,22 @@ fn schema(parted: bool) -> SchemaRef {
     fields.extend(parted.then(directory_field));
     Arc::new(Schema::new(fields))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The fields of all lines of a text, as a merge sees them.
+    pub(crate) fn lines_of(dialect: &Dialect, text: &str) -> Vec<Vec<Option<String>>> {
+        let input = std::io::Cursor::new(text.to_owned());
+        let mut splitter = Splitter::new(dialect, Box::new(input), "t");
+        let mut found = Vec::new();
+        while let Some(line) = splitter.next().unwrap() {
+            let fields = fields(dialect, line).into_iter();
+            let texts = fields.map(|field| field.map(|text| String::from_utf8(text).unwrap()));
+            found.push(texts.collect());
+        }
+        found
+    }
+}

@@ -2,12 +2,17 @@
 
 use std::sync::atomic::AtomicU32;
 
-use odibi_plan::plan::{Connection, ReadFormat};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
+use odibi_plan::plan::{Connection, InputSource, ReadFormat};
 
 use super::*;
+use crate::driver::Reach;
 use crate::store::conformance::lost::{Mishap, relay};
 use crate::store::conformance::places::{connections, connections_at};
-use crate::store::{Purpose, Stores};
+use crate::store::{Expect, Purpose, Stores};
+use crate::testing::changing::interrupted;
 
 fn at(connection: &Connection, mut node: PlannedNode) -> PlannedNode {
     node.write.as_mut().unwrap().connection = connection.clone();
@@ -16,7 +21,6 @@ fn at(connection: &Connection, mut node: PlannedNode) -> PlannedNode {
 
 /// What is at a path, as CSV without the header; sorted where there are several files.
 fn rows(house: &House, connection: &Connection, format: ReadFormat, path: &str) -> Vec<String> {
-    use odibi_plan::plan::InputSource;
     let mut node = node().read(format, path).write(csv_out(), "copy.csv");
     if let InputSource::Read(read) = &mut node.inputs[0].source {
         read.connection = connection.clone();
@@ -173,78 +177,151 @@ fn writers_of_one_object_side_by_side_lose_nothing() {
 fn a_write_whose_answer_is_lost_counts_once() {
     for kind in [Kind::Parquet, Kind::Csv, Kind::ParquetDir] {
         let lost = Arc::new(AtomicU32::new(0));
-        let relay = relay("PUT ", Mishap::Lost, Arc::clone(&lost));
-        let (shaky, steady) = connections_at(&relay);
-        let house = House::new();
-        house.put("a.csv", "id,s\n1,x\n2,y\n");
-        let mut node = kind.node("a.csv", WriteMode::Append);
-        if kind == Kind::ParquetDir {
-            // Nothing but the name tells.
-            node.write.as_mut().unwrap().mode = WriteMode::AppendOnce(None);
+        let before = |origin: &str| relay(origin, "PUT ", Mishap::Lost, Arc::clone(&lost));
+        for (shaky, steady) in connections_at(before) {
+            let what = format!("{kind:?} at {}", steady.kind.root());
+            let house = House::new();
+            house.put("a.csv", "id,s\n1,x\n2,y\n");
+            let mut node = kind.node("a.csv", WriteMode::Append);
+            if kind == Kind::ParquetDir {
+                // Nothing but the name tells.
+                node.write.as_mut().unwrap().mode = WriteMode::AppendOnce(None);
+            }
+            house.run_in("1", &at(&steady, node.clone())).unwrap();
+            house.put("a.csv", "id,s\n3,z\n");
+            lost.store(1, Ordering::SeqCst);
+            let facts = house.run_in("2", &at(&shaky, node.clone())).unwrap();
+            assert_eq!(lost.load(Ordering::SeqCst), 0, "{what}: it was lost");
+            assert_eq!(effect(&facts), WriteEffect::Published, "{what}");
+            let again = house.run_in("2", &at(&steady, node)).unwrap();
+            assert_eq!(effect(&again), WriteEffect::AlreadyApplied, "{what}");
+            assert_eq!(seen(kind, &house, &steady), ["1,x", "2,y", "3,z"], "{what}");
         }
-        house.run_in("1", &at(&steady, node.clone())).unwrap();
-        house.put("a.csv", "id,s\n3,z\n");
-        lost.store(1, Ordering::SeqCst);
-        let facts = house.run_in("2", &at(&shaky, node.clone())).unwrap();
-        assert_eq!(lost.load(Ordering::SeqCst), 0, "the answer was lost");
-        assert_eq!(effect(&facts), WriteEffect::Published, "{kind:?}");
-        let again = house.run_in("2", &at(&steady, node)).unwrap();
-        assert_eq!(effect(&again), WriteEffect::AlreadyApplied, "{kind:?}");
-        let read = if kind == Kind::Csv {
-            csv_in()
-        } else {
-            parquet_in()
-        };
-        let path = if kind == Kind::ParquetDir {
-            "t/*.parquet"
-        } else {
-            "t"
-        };
-        let mut found = rows(&house, &steady, read, path);
-        found.sort();
-        assert_eq!(found, ["1,x", "2,y", "3,z"], "{kind:?}");
     }
 }
 
-/// The ETag of the target.
-fn version(connection: &Connection) -> String {
+/// The rows of the target, sorted.
+fn seen(kind: Kind, house: &House, connection: &Connection) -> Vec<String> {
+    let read = if kind == Kind::Csv {
+        csv_in()
+    } else {
+        parquet_in()
+    };
+    let path = if kind == Kind::ParquetDir {
+        "t/*.parquet"
+    } else {
+        "t"
+    };
+    let mut found = rows(house, connection, read, path);
+    found.sort();
+    found
+}
+
+/// Key, ETag and bytes of all that lies at a connection, hidden objects too.
+fn objects(connection: &Connection) -> Vec<(String, Option<String>, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
     let stores = Stores::new(dir.path(), dir.path());
     let store = stores.open(connection, Purpose::Read).unwrap();
-    store.stat("t").unwrap().unwrap().version
+    let Reach::Objects(store, prefix) = store.reach().unwrap() else {
+        panic!("no object store")
+    };
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let root = Path::parse(prefix).unwrap();
+        let listed: Vec<ObjectMeta> = store.list(Some(&root)).try_collect().await.unwrap();
+        let mut found = Vec::new();
+        for meta in listed {
+            let object = store.get(&meta.location).await.unwrap();
+            let bytes = object.bytes().await.unwrap().to_vec();
+            found.push((meta.location.to_string(), meta.e_tag, bytes));
+        }
+        found.sort();
+        found
+    })
+}
+
+fn busy(kind: Kind, mode: &WriteMode, begins: &'static str) {
+    let lost = Arc::new(AtomicU32::new(0));
+    let before = |origin: &str| relay(origin, begins, Mishap::Busy, Arc::clone(&lost));
+    for (shaky, steady) in connections_at(before) {
+        let what = format!("{kind:?}, {begins}at {}", steady.kind.root());
+        let house = House::new();
+        house.put("a.csv", "id,s\n1,x\n2,y\n");
+        let node = kind.node("a.csv", mode.clone());
+        house.run_in("1", &at(&steady, node.clone())).unwrap();
+        let before = objects(&steady);
+        assert_eq!(before.len(), 1, "{what}");
+        house.put("a.csv", "id,s\n2,Z\n3,z\n");
+        lost.store(u32::MAX, Ordering::SeqCst);
+        let failure = house.run_in("2", &at(&shaky, node.clone())).unwrap_err();
+        let code = if begins == "PUT " {
+            "write/failed"
+        } else {
+            "read/failed"
+        };
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (FailureClass::Transient, code),
+            "{what}: {failure:?}"
+        );
+        assert!(lost.load(Ordering::SeqCst) < u32::MAX, "{what}");
+        assert!(objects(&steady) == before, "{what}: byte by byte as before");
+        lost.store(0, Ordering::SeqCst);
+        house.run_in("2", &at(&shaky, node)).unwrap();
+        let expected: &[&str] = if mode.keys().is_some() {
+            &["1,x", "2,Z", "3,z"]
+        } else {
+            &["1,x", "2,Z", "2,y", "3,z"]
+        };
+        assert_eq!(seen(kind, &house, &steady), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_object_that_is_replaced_between_two_looks_fails_the_attempt() {
+    for connection in connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let stores = Stores::new(dir.path(), dir.path());
+        let store = stores.open(&connection, Purpose::Write).unwrap();
+        let put = move |text: &str| {
+            let mut upload = store.create("latest.csv").unwrap();
+            std::io::Write::write_all(&mut upload.writer().unwrap(), text.as_bytes()).unwrap();
+            upload.put(&Expect::Anything).unwrap();
+        };
+        put("n\n1\n2\n");
+        let change = interrupted(move || put("n\n3\n4\n"));
+        let house = House::new().operation("step", change);
+        let mut node = node().read(csv_in(), "latest.csv").step("step");
+        if let InputSource::Read(read) = &mut node.inputs[0].source {
+            read.connection = connection.clone();
+        }
+        let mut node = node.write(csv_out(), "t");
+        node.write.as_mut().unwrap().mode = WriteMode::AppendOnce(None);
+        let failure = house.run_in("1", &node).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Transient, "{failure:?}");
+        assert!(failure.message.contains("latest.csv"), "{failure:?}");
+        house.run_in("1", &node).unwrap();
+        let facts = house.run_in("2", &node).unwrap();
+        assert_eq!(effect(&facts), WriteEffect::AlreadyApplied);
+        assert_eq!(house.text("t"), "n\n3\n4\n");
+    }
 }
 
 #[test]
 fn a_busy_store_leaves_the_target_as_it_is() {
-    for kind in [Kind::Parquet, Kind::Csv] {
-        for begins in ["PUT ", "GET ", "HEAD "] {
-            let lost = Arc::new(AtomicU32::new(0));
-            let (shaky, steady) = connections_at(&relay(begins, Mishap::Busy, Arc::clone(&lost)));
-            let house = House::new();
-            house.put("a.csv", "id,s\n1,x\n2,y\n");
-            let node = kind.node("a.csv", upsert());
-            house.run_in("1", &at(&steady, node.clone())).unwrap();
-            let read = || {
-                if kind == Kind::Csv {
-                    csv_in()
-                } else {
-                    parquet_in()
-                }
-            };
-            let before = version(&steady);
-            house.put("a.csv", "id,s\n2,Z\n3,z\n");
-            lost.store(u32::MAX, Ordering::SeqCst);
-            let failure = house.run_in("2", &at(&shaky, node.clone())).unwrap_err();
-            assert_eq!(
-                failure.class,
-                FailureClass::Transient,
-                "{begins}: {failure:?}"
-            );
-            assert!(lost.load(Ordering::SeqCst) < u32::MAX, "{begins}");
-            assert_eq!(version(&steady), before, "{kind:?} {begins}");
-            lost.store(0, Ordering::SeqCst);
-            house.run_in("2", &at(&shaky, node)).unwrap();
-            assert_eq!(rows(&house, &steady, read(), "t"), ["1,x", "2,Z", "3,z"]);
+    let cases = [
+        (Kind::Parquet, upsert()),
+        (Kind::Csv, upsert()),
+        // There it only grows.
+        (Kind::ParquetDir, WriteMode::AppendOnce(None)),
+    ];
+    // Each waits most of the time.
+    std::thread::scope(|scope| {
+        for (kind, mode) in &cases {
+            for begins in ["PUT ", "GET ", "HEAD "] {
+                scope.spawn(move || busy(*kind, mode, begins));
+            }
         }
-    }
+    });
 }

@@ -12,7 +12,7 @@ use crate::limits::{FILE_BYTES_MAX, NAME_CHARS_MAX};
 use crate::yaml::{self, Node, Tree, Value};
 
 /// What an environment may change.
-const KEYS: [&str; 14] = [
+pub(in crate::config) const KEYS: [&str; 14] = [
     "connections",
     "pipelines",
     "vars",

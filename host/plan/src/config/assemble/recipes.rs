@@ -19,7 +19,8 @@ use crate::diagnostic::{Diagnostic, Span, codes, quoted};
 use crate::limits::RECIPE_CHAIN_MAX;
 use crate::yaml::{self, Entry, Mapping, Node, Pass, Scope, Value};
 
-const KEYS: [&str; 5] = [
+/// Keys of a recipe.
+pub(in crate::config) const KEYS: [&str; 5] = [
     "description",
     "extends",
     "template",

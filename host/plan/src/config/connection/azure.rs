@@ -9,7 +9,7 @@
 //! mode the keys that are there decide.
 
 use super::super::Text;
-use super::super::reader::Reader;
+use super::super::reader::{Reader, words};
 use super::url::{self, Server};
 use super::{bucket, filled, path_prefix, required, required_secret};
 use crate::diagnostic::{Diagnostic, codes, quoted};
@@ -51,6 +51,11 @@ const MODES: [(&str, Mode); 10] = [
     ("sas_token", Mode::Sas),
     ("aad_msi", Mode::ManagedIdentity),
 ];
+
+/// The words of `mode`.
+pub(in crate::config) fn modes() -> Vec<&'static str> {
+    words(&MODES)
+}
 
 pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let emulator = reader.boolean("use_emulator", false);

@@ -5,7 +5,7 @@
 //!   lake: {type: gcs, bucket: acme-raw, service_account_file: key.json}
 //! ```
 
-use super::super::reader::Reader;
+use super::super::reader::{Reader, words};
 use super::url::{self, Server};
 use super::{bucket, path_prefix, required, required_secret};
 use crate::plan::{ConnectionKind, Gcs, GcsAuth};
@@ -24,6 +24,11 @@ const MODES: [(&str, Mode); 4] = [
     ("environment", Mode::Environment),
     ("none", Mode::Anonymous),
 ];
+
+/// The words of `mode`.
+pub(in crate::config) fn modes() -> Vec<&'static str> {
+    words(&MODES)
+}
 
 pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let bucket = bucket(&mut reader, &["bucket", "bucket_name"], 3..=222, "-._");

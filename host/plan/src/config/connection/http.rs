@@ -5,7 +5,7 @@
 //!   open_data: {type: http, base_url: "https://data.example.org/files", auth: {mode: bearer, token: "${TOKEN}"}}
 //! ```
 
-use super::super::reader::Reader;
+use super::super::reader::{Reader, words};
 use super::url;
 use super::{filled, required, required_secret};
 use crate::diagnostic::{Diagnostic, codes, quoted};
@@ -28,6 +28,11 @@ const MODES: [(&str, Mode); 4] = [
     ("bearer", Mode::Bearer),
     ("api_key", Mode::ApiKey),
 ];
+
+/// The words of `mode`.
+pub(in crate::config) fn modes() -> Vec<&'static str> {
+    words(&MODES)
+}
 
 pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let allow_http = reader.boolean("allow_http", false);

@@ -5,7 +5,7 @@
 //!   lake: {type: s3, bucket: acme-raw, region: eu-central-1, path_prefix: sales}
 //! ```
 
-use super::super::reader::Reader;
+use super::super::reader::{Reader, words};
 use super::url::{self, Server};
 use super::{bucket, filled, path_prefix, required, required_secret, secret};
 use crate::plan::{ConnectionKind, S3, S3Auth};
@@ -22,6 +22,11 @@ const MODES: [(&str, Mode); 3] = [
     ("environment", Mode::Environment),
     ("none", Mode::Anonymous),
 ];
+
+/// The words of `mode`.
+pub(in crate::config) fn modes() -> Vec<&'static str> {
+    words(&MODES)
+}
 
 pub(super) fn read(mut reader: Reader<'_>) -> Option<ConnectionKind> {
     let bucket = bucket(&mut reader, &["bucket", "bucket_name"], 3..=63, "-._");

@@ -2,12 +2,12 @@
 
 use super::text::text_read;
 use super::types::types;
-use super::{byte, differ, options_lost, texts};
+use super::{ORIENTS, ORIENTS_LATER, byte, differ, options_lost, texts};
 use crate::config::reader::Reader;
 use crate::plan::{CsvRead, JsonLayout, JsonRead, OnBadRow, ReadFormat, ReadOptions};
 
 /// Options of `pandas.read_csv` that projects use and this version does not carry out.
-const CSV_LATER: &[&str] = &[
+pub(in crate::config) const CSV_LATER: &[&str] = &[
     "columns",
     "date_format",
     "decimal",
@@ -22,7 +22,23 @@ const CSV_LATER: &[&str] = &[
     "thousands",
     "usecols",
 ];
-const LINES_LEFT_OUT_MAX: usize = 1_000_000;
+/// Options of `pandas.read_json`, likewise.
+pub(in crate::config) const JSON_LATER: &[&str] = &["convert_dates", "nrows"];
+/// Lines at the beginning of a file that can be left out.
+pub(in crate::config) const LINES_LEFT_OUT_MAX: usize = 1_000_000;
+
+/// The words of `on_bad_row`.
+pub(in crate::config) const ON_BAD_ROW: &[(&str, OnBadRow)] = &[
+    ("fail", OnBadRow::Fail),
+    ("skip", OnBadRow::Skip),
+    ("quarantine", OnBadRow::Quarantine),
+];
+/// The words of `on_bad_lines`, as pandas has it.
+pub(in crate::config) const ON_BAD_LINES: &[(&str, OnBadRow)] = &[
+    ("error", OnBadRow::Fail),
+    ("warn", OnBadRow::Skip),
+    ("skip", OnBadRow::Skip),
+];
 
 /// Formats of reads as `format` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,18 +182,10 @@ fn on_bad_row(options: &mut Reader<'_>) -> Option<OnBadRow> {
         return Some(OnBadRow::Fail);
     };
     let text = options.as_text(entry)?;
-    let words: &[(&str, OnBadRow)] = if entry.key == "on_bad_row" {
-        &[
-            ("fail", OnBadRow::Fail),
-            ("skip", OnBadRow::Skip),
-            ("quarantine", OnBadRow::Quarantine),
-        ]
+    let words = if entry.key == "on_bad_row" {
+        ON_BAD_ROW
     } else {
-        &[
-            ("error", OnBadRow::Fail),
-            ("warn", OnBadRow::Skip),
-            ("skip", OnBadRow::Skip),
-        ]
+        ON_BAD_LINES
     };
     options.choice(&text, &entry.key, words, &[])
 }
@@ -187,14 +195,9 @@ fn json(options: &mut Reader<'_>, word: ReadWord) -> Option<JsonRead> {
     let said = options.optional("lines").is_some();
     let lines = options.boolean("lines", true);
     let text = text_read(options);
-    options.not_yet(&["convert_dates", "nrows"]);
+    options.not_yet(JSON_LATER);
     if let Some(text) = options.text("orient") {
-        options.choice(
-            &text,
-            "orient",
-            &[("records", ())],
-            &["columns", "index", "split", "values", "table"],
-        )?;
+        options.choice(&text, "orient", ORIENTS, ORIENTS_LATER)?;
     }
     let layout = match (said, lines, word) {
         (true, true, _) | (false, _, ReadWord::JsonLines) => Some(JsonLayout::Lines),

@@ -1,6 +1,6 @@
 //! How bytes become text: `encoding` and `compression`.
 
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, words};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{Encoding, TextCompression, TextRead};
 
@@ -44,6 +44,19 @@ const ENCODINGS: &[(&str, Encoding)] = &[
 ];
 /// Those that messages list.
 const ENCODINGS_LISTED: usize = 16;
+
+/// The words of `compression`.
+pub(in crate::config) const COMPRESSIONS: &[(&str, Option<TextCompression>)] = &[
+    ("infer", None),
+    ("gzip", Some(TextCompression::Gzip)),
+    ("zstd", Some(TextCompression::Zstd)),
+    ("none", Some(TextCompression::None)),
+];
+
+/// The words of `encoding`, and how many of them messages list.
+pub(in crate::config) fn encodings() -> (Vec<&'static str>, usize) {
+    (words(ENCODINGS), ENCODINGS_LISTED)
+}
 
 /// `encoding` and `compression` of a read.
 pub(super) fn text_read(options: &mut Reader<'_>) -> Option<TextRead> {
@@ -90,13 +103,8 @@ pub(super) fn compression(options: &mut Reader<'_>) -> Option<Option<TextCompres
     let Some(text) = options.text("compression") else {
         return Some(None);
     };
-    let words = [
-        ("infer", None),
-        ("gzip", Some(TextCompression::Gzip)),
-        ("zstd", Some(TextCompression::Zstd)),
-        ("none", Some(TextCompression::None)),
-    ];
-    options.choice(&text, "compression", &words, &["bz2", "xz", "zip", "tar"])
+    let later = ["bz2", "xz", "zip", "tar"];
+    options.choice(&text, "compression", COMPRESSIONS, &later)
 }
 
 #[cfg(test)]

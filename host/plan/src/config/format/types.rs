@@ -1,6 +1,6 @@
 //! Types that a project declares for columns, as words: `int64`, `decimal(10, 2)`.
 
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, words};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{ColumnType, ColumnTypes};
 
@@ -37,6 +37,11 @@ const WORDS: &[(&str, ColumnType)] = &[
 const WORDS_LISTED: usize = 15;
 /// Digits of a decimal number of 128 bits.
 const PRECISION_MAX: u8 = 38;
+
+/// The words of types, and how many of them messages list.
+pub(in crate::config) fn type_words() -> (Vec<&'static str>, usize) {
+    (words(WORDS), WORDS_LISTED)
+}
 
 /// `schema`, or `dtype` as pandas has it: a type for each of some columns.
 pub(super) fn types(options: &mut Reader<'_>) -> ColumnTypes {

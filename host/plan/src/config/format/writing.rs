@@ -1,9 +1,9 @@
 //! Options of writes.
 
 use super::text::compression;
-use super::{byte, differ, options_lost};
+use super::{ORIENTS, ORIENTS_LATER, byte, differ, options_lost};
 use crate::config::Text;
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, words};
 use crate::diagnostic::{Diagnostic, codes, quoted};
 use crate::plan::{
     ArrowCompression, ArrowWrite, Compression, CsvWrite, JsonLayout, JsonWrite, ParquetWrite,
@@ -13,7 +13,53 @@ use crate::plan::{
 /// Conversions of `strftime` that dates can be written with.
 const DATE_CONVERSIONS: &str = "YmdHMSfyjbBaApIeGVuFTDRsZz%";
 const DATE_FORMAT_BYTES_MAX: usize = 64;
-const ROW_GROUP_ROWS_MAX: usize = 64 * 1024 * 1024;
+/// Rows of a row group that can be asked for.
+pub(in crate::config) const ROW_GROUP_ROWS_MAX: usize = 64 * 1024 * 1024;
+
+/// Options of ODIBI and pandas that this version does not carry out: of every format, of CSV, of JSON.
+pub(in crate::config) const LATER: &[&str] = &["deep_diagnostics", "diff_keys", "index"];
+pub(in crate::config) const CSV_LATER: &[&str] = &[
+    "columns",
+    "decimal",
+    "escapechar",
+    "float_format",
+    "lineterminator",
+];
+pub(in crate::config) const JSON_LATER: &[&str] = &["date_format", "date_unit", "indent"];
+
+const QUOTINGS: [(&str, Quoting); 4] = [
+    ("minimal", Quoting::Minimal),
+    ("all", Quoting::All),
+    ("0", Quoting::Minimal),
+    ("1", Quoting::All),
+];
+/// The words of `encoding`; true for those with a byte order mark.
+pub(in crate::config) const ENCODINGS: &[(&str, bool)] = &[
+    ("utf-8", false),
+    ("utf-8-sig", true),
+    ("utf8", false),
+    ("utf_8_sig", true),
+];
+/// The words of `compression` of Parquet files.
+pub(in crate::config) const PARQUET_COMPRESSIONS: &[(&str, Compression)] = &[
+    ("snappy", Compression::Snappy),
+    ("zstd", Compression::Zstd),
+    ("gzip", Compression::Gzip),
+    ("lz4", Compression::Lz4),
+    ("none", Compression::None),
+];
+/// The words of `compression` of Arrow files.
+pub(in crate::config) const ARROW_COMPRESSIONS: &[(&str, ArrowCompression)] = &[
+    ("lz4", ArrowCompression::Lz4),
+    ("zstd", ArrowCompression::Zstd),
+    ("none", ArrowCompression::None),
+    ("uncompressed", ArrowCompression::None),
+];
+
+/// The words of `quoting`.
+pub(in crate::config) fn quotings() -> Vec<&'static str> {
+    words(&QUOTINGS)
+}
 
 /// Formats of writes as `format` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +121,7 @@ pub(in crate::config) fn write_options(
     };
     // Read with the mode.
     let _ = options.entry("keys");
-    options.not_yet(&["deep_diagnostics", "diff_keys", "index"]);
+    options.not_yet(LATER);
     options.finish_with(&[
         ("codec", "compression"),
         ("separator", "delimiter"),
@@ -97,14 +143,8 @@ fn csv(options: &mut Reader<'_>, by_name: TextCompression) -> Option<CsvWrite> {
     let quote = byte(options, &["quote", "quotechar"]);
     let quoting = match options.text("quoting") {
         Some(text) => {
-            let words = [
-                ("minimal", Quoting::Minimal),
-                ("all", Quoting::All),
-                ("0", Quoting::Minimal),
-                ("1", Quoting::All),
-            ];
             let later = ["nonnumeric", "none", "2", "3"];
-            options.choice(&text, "quoting", &words, &later)
+            options.choice(&text, "quoting", &QUOTINGS, &later)
         }
         None => Some(Quoting::Minimal),
     };
@@ -116,12 +156,6 @@ fn csv(options: &mut Reader<'_>, by_name: TextCompression) -> Option<CsvWrite> {
     let date_format = date_format(options);
     let mark = match options.text("encoding") {
         Some(text) => {
-            let words = [
-                ("utf-8", false),
-                ("utf-8-sig", true),
-                ("utf8", false),
-                ("utf_8_sig", true),
-            ];
             let later = [
                 "latin1",
                 "latin-1",
@@ -130,18 +164,12 @@ fn csv(options: &mut Reader<'_>, by_name: TextCompression) -> Option<CsvWrite> {
                 "windows-1252",
                 "utf-16",
             ];
-            options.choice(&text, "encoding", &words, &later)
+            options.choice(&text, "encoding", ENCODINGS, &later)
         }
         None => Some(false),
     };
     let compression = compression(options);
-    options.not_yet(&[
-        "columns",
-        "decimal",
-        "escapechar",
-        "float_format",
-        "lineterminator",
-    ]);
+    options.not_yet(CSV_LATER);
     let delimiter = delimiter.ok()?.unwrap_or(default.delimiter);
     let quote = quote.ok()?.unwrap_or(default.quote);
     if !differ(
@@ -206,15 +234,10 @@ fn date_format(options: &mut Reader<'_>) -> Option<Option<String>> {
 fn json(options: &mut Reader<'_>, word: WriteWord, by_name: TextCompression) -> Option<JsonWrite> {
     let lines = options.boolean("lines", true);
     if let Some(text) = options.text("orient") {
-        options.choice(
-            &text,
-            "orient",
-            &[("records", ())],
-            &["columns", "index", "split", "values", "table"],
-        )?;
+        options.choice(&text, "orient", ORIENTS, ORIENTS_LATER)?;
     }
     let compression = compression(options);
-    options.not_yet(&["date_format", "date_unit", "indent"]);
+    options.not_yet(JSON_LATER);
     let layout = if lines || word == WriteWord::JsonLines {
         JsonLayout::Lines
     } else {
@@ -238,16 +261,7 @@ fn json(options: &mut Reader<'_>, word: WriteWord, by_name: TextCompression) -> 
 fn parquet(options: &mut Reader<'_>) -> Option<ParquetWrite> {
     let default = ParquetWrite::default();
     let compression = match options.text("compression") {
-        Some(text) => {
-            let words = [
-                ("snappy", Compression::Snappy),
-                ("zstd", Compression::Zstd),
-                ("gzip", Compression::Gzip),
-                ("lz4", Compression::Lz4),
-                ("none", Compression::None),
-            ];
-            options.choice(&text, "compression", &words, &["brotli"])
-        }
+        Some(text) => options.choice(&text, "compression", PARQUET_COMPRESSIONS, &["brotli"]),
         None => Some(default.compression),
     };
     let rows = options.integer("row_group_rows", 1..=ROW_GROUP_ROWS_MAX);
@@ -262,15 +276,7 @@ fn parquet(options: &mut Reader<'_>) -> Option<ParquetWrite> {
 fn arrow(options: &mut Reader<'_>) -> Option<ArrowWrite> {
     let stream = options.boolean("stream", false);
     let compression = match options.text("compression") {
-        Some(text) => {
-            let words = [
-                ("lz4", ArrowCompression::Lz4),
-                ("zstd", ArrowCompression::Zstd),
-                ("none", ArrowCompression::None),
-                ("uncompressed", ArrowCompression::None),
-            ];
-            options.choice(&text, "compression", &words, &[])
-        }
+        Some(text) => options.choice(&text, "compression", ARROW_COMPRESSIONS, &[]),
         None => Some(ArrowCompression::None),
     };
     Some(ArrowWrite {

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::config::Text;
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, words};
 use crate::diagnostic::{Diagnostic, Span, codes, quoted};
 use crate::plan::{ColumnName, DuplicateKeys, Keys, NullKeys, TargetLayout, WriteMode};
 use crate::yaml::{Entry, Value};
@@ -23,7 +23,7 @@ enum Word {
 }
 
 impl Word {
-    fn text(self) -> &'static str {
+    const fn text(self) -> &'static str {
         match self {
             Self::Overwrite => "overwrite",
             Self::Append => "append",
@@ -40,20 +40,44 @@ enum Duplicates {
     Last,
 }
 
+const MODES: [(&str, Word); 4] = [
+    (Word::Overwrite.text(), Word::Overwrite),
+    (Word::Append.text(), Word::Append),
+    (Word::AppendOnce.text(), Word::AppendOnce),
+    (Word::Upsert.text(), Word::Upsert),
+];
+const DUPLICATE_KEYS: [(&str, Duplicates); 3] = [
+    ("error", Duplicates::Error),
+    ("first", Duplicates::First),
+    ("last", Duplicates::Last),
+];
+const NULL_KEYS: [NullKeys; 3] = [NullKeys::Error, NullKeys::Distinct, NullKeys::Equal];
+/// The words of `layout`.
+pub(in crate::config) const LAYOUTS: &[(&str, TargetLayout)] = &[
+    ("file", TargetLayout::File),
+    ("directory", TargetLayout::Directory),
+];
+
+/// The words of `mode`.
+pub(in crate::config) fn modes() -> Vec<&'static str> {
+    words(&MODES)
+}
+
+/// The words of `null_keys`.
+pub(in crate::config) fn null_key_words() -> Vec<&'static str> {
+    NULL_KEYS.map(NullKeys::word).to_vec()
+}
+
+/// The words of `duplicate_keys`.
+pub(in crate::config) fn duplicate_key_words() -> Vec<&'static str> {
+    words(&DUPLICATE_KEYS)
+}
+
 /// Reads `mode`, `keys` (also below `options`, as ODIBI has it), `null_keys`, `duplicate_keys` and `order_by`.
 pub(super) fn mode(reader: &mut Reader<'_>) -> Option<WriteMode> {
     let at = reader.optional("mode").map(|entry| entry.value.span);
     let word = match reader.text("mode") {
-        Some(text) => {
-            let words = [
-                Word::Overwrite,
-                Word::Append,
-                Word::AppendOnce,
-                Word::Upsert,
-            ];
-            let words = words.map(|word| (word.text(), word));
-            reader.choice(&text, "mode", &words, MODES_LATER)
-        }
+        Some(text) => reader.choice(&text, "mode", &MODES, MODES_LATER),
         None => Some(Word::Overwrite),
     };
     let (keys_entry, keys) = keys(reader);
@@ -109,13 +133,9 @@ pub(super) fn layout(
     let partition_by = reader
         .optional("partition_by")
         .map(|entry| columns(reader, entry));
-    let word = reader.text("layout").map(|text| {
-        let words = [
-            ("file", TargetLayout::File),
-            ("directory", TargetLayout::Directory),
-        ];
-        (text.span, reader.choice(&text, "layout", &words, &[]))
-    });
+    let word = reader
+        .text("layout")
+        .map(|text| (text.span, reader.choice(&text, "layout", LAYOUTS, &[])));
     let slash = path.filter(|path| path.value.ends_with('/') || path.value.ends_with("/."));
     let partition_by = match partition_by {
         Some(columns) => columns?,
@@ -218,13 +238,8 @@ fn null_keys(reader: &mut Reader<'_>) -> Option<NullKeys> {
     let Some(text) = reader.text("null_keys") else {
         return Some(NullKeys::Error);
     };
-    let words = [NullKeys::Error, NullKeys::Distinct, NullKeys::Equal];
-    reader.choice(
-        &text,
-        "null_keys",
-        &words.map(|word| (word.word(), word)),
-        &[],
-    )
+    let words = NULL_KEYS.map(|word| (word.word(), word));
+    reader.choice(&text, "null_keys", &words, &[])
 }
 
 fn duplicate_keys(reader: &mut Reader<'_>) -> Option<DuplicateKeys> {
@@ -239,14 +254,7 @@ fn duplicate_keys(reader: &mut Reader<'_>) -> Option<DuplicateKeys> {
         })
     });
     let word = match text {
-        Some(text) => {
-            let words = [
-                ("error", Duplicates::Error),
-                ("first", Duplicates::First),
-                ("last", Duplicates::Last),
-            ];
-            reader.choice(&text, "duplicate_keys", &words, &[])?
-        }
+        Some(text) => reader.choice(&text, "duplicate_keys", &DUPLICATE_KEYS, &[])?,
         None => Duplicates::Error,
     };
     match (word, entry) {

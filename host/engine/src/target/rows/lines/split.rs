@@ -48,7 +48,7 @@ impl Splitter {
         }
     }
 
-    /// The next line that is not empty.
+    /// The next line that is a row. Of CSV, readers skip lines without a byte: space is a value.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Failure> {
         loop {
             let Some(fields) = self.read_line()? else {
@@ -57,7 +57,11 @@ impl Splitter {
             if self.count == 0 && self.line.starts_with(MARK) {
                 self.line.drain(..MARK.len());
             }
-            if self.line.iter().all(u8::is_ascii_whitespace) && fields <= 1 {
+            let skipped = match self.csv {
+                Some(_) => self.line.iter().all(|byte| *byte == b'\r'),
+                None => self.line.iter().all(u8::is_ascii_whitespace),
+            };
+            if skipped {
                 continue;
             }
             self.count += 1;
@@ -233,6 +237,7 @@ mod tests {
         check(&CSV, "", &[]);
         check(&CSV, "a,b\n1,2", &["a,b", "1,2"]);
         check(&CSV, "\u{feff}a\n\n1\r\n", &["a", "1\r"]);
+        check(&CSV, "a\n \n\t\n\r\n\r\r\n  ", &["a", " ", "\t", "  "]);
         check(
             &CSV,
             "1,\"x\ny\"\n2,\"\"\"\n\"\n",
@@ -245,14 +250,14 @@ mod tests {
             &Dialect::Json {
                 compression: TextCompression::None,
             },
-            "{\"a\":\"\\\"\"}\n\n{}\n",
+            "{\"a\":\"\\\"\"}\n\n \t\r\n{}\n",
             &["{\"a\":\"\\\"\"}", "{}"],
         );
     }
 
     #[test]
     fn faults_are_found() {
-        for text in ["a,b\n1\n", "a\n\"x\n", "a\n1,2\n"] {
+        for text in ["a,b\n1\n", "a,b\n1,2\n \n", "a\n\"x\n", "a\n1,2\n"] {
             let mut splitter = Splitter::new(&CSV, Box::new(std::io::Cursor::new(text)), "t");
             let failure = loop {
                 match splitter.next() {

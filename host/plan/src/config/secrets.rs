@@ -7,7 +7,7 @@ use crate::yaml::{Brought, Node, Resolved, Scalar, Value};
 
 /// Keys whose values are names, paths, words of a format, or prose: they are written to the state, to stories and to
 /// messages.
-const OPEN: [&str; 51] = [
+const OPEN: [&str; 52] = [
     "project",
     "pipeline",
     "pipelines",
@@ -57,6 +57,7 @@ const OPEN: [&str; 51] = [
     "key_vault_name",
     "secret_name",
     "output_path",
+    "file",
     "namespace",
     "service_name",
 ];

@@ -118,10 +118,9 @@ catalogue! {
          mapping of `vars` can only be the whole value. Write `$${` for a literal `${`.";
     MISPLACED_SECRET = "config/misplaced-secret",
         "A secret of a vault stands where a name, a path or a description is wanted, or a variable whose name tells of a \
-         secret (`…TOKEN…`, `…PASSWORD…`) where a name or a path is. Those are written to the state, to stories and to messages, \
-         so they would either show the secret or be `***` everywhere. Use another environment variable or an entry of `vars` \
-         for what differs between environments, and references to vaults for what opens connections, and for params. Of \
-         `alerts`, only `url`, `secret` and `headers` may hold secrets.";
+         secret (`…TOKEN…`) where a name or a path is. Those are written to the state, to stories and to messages: they would \
+         show the secret, or be `***` everywhere. Use another environment variable for what differs between environments, and \
+         secrets for what opens connections, and for params. Of `alerts`, only `url`, `secret` and `headers` may hold secrets.";
     DUPLICATE_NAME = "config/duplicate-name",
         "Two pipelines, two nodes of one pipeline, or two connections have the same name, so a reference to it would be \
          ambiguous. Rename one of them.";

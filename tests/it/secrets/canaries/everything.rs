@@ -29,11 +29,11 @@ pub(super) fn everything(servers: &Servers) -> Value {
             "jitter": "false", "deadline": "1m",
         },
         "timeout": "5m", "on_error": "fail_later",
-        "limits": {"cpu": "20s", "memory": "256MiB"},
+        "limits": {"cpu": "20s", "memory": "256MiB", "total_output": "1GiB"},
         "logging": {"level": "DEBUG", "structured": "false", "metadata": {"team": ANY}},
         "lineage": {
             "url": format!("{takers}/{PLAIN}"), "endpoint": "api/v1/lineage", "namespace": "shop", "api_key": PLAIN,
-            "timeout": "2s",
+            "timeout": "2s", "file": "lineage/events.jsonl",
         },
         "telemetry": {
             "endpoint": format!("{takers}/{PLAIN}"), "service_name": "shop", "headers": {"x-api-key": PLAIN},

@@ -135,7 +135,10 @@ pub(super) fn again(nodes: &[Node], asked: Vec<bool>, stands: &[bool]) -> Vec<us
         again[at] |= node.before.iter().any(|(before, _)| again[*before]);
     }
     for (at, node) in nodes.iter().enumerate().rev() {
-        for (before, read) in node.before.iter().filter(|_| again[at]) {
+        if !again[at] {
+            continue;
+        }
+        for (before, read) in &node.before {
             let there = stands[*before] && (!read || nodes[*before].reads_back);
             again[*before] |= !there;
         }

@@ -33,6 +33,15 @@ mod tests {
         odibi_sdk::harness::check_examples(&crate::plugin());
     }
 
+    #[test]
+    fn the_schema_shows_what_is_left_out() {
+        let defaults = serde_json::json!({
+            "flatten_struct": { "depth": 1, "separator": "_", "drop_source": true },
+            "normalize_json": { "sep": "_" },
+        });
+        odibi_sdk::harness::check_defaults(&crate::plugin(), &defaults);
+    }
+
     /// `UPDATE_MANIFESTS=1 cargo test -p odibi-nested manifest` writes the file.
     #[test]
     #[expect(

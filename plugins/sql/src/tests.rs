@@ -167,6 +167,26 @@ fn names_and_literals() {
     );
 }
 
+#[test]
+fn the_schema_shows_what_is_left_out() {
+    let defaults = json!({
+        "case_when": { "default": "NULL" },
+        "coalesce_columns": { "drop_source": false },
+        "concat_columns": { "separator": "" },
+        "convert_timezone": { "source_tz": "UTC" },
+        "cross_check": { "threshold": 0.0 },
+        "date_diff": { "unit": "day" },
+        "extract_date_parts": { "parts": ["year", "month", "day"] },
+        "join": { "how": "left" },
+        "pivot": { "agg_func": "sum" },
+        "sql": { "tables": [] },
+        "unpivot": { "var_name": "variable", "value_name": "value" },
+        "validate_and_flag": { "flag_col": "_issues" },
+        "window_calculation": { "partition_by": [] },
+    });
+    harness::check_defaults(&crate::plugin(), &defaults);
+}
+
 /// `UPDATE_MANIFESTS=1 cargo test manifest` writes the file.
 #[test]
 #[expect(

@@ -56,7 +56,15 @@ mod tests {
 
     #[test]
     fn every_example_gives_what_it_shows() {
-        odibi_sdk::harness::check_examples(&crate::plugin());
+        let plugin = crate::plugin();
+        odibi_sdk::harness::check_examples(&plugin);
+        for entry in &plugin.operations {
+            let name = entry.name;
+            assert!(
+                entry.examples().len() >= 2,
+                "`{name}` has fewer than two examples"
+            );
+        }
     }
 
     #[test]

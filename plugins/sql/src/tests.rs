@@ -18,7 +18,15 @@ use odibi_sdk::prelude::*;
 
 #[test]
 fn every_example_gives_what_it_shows() {
-    harness::check_examples(&crate::plugin());
+    let plugin = crate::plugin();
+    harness::check_examples(&plugin);
+    for entry in &plugin.operations {
+        let name = entry.name;
+        assert!(
+            entry.examples().len() >= 2,
+            "`{name}` has fewer than two examples"
+        );
+    }
 }
 
 /// Params of `sql` over `df` and these tables.

@@ -11,6 +11,7 @@ mod models;
 mod operations;
 mod queries;
 mod tables;
+mod unfit_columns;
 mod values;
 
 use odibi_sdk::harness;

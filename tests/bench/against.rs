@@ -12,9 +12,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use arrow_buffer::OffsetBuffer;
 use arrow_ord::sort::{SortColumn, SortOptions, lexsort_to_indices};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow_select::concat::concat_batches;
@@ -34,6 +35,7 @@ const BATCH_ROWS: usize = 65_536;
 const LOW: u64 = 100;
 const HIGH: u64 = 500_000;
 const CUSTOMERS: u64 = 100_000;
+const PAGES_MAX: u64 = 4;
 
 /// One piece of work, both ways.
 pub(crate) struct Work {
@@ -43,6 +45,8 @@ pub(crate) struct Work {
     pub(crate) operation: &'static str,
     /// Its params.
     pub(crate) params: Value,
+    /// The main input, of this name in the query.
+    pub(crate) main: &'static str,
     /// Tables for the ports after the first.
     pub(crate) further: &'static [&'static str],
     /// The same as a query.
@@ -71,7 +75,10 @@ pub(crate) fn compare(title: &str, works: &[Work]) {
     let asked = |w: &&Work| only.is_empty() || only.iter().any(|name| name == w.name);
     let works: Vec<&Work> = works.iter().filter(asked).collect();
     assert!(!works.is_empty(), "there is no such row in the table");
-    let tables = BTreeMap::from([("df", orders(rows)), ("customers", customers())]);
+    let mut tables = BTreeMap::from([("df", orders(rows)), ("customers", customers())]);
+    if works.iter().any(|w| w.main == "visits") {
+        tables.insert("visits", visits(rows));
+    }
     let mut native = Native::start(&tables);
     let steps = Steps::new();
     println!("{rows} rows, {rounds} rounds, CPU time of one thread, median (min-max)");
@@ -120,7 +127,7 @@ fn sandboxed(
 ) -> (usize, f64) {
     let mut rows = 0;
     let took = cpu_nanos(|| {
-        let inputs: Vec<&Vec<RecordBatch>> = std::iter::once("df")
+        let inputs: Vec<&Vec<RecordBatch>> = std::iter::once(work.main)
             .chain(work.further.iter().copied())
             .map(|name| &tables[name])
             .collect();
@@ -394,4 +401,46 @@ fn customers() -> Vec<RecordBatch> {
         Arc::new(StringArray::from_iter_values(countries)),
     ];
     vec![RecordBatch::try_new(Arc::new(schema), columns).unwrap()]
+}
+
+/// What `df` has not: a second time, and lists.
+fn visits(rows: usize) -> Vec<RecordBatch> {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let item = Arc::new(Field::new_list_field(DataType::Int32, false));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("began", time.clone(), false),
+        Field::new("ended", time, false),
+        Field::new("pages", DataType::List(Arc::clone(&item)), false),
+    ]));
+    let mut noise = Noise(SEED);
+    (0..rows)
+        .step_by(BATCH_ROWS)
+        .map(|start| {
+            let count = BATCH_ROWS.min(rows - start);
+            let first = i64::try_from(start).unwrap();
+            let mut seconds = |below: u64| i64::try_from(noise.below(below)).unwrap() * 1_000_000;
+            let began: Vec<i64> = (0..count).map(|_| seconds(86_400_000)).collect();
+            let ended: Vec<i64> = began.iter().map(|b| b + seconds(86_400)).collect();
+            let lengths: Vec<usize> = (0..count)
+                .map(|_| 1 + usize::try_from(noise.below(PAGES_MAX)).unwrap())
+                .collect();
+            let all: usize = lengths.iter().sum();
+            let pages: Int32Array = (0..all)
+                .map(|_| i32::try_from(noise.below(LOW)).unwrap())
+                .collect();
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new((first..).take(count).collect::<Int64Array>()),
+                Arc::new(TimestampMicrosecondArray::from(began)),
+                Arc::new(TimestampMicrosecondArray::from(ended)),
+                Arc::new(ListArray::new(
+                    Arc::clone(&item),
+                    OffsetBuffer::from_lengths(lengths),
+                    Arc::new(pages),
+                    None,
+                )),
+            ];
+            RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
+        })
+        .collect()
 }

@@ -2,7 +2,9 @@
 //! is said in `against.rs`.
 //!
 //! `cargo bench -p odibi-tests --bench operations`; `-- --rows 200000 --rounds 3` makes it short, `-- --only sort` picks one.
-//! Operations without such a query are not here: keys made of hashes, JSON and structs, `sample`, `cross_check`, `normalize_column_names`, `split_events_by_period`.
+//! Operations without such a query are not here: `chain`, `cross_check`, `generate_numeric_key`, `normalize_column_names`,
+//! `sample`, `split_events_by_period` and those that read JSON; nor are those that take structs apart, which no table here
+//! has. `sql` has a benchmark of its own.
 
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -27,6 +29,7 @@ fn works() -> Vec<Work> {
         name: operation,
         operation,
         params,
+        main: "df",
         further,
         sql,
         ratio_max: None,
@@ -37,6 +40,12 @@ fn works() -> Vec<Work> {
             json!({ "prefix": "o_" }),
             &[],
             "SELECT id AS o_id, low AS o_low, high AS o_high, customer AS o_customer, price AS o_price, quantity AS o_quantity, at AS o_at, name AS o_name FROM df",
+        ),
+        work(
+            "add_suffix",
+            json!({ "suffix": "_o", "exclude": ["id"] }),
+            &[],
+            "SELECT id, low AS low_o, high AS high_o, customer AS customer_o, price AS price_o, quantity AS quantity_o, at AS at_o, name AS name_o FROM df",
         ),
         work(
             "aggregate",
@@ -92,6 +101,15 @@ fn works() -> Vec<Work> {
             &[],
             "SELECT *, at + INTERVAL '3 months' AS later FROM df",
         ),
+        Work {
+            main: "visits",
+            ..work(
+                "date_diff",
+                json!({ "start_col": "began", "end_col": "ended", "unit": "hour" }),
+                &[],
+                "SELECT *, CAST(CAST(ended AS BIGINT) - CAST(began AS BIGINT) AS DOUBLE) / 3600000000 AS diff_hour FROM visits",
+            )
+        },
         work(
             "date_trunc",
             json!({ "col": "at", "unit": "month" }),
@@ -128,6 +146,15 @@ fn works() -> Vec<Work> {
             &[],
             "SELECT id, low, high, customer, price, quantity FROM df",
         ),
+        Work {
+            main: "visits",
+            ..work(
+                "explode_list_column",
+                json!({ "column": "pages" }),
+                &[],
+                "SELECT id, began, ended, unnest(pages) AS pages FROM visits",
+            )
+        },
         work(
             "extract_date_parts",
             json!({ "source_col": "at", "parts": ["year", "month", "day"] }),
@@ -145,6 +172,12 @@ fn works() -> Vec<Work> {
             json!({ "condition": "quantity > 5 AND price < 80" }),
             &[],
             "SELECT * FROM df WHERE quantity > 5 AND price < 80",
+        ),
+        work(
+            "generate_surrogate_key",
+            json!({ "columns": ["id", "name"] }),
+            &[],
+            "SELECT *, md5(concat_ws('-', CAST(id AS VARCHAR), name)) AS surrogate_key FROM df",
         ),
         work(
             "hash_columns",
@@ -165,10 +198,22 @@ fn works() -> Vec<Work> {
             "SELECT * FROM df LIMIT 1000",
         ),
         work(
+            "normalize_schema",
+            json!({ "rename": { "low": "few" }, "drop": ["name"], "select_order": ["customer", "id"] }),
+            &[],
+            "SELECT customer, id, low AS few, high, price, quantity, at FROM df",
+        ),
+        work(
             "pivot",
             json!({ "group_by": ["low"], "pivot_col": "quantity", "agg_col": "price", "agg_func": "sum", "values": [1, 2, 3] }),
             &[],
             "SELECT low, sum(price) FILTER (WHERE quantity = 1) AS a, sum(price) FILTER (WHERE quantity = 2) AS b, sum(price) FILTER (WHERE quantity = 3) AS c FROM df GROUP BY low",
+        ),
+        work(
+            "protect_columns",
+            json!({ "columns": ["name"], "method": "hash", "salt": "s3cret" }),
+            &[],
+            "SELECT * REPLACE (encode(sha256(concat(name, 's3cret')), 'hex') AS name) FROM df",
         ),
         work(
             "regex_replace",
@@ -223,6 +268,12 @@ fn works() -> Vec<Work> {
             json!({ "columns": ["name"] }),
             &[],
             "SELECT * REPLACE (trim(name) AS name) FROM df",
+        ),
+        work(
+            "union",
+            json!({ "datasets": ["df"] }),
+            &["df"],
+            "SELECT * FROM df UNION ALL SELECT * FROM df",
         ),
         work(
             "unit_convert",

@@ -75,6 +75,7 @@ fn main() {
         name,
         operation: "sql",
         params: json!({ "sql": sql, "tables": further }),
+        main: "df",
         further,
         sql,
         ratio_max: Some(ratio_max),

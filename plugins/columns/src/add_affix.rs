@@ -34,12 +34,20 @@ impl Operation for AddPrefix {
     const SUMMARY: &'static str = "puts a prefix before column names";
 
     fn examples() -> Vec<Example> {
-        vec![Example::new(
-            "marks every column except the key",
-            json!({ "prefix": "crm_", "exclude": ["id"] }),
-            ["id,name,total\n1,ann,10\n2,bo,20\n"],
-            "id,crm_name,crm_total\n1,ann,10\n2,bo,20\n",
-        )]
+        vec![
+            Example::new(
+                "marks every column except the key",
+                json!({ "prefix": "crm_", "exclude": ["id"] }),
+                ["id,name,total\n1,ann,10\n2,bo,20\n"],
+                "id,crm_name,crm_total\n1,ann,10\n2,bo,20\n",
+            ),
+            Example::new(
+                "marks the columns that another table has as well",
+                json!({ "prefix": "customer_", "columns": ["id", "name"] }),
+                ["id,name,city\n7,ann,oslo\n8,,bern\n"],
+                "customer_id,customer_name,city\n7,ann,oslo\n8,,bern\n",
+            ),
+        ]
     }
 
     fn plan(&self, inputs: &[SchemaRef]) -> Result<Plan> {
@@ -63,12 +71,20 @@ impl Operation for AddSuffix {
     const SUMMARY: &'static str = "puts a suffix after column names";
 
     fn examples() -> Vec<Example> {
-        vec![Example::new(
-            "says the unit of two columns",
-            json!({ "suffix": "_eur", "columns": ["net", "gross"] }),
-            ["id,net,gross\n1,10,12\n2,20,24\n"],
-            "id,net_eur,gross_eur\n1,10,12\n2,20,24\n",
-        )]
+        vec![
+            Example::new(
+                "says the unit of two columns",
+                json!({ "suffix": "_eur", "columns": ["net", "gross"] }),
+                ["id,net,gross\n1,10,12\n2,20,24\n"],
+                "id,net_eur,gross_eur\n1,10,12\n2,20,24\n",
+            ),
+            Example::new(
+                "says the year of every column except the key",
+                json!({ "suffix": "_2025", "exclude": ["shop"] }),
+                ["shop,sales,costs\nbern,10,7\noslo,20,\n"],
+                "shop,sales_2025,costs_2025\nbern,10,7\noslo,20,\n",
+            ),
+        ]
     }
 
     fn plan(&self, inputs: &[SchemaRef]) -> Result<Plan> {

@@ -18,12 +18,20 @@ impl Columns for DropColumns {
     const SUMMARY: &'static str = "leaves the named columns out";
 
     fn examples() -> Vec<Example> {
-        vec![Example::new(
-            "leaves one of three columns out",
-            json!({ "columns": ["note"] }),
-            ["id,note,total\n1,first,10\n2,,20\n"],
-            "id,total\n1,10\n2,20\n",
-        )]
+        vec![
+            Example::new(
+                "leaves one of three columns out",
+                json!({ "columns": ["note"] }),
+                ["id,note,total\n1,first,10\n2,,20\n"],
+                "id,total\n1,10\n2,20\n",
+            ),
+            Example::new(
+                "leaves two out, named in any order",
+                json!({ "columns": ["phone", "email"] }),
+                ["id,email,phone,total\n1,ann@example.com,0301234,10\n2,,,20\n"],
+                "id,total\n1,10\n2,20\n",
+            ),
+        ]
     }
 
     fn outline(&self, input: &Schema) -> Result<Outline> {

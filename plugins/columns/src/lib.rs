@@ -56,7 +56,28 @@ mod tests {
 
     #[test]
     fn every_example_gives_what_it_shows() {
-        odibi_sdk::harness::check_examples(&crate::plugin());
+        let plugin = crate::plugin();
+        odibi_sdk::harness::check_examples(&plugin);
+        for entry in &plugin.operations {
+            let name = entry.name;
+            assert!(
+                entry.examples().len() >= 2,
+                "`{name}` has fewer than two examples"
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_shows_what_is_left_out() {
+        let defaults = serde_json::json!({
+            "clean_text": { "trim": true, "case": "preserve" },
+            "generate_numeric_key": { "separator": "|", "output_col": "numeric_key" },
+            "generate_surrogate_key": { "separator": "-", "output_col": "surrogate_key" },
+            "hash_columns": { "algorithm": "sha256" },
+            "normalize_column_names": { "lowercase": true, "remove_special": true, "style": "snake_case" },
+            "unit_convert": { "gauge_pressure_offset": "14.696 psia", "errors": "null" },
+        });
+        odibi_sdk::harness::check_defaults(&crate::plugin(), &defaults);
     }
 
     /// `UPDATE_MANIFESTS=1 cargo test -p odibi-columns` writes it anew.

@@ -22,7 +22,7 @@ pub(crate) struct NormalizeColumnNames {
     remove_special: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Style {
     /// `customerId` becomes `customer_id`.

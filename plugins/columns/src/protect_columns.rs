@@ -191,4 +191,32 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn wrong_names_are_shown_where_they_stand() {
+        let check = |columns: &[&str], code, param, message| {
+            for (method, salt) in [("hash", Some("s")), ("mask", None), ("redact", None)] {
+                let params = json!({ "columns": columns, "method": method, "salt": salt });
+                check_failure(OPERATION, params, TABLE, code, param, message);
+            }
+        };
+        check(
+            &["id", "Name"],
+            "unknown-column",
+            "/columns/1",
+            "unknown column `Name`, did you mean `name`?",
+        );
+        check(
+            &["email"],
+            "unknown-column",
+            "/columns/0",
+            "unknown column `email`",
+        );
+        check(
+            &["name", "id", "name"],
+            "repeated-column",
+            "/columns/2",
+            "column `name` is named twice",
+        );
+    }
 }

@@ -15,12 +15,20 @@ impl Columns for SelectColumns {
     const SUMMARY: &'static str = "Keeps the named columns, in the given order";
 
     fn examples() -> Vec<Example> {
-        vec![Example::new(
-            "keeps two of three columns and swaps them",
-            json!({ "columns": ["total", "id"] }),
-            ["id,note,total\n1,first,10\n2,,20\n"],
-            "total,id\n10,1\n20,2\n",
-        )]
+        vec![
+            Example::new(
+                "keeps two of three columns and swaps them",
+                json!({ "columns": ["total", "id"] }),
+                ["id,note,total\n1,first,10\n2,,20\n"],
+                "total,id\n10,1\n20,2\n",
+            ),
+            Example::new(
+                "keeps every column and puts the key first",
+                json!({ "columns": ["id", "name", "total"] }),
+                ["name,total,id\nann,10,1\n,20,2\n"],
+                "id,name,total\n1,ann,10\n2,,20\n",
+            ),
+        ]
     }
 
     fn outline(&self, input: &Schema) -> Result<Outline> {

@@ -44,7 +44,7 @@ struct Conversion {
 }
 
 /// What becomes of values that cannot be converted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Errors {
     /// They become null.

@@ -30,7 +30,24 @@ mod tests {
 
     #[test]
     fn every_example_gives_what_it_shows() {
-        odibi_sdk::harness::check_examples(&crate::plugin());
+        let plugin = crate::plugin();
+        odibi_sdk::harness::check_examples(&plugin);
+        for entry in &plugin.operations {
+            let name = entry.name;
+            assert!(
+                entry.examples().len() >= 2,
+                "`{name}` has fewer than two examples"
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_shows_what_is_left_out() {
+        let defaults = serde_json::json!({
+            "flatten_struct": { "depth": 1, "separator": "_", "drop_source": true },
+            "normalize_json": { "sep": "_" },
+        });
+        odibi_sdk::harness::check_defaults(&crate::plugin(), &defaults);
     }
 
     /// `UPDATE_MANIFESTS=1 cargo test -p odibi-nested manifest` writes the file.

@@ -30,8 +30,8 @@ pub(crate) struct NormalizeJson {
     /// Columns must be known before the data is read. A struct has its fields, and needs none.
     #[serde(default)]
     json_schema: Option<Shape>,
-    /// What becomes of texts that are not JSON, and of values that do not fit their type: with `null` they become null, and
-    /// the story counts them; with `raise` the step fails and names the row.
+    /// What becomes of texts that are not JSON, and of values that do not fit their type: with `null`, the default, they
+    /// become null, and the story counts them; with `raise` the step fails and names the row.
     #[serde(default)]
     errors: Option<Errors>,
 }

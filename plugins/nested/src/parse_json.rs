@@ -22,8 +22,8 @@ pub(crate) struct ParseJson {
     /// Column that receives the result: the column itself, or a new one. Left out, it is the column's name and `_parsed`.
     #[serde(default)]
     output_col: Option<String>,
-    /// What becomes of texts that are not JSON, and of values that do not fit their type: with `null` they become null, and
-    /// the story counts them; with `raise` the step fails and names the row.
+    /// What becomes of texts that are not JSON, and of values that do not fit their type: with `null`, the default, they
+    /// become null, and the story counts them; with `raise` the step fails and names the row.
     #[serde(default)]
     errors: Option<Errors>,
 }

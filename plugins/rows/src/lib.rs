@@ -40,7 +40,29 @@ mod tests {
 
     #[test]
     fn every_example_gives_what_it_shows() {
-        odibi_sdk::harness::check_examples(&crate::plugin());
+        let plugin = crate::plugin();
+        odibi_sdk::harness::check_examples(&plugin);
+        for entry in &plugin.operations {
+            let name = entry.name;
+            assert!(
+                entry.examples().len() >= 2,
+                "`{name}` has fewer than two examples"
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_shows_what_is_left_out() {
+        let defaults = serde_json::json!({
+            "explode_list_column": { "outer": false },
+            "limit": { "offset": 0 },
+            "row_number": { "output": "row_num" },
+            "sessionize": { "threshold_seconds": 1800, "session_col": "session_id" },
+            "sort": { "ascending": true },
+            "split_events_by_period": { "shift_col": "shift_name", "period": "day" },
+            "union": { "by_name": true },
+        });
+        odibi_sdk::harness::check_defaults(&crate::plugin(), &defaults);
     }
 
     /// `UPDATE_MANIFESTS=1 cargo test -p odibi-rows manifest` writes the file.

@@ -42,7 +42,7 @@ pub(crate) struct SplitEventsByPeriod {
 }
 
 /// Where events are cut.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Period {
     /// At midnight.

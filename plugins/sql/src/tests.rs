@@ -12,6 +12,7 @@ mod operations;
 mod overflow;
 mod queries;
 mod tables;
+mod unfit_columns;
 mod values;
 
 use odibi_sdk::harness;
@@ -19,7 +20,15 @@ use odibi_sdk::prelude::*;
 
 #[test]
 fn every_example_gives_what_it_shows() {
-    harness::check_examples(&crate::plugin());
+    let plugin = crate::plugin();
+    harness::check_examples(&plugin);
+    for entry in &plugin.operations {
+        let name = entry.name;
+        assert!(
+            entry.examples().len() >= 2,
+            "`{name}` has fewer than two examples"
+        );
+    }
 }
 
 /// Params of `sql` over `df` and these tables.
@@ -166,6 +175,26 @@ fn names_and_literals() {
         table,
         "df,id\ndf,1\ndf,2\n",
     );
+}
+
+#[test]
+fn the_schema_shows_what_is_left_out() {
+    let defaults = json!({
+        "case_when": { "default": "NULL" },
+        "coalesce_columns": { "drop_source": false },
+        "concat_columns": { "separator": "" },
+        "convert_timezone": { "source_tz": "UTC" },
+        "cross_check": { "threshold": 0.0 },
+        "date_diff": { "unit": "day" },
+        "extract_date_parts": { "parts": ["year", "month", "day"] },
+        "join": { "how": "left" },
+        "pivot": { "agg_func": "sum" },
+        "sql": { "tables": [] },
+        "unpivot": { "var_name": "variable", "value_name": "value" },
+        "validate_and_flag": { "flag_col": "_issues" },
+        "window_calculation": { "partition_by": [] },
+    });
+    harness::check_defaults(&crate::plugin(), &defaults);
 }
 
 /// `UPDATE_MANIFESTS=1 cargo test manifest` writes the file.

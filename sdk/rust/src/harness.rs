@@ -11,7 +11,7 @@ mod tables;
 mod tests;
 
 use arrow_array::RecordBatch;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::plan::Spread;
@@ -190,4 +190,51 @@ pub fn check_examples(plugin: &Plugin) {
             }
         }
     }
+}
+
+/// Checks that readers of the schema learn what each param is when it is left out: its default stands there, or it may be
+/// null. A default stands there if its type is `Serialize`; otherwise it is dropped without a word.
+///
+/// `expect` holds all defaults but null, by operation and param: `{"join": {"how": "left"}}`.
+///
+/// # Panics
+/// When a param may be left out and the schema does not say what it is then, or when the defaults are others.
+#[track_caller]
+pub fn check_defaults(plugin: &Plugin, expect: &Value) {
+    let mut defaults = Map::new();
+    for entry in &plugin.operations {
+        let schema = entry.params();
+        let required = schema["required"].as_array();
+        let mut shown = Map::new();
+        for (name, param) in schema["properties"].as_object().into_iter().flatten() {
+            let is_required = required.is_some_and(|r| r.iter().any(|n| n == name));
+            match param.get("default") {
+                Some(Value::Null) => {}
+                Some(default) => {
+                    shown.insert(name.clone(), default.clone());
+                }
+                None => assert!(
+                    is_required || may_be_null(param),
+                    "param `{name}` of `{}` may be left out, and the schema does not show its default",
+                    entry.name
+                ),
+            }
+        }
+        if !shown.is_empty() {
+            defaults.insert(entry.name.to_owned(), Value::Object(shown));
+        }
+    }
+    let defaults = Value::Object(defaults);
+    assert!(
+        defaults == *expect,
+        "defaults are {defaults:#}, not {expect:#}"
+    );
+}
+
+fn may_be_null(param: &Value) -> bool {
+    let is_null = |kind: &Value| kind == "null";
+    let kinds = param["type"].as_array();
+    let variants = param["anyOf"].as_array();
+    kinds.is_some_and(|k| k.iter().any(is_null))
+        || variants.is_some_and(|v| v.iter().any(|v| is_null(&v["type"])))
 }

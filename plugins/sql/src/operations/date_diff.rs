@@ -20,7 +20,7 @@ pub(crate) struct DateDiff {
 }
 
 /// A unit of time.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Unit {
     Day,

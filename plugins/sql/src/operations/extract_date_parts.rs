@@ -22,7 +22,7 @@ pub(crate) struct ExtractDateParts {
 }
 
 /// A part of a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Part {
     Year,

@@ -35,7 +35,7 @@ pub(crate) struct Join {
 }
 
 /// Which rows a join gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum How {
     Inner,

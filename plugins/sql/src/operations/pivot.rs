@@ -29,7 +29,7 @@ pub(crate) struct Pivot {
 }
 
 /// A function of several values.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum PivotFunction {
     Sum,

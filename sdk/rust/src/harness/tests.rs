@@ -470,6 +470,86 @@ fn examples_are_demanded_and_run() {
     );
 }
 
+/// Params that may be left out. The default of `unseen` is of a type that cannot be written.
+macro_rules! lenient {
+    ($name:ident, $how:ident) => {
+        #[derive(Deserialize, JsonSchema)]
+        #[expect(dead_code, reason = "only their schema is looked at")]
+        struct $name {
+            needed: String,
+            #[serde(default)]
+            maybe: Option<String>,
+            #[serde(default)]
+            count: u32,
+            #[serde(default)]
+            how: $how,
+        }
+
+        impl Columns for $name {
+            const NAME: &'static str = "lenient";
+            const SUMMARY: &'static str = "Test";
+
+            fn outline(&self, input: &Schema) -> Result<Outline> {
+                Ok(Outline::of(input))
+            }
+
+            fn compute(&self, _: &RecordBatch) -> Result<Vec<ArrayRef>> {
+                Ok(Vec::new())
+            }
+        }
+    };
+}
+
+#[derive(Default, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Shown {
+    #[default]
+    Quick,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Unseen {
+    #[default]
+    Quick,
+}
+
+lenient!(Lenient, Shown);
+lenient!(Forgetful, Unseen);
+
+#[test]
+fn defaults_are_demanded_and_compared() {
+    let of = |entry: Entry| Plugin {
+        name: "t",
+        version: "1",
+        operations: vec![Entry::columns::<Shout>(), entry],
+    };
+    let lenient = of(Entry::columns::<Lenient>());
+    check_defaults(
+        &lenient,
+        &json!({ "lenient": { "how": "quick", "count": 0 } }),
+    );
+    let said = |plugin: &Plugin, expect: &Value| -> String {
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            check_defaults(plugin, expect);
+        }));
+        said.unwrap_err().downcast_ref::<String>().unwrap().clone()
+    };
+    assert_eq!(
+        said(&of(Entry::columns::<Forgetful>()), &json!({})),
+        "param `how` of `lenient` may be left out, and the schema does not show its default"
+    );
+    for wrong in [
+        json!({}),
+        json!({ "lenient": { "count": 0 } }),
+        json!({ "lenient": { "count": 1, "how": "quick" } }),
+        json!({ "lenient": { "count": 0, "how": "quick", "maybe": null } }),
+    ] {
+        let message = said(&lenient, &wrong);
+        assert!(message.starts_with("defaults are {"), "{message}");
+    }
+}
+
 #[test]
 fn manifest_says_what_the_operations_are() {
     let manifest = plugin().manifest();

@@ -1,7 +1,7 @@
 //! Lines at the end of a file that other processes add to as well.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use serde_json::Value;
@@ -64,7 +64,7 @@ fn last_line(file: &mut File, length: u64) -> io::Result<u64> {
         let start = end.saturating_sub(CHUNK_BYTES);
         chunk.clear();
         file.seek(SeekFrom::Start(start))?;
-        Read::by_ref(file)
+        io::Read::by_ref(file)
             .take(end - start)
             .read_to_end(&mut chunk)?;
         if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {

@@ -1,7 +1,7 @@
 //! The JSON Schema of a project file, for editors. It says what keys there are and what they take; what it cannot say,
 //! `odibi validate` does. Words come from the tables of the readers, and tests hold the keys equal to those that they ask for.
 //!
-//! A definition such as `node` has all keys and demands none, as recipes and environments have it; `whole_node` also says
+//! A definition such as `read` has all keys and demands none, as recipes and environments have it; `whole_read` also says
 //! which must be there.
 
 mod connection;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use self::kind::{
     about, add, any_case, boolean, closed, defaulting, described, ignored, ignored_value, integer,
     later, later_value, list, named, needs, open, or_pattern, plain, reference, sensitive,
-    spellings, to, with, words,
+    spellings, takes, to, with, words,
 };
 use super::assemble::{ENVIRONMENT_KEYS, RECIPE_KEYS};
 use super::{
@@ -55,8 +55,14 @@ pub fn schema() -> Value {
         "environment": environment(&project),
         "recipe": recipe(),
         "pipeline": of_pipeline(),
-        "node": of_node(),
-        "whole_node": whole_node(),
+        "node": of_node(false),
+        "full_node": of_node(true),
+        "whole_node": {
+            "required": ["name"],
+            "if": { "required": ["recipe"] },
+            "then": to("node"),
+            "else": to("full_node"),
+        },
         "step": step(),
         "sensitive": sensitive(),
         "column": column(),
@@ -80,12 +86,10 @@ pub fn schema() -> Value {
 /// `500ms`, `30s`, `5m`, `2h`, `1d`, or a number of seconds.
 fn time() -> Value {
     let units = reader::words(attempts::TIME_UNITS).join("|");
-    json!({
-        "type": ["string", "number"],
-        "minimum": 0,
-        "pattern": or_pattern(&format!(r"\d+\s*({units})")),
-        "description": "`500ms`, `30s`, `5m`, `2h`, `1d`, or a number of seconds",
-    })
+    let pattern = or_pattern(&format!(r"\d+\s*({units})"));
+    let made = json!({ "type": ["string", "number"], "minimum": 0, "pattern": pattern });
+    let forms = "`500ms`, `30s`, `5m`, `2h`, `1d`, or a number of seconds";
+    about(takes(made, forms), forms)
 }
 
 fn attempted(properties: &mut Value) {
@@ -194,30 +198,42 @@ fn of_pipeline() -> Value {
     made
 }
 
-fn of_node() -> Value {
-    let input = json!({ "anyOf": [{ "type": "string", "description": "a node, or `$pipeline.node`" }, to("read")] });
+/// Keys of a node; `whole` ones also say what must be there, which a recipe may say instead.
+fn of_node(whole: bool) -> Value {
+    let or_whole = |name: &str| match whole {
+        true => to(&format!("whole_{name}")),
+        false => to(name),
+    };
+    let node = json!({ "type": "string", "description": "a node, or `$pipeline.node`" });
+    let input = json!({ "anyOf": [node, or_whole("read")] });
     let pattern = closed(json!({ "type": to("text"), "params": open() }));
+    let mut transform = closed(json!({ "steps": list(to("step")) }));
+    let mut privacy = to("privacy");
+    if whole {
+        transform = needs(transform, &["steps"]);
+        privacy["anyOf"] = json!([{ "required": ["method"] }, { "required": ["declassify"] }]);
+    }
     let mut properties = json!({
         "name": described("text", "unique in its pipeline"),
         "description": to("text"),
         "tags": to("texts"),
         "enabled": defaulting(to("boolean"), true),
         "depends_on": described("texts", "nodes of the same pipeline, or `$pipeline.node`"),
-        "read": to("read"),
+        "read": or_whole("read"),
         "inputs": about(named(input), "tables by name; `df` is the main one"),
         "transformer": described("text", "an operation, before the steps of `transform`"),
         "params": about(open(), "of the `transformer`"),
         "pattern": needs(pattern, &["type"]),
         "recipe": to("text"),
         "recipe_vars": open(),
-        "transform": closed(json!({ "steps": list(to("step")) })),
-        "write": to("write"),
+        "transform": transform,
+        "write": or_whole("write"),
         "on_row_error": words(&quarantine::on_row_error_words()),
-        "quarantine": described("quarantine", "where rejected rows go"),
+        "quarantine": about(or_whole("quarantine"), "where rejected rows go"),
         "schema_policy": described("schema_policy", "that of the write, where it has none"),
         "sensitive": described("sensitive", "columns whose values no report shows"),
         "columns": named(to("column")),
-        "privacy": to("privacy"),
+        "privacy": privacy,
     });
     attempted(&mut properties);
     limited(&mut properties);
@@ -225,23 +241,6 @@ fn of_node() -> Value {
     ignored(&mut properties, node::WORDS_IGNORED);
     later(&mut properties, node::LATER);
     closed(properties)
-}
-
-/// What a node needs, unless a recipe says it.
-fn whole_node() -> Value {
-    let mut made = needs(to("node"), &["name"]);
-    made["if"] = json!({ "required": ["recipe"] });
-    made["else"] = json!({
-        "properties": {
-            "read": to("whole_read"),
-            "inputs": { "additionalProperties": { "anyOf": [{ "type": "string" }, to("whole_read")] } },
-            "transform": { "required": ["steps"] },
-            "write": to("whole_write"),
-            "quarantine": to("whole_quarantine"),
-            "privacy": { "anyOf": [{ "required": ["method"] }, { "required": ["declassify"] }] },
-        },
-    });
-    made
 }
 
 fn step() -> Value {
@@ -417,18 +416,18 @@ fn quantity(spec: &Spec) -> Value {
         })
         .collect();
     let units = units.join("|");
-    let number = json!({ "minimum": spec.range.start(), "maximum": spec.range.end() });
-    match spec.unit {
-        Unit::Count => with(
-            json!({ "type": ["integer", "string"], "pattern": or_pattern(r"\d+") }),
-            number,
-        ),
-        Unit::Bytes => with(
-            json!({ "type": ["string", "integer"], "pattern": or_pattern(&format!(r"\d+\s*({units})?")) }),
-            number,
-        ),
-        Unit::Milliseconds => {
-            json!({ "type": "string", "pattern": or_pattern(&format!(r"\d+\s*({units})")) })
-        }
-    }
+    let (kinds, pattern) = match spec.unit {
+        Unit::Count => (json!(["integer", "string"]), r"\d+".to_owned()),
+        Unit::Bytes => (json!(["string", "integer"]), format!(r"\d+\s*({units})?")),
+        // A number alone lacks its unit.
+        Unit::Milliseconds => (json!("string"), format!(r"\d+\s*({units})")),
+    };
+    let made = json!({
+        "type": kinds,
+        "minimum": spec.range.start(),
+        "maximum": spec.range.end(),
+        "pattern": or_pattern(&pattern),
+    });
+    let example = spec.unit.written(spec.default);
+    takes(made, &format!("{}, such as {example}", spec.unit.noun()))
 }

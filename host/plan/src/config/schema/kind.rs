@@ -46,6 +46,14 @@ pub(super) fn needs(value: Value, required: &[&str]) -> Value {
     with(value, json!({ "required": required }))
 }
 
+/// A value whose texts match a pattern, and what editors say of one that does not.
+pub(super) fn takes(value: Value, noun: &str) -> Value {
+    with(
+        value,
+        json!({ "patternErrorMessage": format!("takes {noun}") }),
+    )
+}
+
 /// A mapping with these keys and no others, written out.
 pub(super) fn plain(properties: Value) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
@@ -53,28 +61,29 @@ pub(super) fn plain(properties: Value) -> Value {
 
 /// A mapping with these keys and no others.
 pub(super) fn closed(properties: Value) -> Value {
-    or_reference(plain(properties))
+    or_reference(plain(properties), "a mapping")
 }
 
 /// A mapping from names to something.
 pub(super) fn named(of: Value) -> Value {
-    or_reference(json!({ "type": "object", "additionalProperties": of }))
+    let made = json!({ "type": "object", "additionalProperties": of });
+    or_reference(made, "a mapping")
 }
 
 /// A mapping that this schema knows nothing of.
 pub(super) fn open() -> Value {
-    or_reference(json!({ "type": "object" }))
+    or_reference(json!({ "type": "object" }), "a mapping")
 }
 
 /// A list of something.
 pub(super) fn list(of: Value) -> Value {
-    or_reference(json!({ "type": "array", "items": of }))
+    or_reference(json!({ "type": "array", "items": of }), "a list")
 }
 
-fn or_reference(mut value: Value) -> Value {
+fn or_reference(mut value: Value, noun: &str) -> Value {
     value["type"] = json!([value["type"], "string"]);
     value["pattern"] = REFERENCE.into();
-    value
+    takes(value, noun)
 }
 
 /// A text with a reference in it.
@@ -84,18 +93,21 @@ pub(super) fn reference() -> Value {
 
 pub(super) fn boolean() -> Value {
     let words = BOOLEAN_WORDS.map(any_case).join("|");
-    json!({ "type": ["boolean", "string"], "pattern": or_pattern(&words) })
+    let made = json!({ "type": ["boolean", "string"], "pattern": or_pattern(&words) });
+    takes(made, "`true` or `false`")
 }
 
 /// `true`, `false`, or a list of columns.
 pub(super) fn sensitive() -> Value {
     let words = BOOLEAN_WORDS.map(any_case).join("|");
-    json!({ "type": ["boolean", "array", "string"], "items": to("text"), "pattern": or_pattern(&words) })
+    let kinds = ["boolean", "array", "string"];
+    let made = json!({ "type": kinds, "items": to("text"), "pattern": or_pattern(&words) });
+    takes(made, "`true` or a list of columns")
 }
 
 pub(super) fn integer(range: RangeInclusive<usize>) -> Value {
-    let mut made =
-        json!({ "type": ["integer", "string"], "minimum": range.start(), "pattern": REFERENCE });
+    let mut made = or_reference(json!({ "type": "integer" }), "a whole number");
+    made["minimum"] = json!(range.start());
     if *range.end() != usize::MAX {
         made["maximum"] = json!(range.end());
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::kind::{
     about, add, any_case, any_of, closed, defaulting, described, ignored, integer, later, named,
-    needs, or_pattern, spellings, to, words,
+    needs, or_pattern, spellings, takes, to, words,
 };
 use crate::config::format::reading::{self, LINES_LEFT_OUT_MAX};
 use crate::config::format::writing::{self, ROW_GROUP_ROWS_MAX};
@@ -153,7 +153,9 @@ fn time_travel() -> Value {
 }
 
 fn version() -> Value {
-    json!({ "type": ["integer", "string"], "minimum": 0, "pattern": or_pattern("[0-9]+") })
+    let pattern = or_pattern("[0-9]+");
+    let made = json!({ "type": ["integer", "string"], "minimum": 0, "pattern": pattern });
+    takes(made, "a version, such as 12")
 }
 
 /// Types of columns.
@@ -191,7 +193,8 @@ fn text_compression() -> Value {
 
 /// One character.
 fn character() -> Value {
-    json!({ "type": ["string", "number"], "pattern": r"^(\\t|.)$|\$\{" })
+    let made = json!({ "type": ["string", "number"], "pattern": r"^(\\t|.)$|\$\{" });
+    takes(made, "one character")
 }
 
 /// Texts, of which every scalar counts as it is written.

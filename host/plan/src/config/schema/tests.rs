@@ -98,27 +98,15 @@ fn faulty_projects_do_not_fit() {
         "telemetry: {endpoint: [x]}",
         "recipes: {a: {templat: {}}}",
         "environments: {prod: {timeout: 3s}}",
+        "recipes: {a: {template: {red: {}}}}",
+        "recipes: {a: {template: {read: {conection: c}}}}",
+        "recipes: {a: {template: {read: {format: cvs}}}}",
+        "recipes: {a: {template: {write: {mode: upser}}}}",
+        "recipes: {a: {template: {validation: {tests: [x]}}}}",
+        "recipes: {a: {template: {transform: {steps: [{operaton: x}]}}}}",
     ] {
         assert_ne!(
             faults(&format!("{good}{bad}\n")),
-            Vec::<String>::new(),
-            "{bad}"
-        );
-    }
-    for bad in [
-        "{nam: n}",
-        "{name: n, red: {}}",
-        "{name: n, read: {conection: c}}",
-        "{name: n, read: {format: cvs}}",
-        "{name: n, write: {mod: append}}",
-        "{name: n, write: {mode: upser}}",
-        "{name: n, quarantine: {pth: x}}",
-        "{name: n, columns: {a: {pi: true}}}",
-        "{name: n, validation: {tests: [x]}}",
-        "{name: n, transform: {steps: [{operaton: x}]}}",
-    ] {
-        assert_ne!(
-            faults(&good.replace("{name: n}", bad)),
             Vec::<String>::new(),
             "{bad}"
         );
@@ -228,7 +216,19 @@ const PLACES: &[Place] = &[
         &["depends_on: []"],
     ),
     (
+        "/$defs/full_node/properties",
+        "node",
+        in_node,
+        &["depends_on: []"],
+    ),
+    (
         "/$defs/node/properties/transform/properties",
+        "transform",
+        in_node,
+        &["transform: {steps: []}"],
+    ),
+    (
+        "/$defs/full_node/properties/transform/properties",
         "transform",
         in_node,
         &["transform: {steps: []}"],
@@ -476,6 +476,7 @@ fn every_list_of_keys_is_compared() {
                 "/$defs/environment/properties",
                 "/$defs/recipe/properties",
                 "/$defs/node/properties/pattern/properties",
+                "/$defs/full_node/properties/pattern/properties",
                 "/$defs/any_connection/properties",
                 "/$defs/any_read_options/properties",
                 "/$defs/any_write_options/properties",

@@ -1,5 +1,6 @@
 //! Rows of both sides on disk, by the hash of their keys.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow_array::{Array as _, ArrayRef, BinaryArray, RecordBatch};
@@ -40,20 +41,21 @@ pub(super) fn divide(
     parts: usize,
     work: &Workspace<'_>,
 ) -> Result<Divided, Failure> {
+    let nulls = Cell::new(0);
     let mut divider = Divider::new(&work.scratch, parts, COLLECTED_BYTES)?;
     for keyed in loaded.chunks {
-        push(&mut divider, &keyed, parts)?;
+        push(&mut divider, &keyed, parts, &nulls)?;
     }
     while let Some(keyed) = batch.next()? {
         work.check()?;
-        push(&mut divider, &keyed, parts)?;
+        push(&mut divider, &keyed, parts, &nulls)?;
     }
     let batch = divider.finish()?;
     let mut divider = Divider::new(&work.scratch, parts, COLLECTED_BYTES)?;
     if let Some(existing) = existing {
         while let Some(keyed) = existing.next()? {
             work.check()?;
-            push(&mut divider, &keyed, parts)?;
+            push(&mut divider, &keyed, parts, &nulls)?;
         }
     }
     let existing = divider.finish()?;
@@ -86,10 +88,16 @@ impl Stream for Bucket {
 }
 
 /// Rows without a key equal nothing, so any bucket will do; one for all of them would be too large.
-fn push(divider: &mut Divider, keyed: &Keyed, parts: usize) -> Result<(), Failure> {
+fn push(
+    divider: &mut Divider,
+    keyed: &Keyed,
+    parts: usize,
+    nulls: &Cell<usize>,
+) -> Result<(), Failure> {
     divider.push(&packed(keyed)?, |row| {
         if keyed.keys.is_null(row) {
-            row % parts
+            nulls.set(nulls.get() + 1);
+            nulls.get() % parts
         } else {
             part_of(keyed.keys.value(row), parts)
         }

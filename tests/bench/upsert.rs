@@ -7,8 +7,7 @@
 //! median is printed with the smallest and the largest.
 //!
 //! With `--memory MIB` ours has no more for its nodes, and is alone: theirs knows no such limit. An upsert that is larger than
-//! its memory is `-- --rows 20000000 --batch 10000000 --memory 512 --rounds 1 --only parquet`; a Delta table holds the batch
-//! in memory, and would say that it is too small.
+//! its memory is `-- --rows 20000000 --batch 10000000 --memory 512 --rounds 1`. `--only parquet` leaves out the other sides.
 
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]

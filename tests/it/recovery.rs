@@ -175,6 +175,32 @@ fn what_could_not_be_told_is_told_by_a_later_start() {
 }
 
 #[test]
+fn story_whose_store_is_away_is_written_by_a_later_start() {
+    let killed = Killed::new("dev");
+    let yaml = killed.project.text("odibi.yaml");
+    let connection = "  away: {type: s3, bucket: b, endpoint: 'http://127.0.0.1:9', access_key_id: nobody, \
+                      secret_access_key: nobody-knows}\nstory: {connection: away";
+    let away = yaml.replace("story: {connection: here", connection);
+    assert_ne!(away, yaml);
+    let project = killed.project.file("odibi.yaml", away);
+    let run = project.odibi(&["run", "--env", "dev"]).exits(0);
+    assert!(run.stderr.contains("not be told"), "{}", run.stderr);
+    let killed = Killed {
+        project: project.file("odibi.yaml", yaml),
+        ..killed
+    };
+    // It does not wait for its story.
+    assert_eq!(killed.alerts(), killed.alert("dev"));
+    assert_eq!(killed.count("run_crashed"), 1);
+    assert!(killed.outcomes("dev").is_empty());
+    let run = killed.project.odibi(&["run", "--env", "dev"]).exits(0);
+    assert!(!run.stderr.contains("not be told"), "{}", run.stderr);
+    assert_eq!(killed.outcomes("dev"), ["crashed", "succeeded"]);
+    assert_eq!(killed.alerts(), killed.alert("dev"));
+    assert_eq!(killed.count("run_crashed"), 1);
+}
+
+#[test]
 fn log_that_was_damaged_tells_what_can_be_read() {
     for at in 0..2 {
         let killed = Killed::new("dev");

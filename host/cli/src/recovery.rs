@@ -1,8 +1,9 @@
 //! Runs that were killed: their event logs and stories are brought to their end by the next run of the project in the
 //! same environment.
 //!
-//! A run counts as told once its story is written, its alerts are posted and its log is whole. When anything of that
-//! fails, the next start does all of it again: a story has one place, an alert one id, and a log is replaced as a whole.
+//! A run counts as told once its story is written, or can never be, its alerts are posted and its log is whole. When
+//! anything of that fails, the next start does all of it again: a story has one place, an alert one id, and a log is
+//! replaced as a whole.
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use odibi_plan::plan;
 use odibi_state::{NodeEnd, NodeRecord, RunRecord, State};
 use odibi_story::Outcome;
 use odibi_story::event::{Event, FORMAT_VERSION, NodeOutline, RunEvent, RunStarted};
-use odibi_story::failure::{Failure, code};
+use odibi_story::failure::{Failure, FailureClass, code};
 
 use crate::kept::StatePlace;
 use crate::outside::Outside;
@@ -155,7 +156,15 @@ fn tell(
         log.say(finder.now, crashed);
     }
     let events = log.events.clone();
-    let mut say = |kind| log.say(finder.now, kind);
+    let mut unwritten = Ok(());
+    let mut say = |kind: RunEvent| {
+        if let RunEvent::StoryFailed { failure, .. } = &kind
+            && failure.class == FailureClass::Transient
+        {
+            unwritten = Err(failure.clone());
+        }
+        log.say(finder.now, kind);
+    };
     let written = stories::write(&events, finder.story, finder.engine, finder.now, &mut say);
     let posted = finder.outside.found(&written);
     if log.damaged > 0 {
@@ -169,7 +178,7 @@ fn tell(
             copied => copied.map_err(std::io::Error::other)?,
         }
     }
-    posted.map_err(std::io::Error::other)?;
+    posted.and(unwritten).map_err(std::io::Error::other)?;
     Ok(ended)
 }
 

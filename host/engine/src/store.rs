@@ -14,11 +14,11 @@ pub(crate) mod conformance;
 mod local;
 mod object;
 pub(crate) mod pattern;
+mod place;
 
 use std::fmt;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -26,19 +26,16 @@ use jiff::Timestamp;
 use odibi_plan::plan::{Connection, ConnectionKind};
 use odibi_story::event::FileFact;
 use odibi_story::failure::{Failure, FailureClass, code};
-use sha2::{Digest as _, Sha256};
 
 use self::local::LocalStore;
 use self::object::ObjectFiles;
 use crate::driver::Reach;
-use crate::failure::{During, classify, internal};
+use crate::failure::internal;
 use crate::limits::PATH_BYTES_MAX;
 use crate::read::Stop;
 
 /// Similarity (0 to 1) from which a file name is offered as a correction.
 const SIMILARITY_MIN: f64 = 0.5;
-/// Bytes of the hash of a place.
-const PLACE_BYTES: usize = 16;
 
 /// Files by path. Paths are [`normal`]. Calls block.
 pub(crate) trait Store: fmt::Debug + Send + Sync {
@@ -280,52 +277,6 @@ impl Stores {
     pub(crate) fn with_state_dir(mut self, state_dir: Option<PathBuf>) -> Self {
         self.state_dir = state_dir;
         self
-    }
-
-    /// Name of a place for the log of batches: the same whatever the connection is called and however it is let in, and
-    /// never that of another place. Without secrets. Of a directory of this machine the root must be there.
-    pub(crate) fn name_of_place(
-        &self,
-        connection: &Connection,
-        path: &str,
-    ) -> Result<String, Failure> {
-        let mut hash = Sha256::new_with_prefix("odibi place 1\n");
-        hash.update(connection.kind.word());
-        hash.update("\n");
-        match &connection.kind {
-            ConnectionKind::Local { base_path } => {
-                let root = self.local_root(base_path)?;
-                hash.update(root.join(path).as_os_str().as_bytes());
-            }
-            ConnectionKind::Azure(_)
-            | ConnectionKind::S3(_)
-            | ConnectionKind::Gcs(_)
-            | ConnectionKind::Http(_) => hash.update(connection.kind.place(path)),
-        }
-        let digest = hash.finalize();
-        let digest = digest.iter().take(PLACE_BYTES);
-        let digest: String = digest.map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("{}@{digest}", split(path).1))
-    }
-
-    /// A root without links. Below the directory of the project it begins there, where the log of batches does as well:
-    /// they are moved together.
-    fn local_root(&self, base_path: &str) -> Result<PathBuf, Failure> {
-        let root = self.project_dir.join(base_path);
-        let shown = root.display().to_string();
-        let root = root.canonicalize();
-        let root = root.map_err(|e| classify(&e, During::Read(&shown)))?;
-        let state = self
-            .state_dir
-            .as_ref()
-            .and_then(|dir| dir.canonicalize().ok());
-        let project = self.project_dir.canonicalize().ok();
-        Ok(match (project, state) {
-            (Some(project), Some(state)) if state.starts_with(&project) => root
-                .strip_prefix(&project)
-                .map_or_else(|_| root.clone(), |inside| Path::new(".").join(inside)),
-            _ => root,
-        })
     }
 
     /// Opens what a connection reaches.

@@ -224,10 +224,13 @@ fn a_commit_that_was_lost_on_the_way_is_found_again() {
     assert_eq!(forgetful.rows(), ["1:a"]);
 }
 
+/// The table, as the log of batches names it.
+const TARGET: &str = "t@c";
+
 /// As a run leaves it that was killed between making a batch ready and noting what became of it.
 fn leave_open(bench: &Bench, pipeline: &str, batch: &str) {
     let record = BatchRecord {
-        target: "c:t".into(),
+        target: TARGET.into(),
         batch: batch.into(),
         run_id: "killed".into(),
         pipeline: pipeline.into(),
@@ -244,10 +247,10 @@ fn leave_open(bench: &Bench, pipeline: &str, batch: &str) {
 fn what_a_killed_run_left_open_is_closed_by_the_next_commit() {
     let bench = Bench::new();
     let open = || {
-        let open = bench.log.pending("c:t").unwrap().into_iter();
+        let open = bench.log.pending(TARGET).unwrap().into_iter();
         open.map(|record| record.batch).collect::<Vec<_>>()
     };
-    let state = |batch| bench.log.find("c:t", batch).unwrap().unwrap().state;
+    let state = |batch| bench.log.find(TARGET, batch).unwrap().unwrap().state;
     // The input has changed since: nobody tries these batches again.
     leave_open(&bench, "p", "killed before there was a table");
     bench.write("a", &upsert(), few(&[(1, "a")])).unwrap();

@@ -241,6 +241,7 @@ pub(crate) fn unreadable_for(shown: &str, failure: Failure) -> Failure {
         return failure;
     }
     let message = format!("the target `{shown}` cannot be read, so nothing was written");
+    let passes = failure.class == FailureClass::Transient;
     let made = Failure::new(
         failure.class,
         code::WRITE_UNREADABLE_TARGET,
@@ -250,6 +251,10 @@ pub(crate) fn unreadable_for(shown: &str, failure: Failure) -> Failure {
     made = made.cause(failure.message);
     for cause in failure.causes {
         made = made.cause(cause);
+    }
+    if passes {
+        // Nothing is wrong with it.
+        return made;
     }
     made.hint("repair or move the target; an overwrite replaces it")
 }

@@ -98,6 +98,15 @@ fn one_place_has_one_name_and_no_other_has_it() {
     std::fs::remove_file(project.join("now")).unwrap();
     std::os::unix::fs::symlink(project.join("data/prod"), project.join("now")).unwrap();
     assert_eq!(name("now", "a/t.csv"), name("data/prod", "a/t.csv"));
+    assert_eq!(name(".", "now/a/t.csv"), name("data/prod", "a/t.csv"));
+    std::fs::create_dir(project.join("data/prod/dir")).unwrap();
+    std::os::unix::fs::symlink("prod/dir", project.join("data/link")).unwrap();
+    assert_eq!(name("data", "link"), name("data/prod", "dir"));
+    // What a write makes, or replaces, changes no name.
+    let before = name("data", "new/er/t.csv");
+    std::fs::create_dir_all(project.join("data/new/er")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", project.join("data/new/er/t.csv")).unwrap();
+    assert_eq!(name("data", "new/er/t.csv"), before);
 }
 
 /// The directory is copied or mounted somewhere else, with all that is remembered.
@@ -175,6 +184,28 @@ fn objects_are_known_by_server_and_key_and_not_by_who_is_let_in() {
     assert_eq!(different.len(), places.len());
     assert_eq!(name(s3("raw", None, "", "new"), "t"), places[0]);
     assert_eq!(name(azure("acme", "raw", "new"), "t"), places[4]);
+    // One server has many spellings.
+    for server in [
+        "https://s3.amazonaws.com",
+        "https://S3.eu-west-1.amazonaws.com:443",
+    ] {
+        assert_eq!(name(s3("raw", Some(server), "", "k"), "t"), places[0]);
+    }
+    for server in ["https://S3.Example", "https://s3.example:443"] {
+        assert_eq!(name(s3("raw", Some(server), "", "k"), "t"), places[2]);
+    }
+    for server in [
+        "http://s3.example",
+        "https://s3.example:444",
+        "https://s3.example/a",
+    ] {
+        assert_ne!(name(s3("raw", Some(server), "", "k"), "t"), places[2]);
+    }
+    let mut named = azure("acme", "raw", "k");
+    if let ConnectionKind::Azure(azure) = &mut named.kind {
+        azure.endpoint = Some("https://acme.blob.core.windows.net".to_owned());
+    }
+    assert_eq!(name(named, "t"), places[4]);
     let (above, below) = (s3("raw", None, "", "k"), s3("raw", None, "a/b", "k"));
     assert_eq!(name(above, "a/b/t"), name(below, "t"));
 }

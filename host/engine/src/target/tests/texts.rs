@@ -175,8 +175,9 @@ fn keys_are_dates_in_the_format_they_are_written_in() {
         .unwrap();
     assert_eq!(counts(&facts), [0, 0, 0, 2]);
     // A target in another format is not guessed at.
+    house.put("c.csv", "day,v\n2024-02-01,7\n");
     let failure = house
-        .run_in("4", &dated("%d.%m.%Y", "a.csv", by_day()))
+        .run_in("4", &dated("%d.%m.%Y", "c.csv", by_day()))
         .unwrap_err();
     assert_eq!(failure.code, "write/schema-mismatch");
     assert_eq!(house.text("t"), rows);

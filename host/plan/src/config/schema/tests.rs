@@ -1,3 +1,5 @@
+//! The schema against projects that are sound and such that are not, and against the reader.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -118,6 +118,11 @@ impl Splitter {
                         quoted ^= opened;
                         at_start = false;
                     }
+                    // A mark at the very start stands before the first field.
+                    (byte, _)
+                        if self.count == 0
+                            && at_start
+                            && MARK.get(self.line.len() + at) == Some(&byte) => {}
                     _ => at_start = false,
                 }
             }
@@ -237,6 +242,11 @@ mod tests {
         check(&CSV, "", &[]);
         check(&CSV, "a,b\n1,2", &["a,b", "1,2"]);
         check(&CSV, "\u{feff}a\n\n1\r\n", &["a", "1\r"]);
+        check(
+            &CSV,
+            "\u{feff}\"a\n\",1\n\"\u{feff},\",2\n",
+            &["\"a\n\",1", "\"\u{feff},\",2"],
+        );
         check(&CSV, "a\n \n\t\n\r\n\r\r\n  ", &["a", " ", "\t", "  "]);
         check(
             &CSV,

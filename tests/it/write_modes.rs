@@ -52,7 +52,7 @@ fn a_date_format_that_leaves_out_a_part_of_a_key_is_shown_where_the_key_is_named
     };
     let project = Project::with(&write("%d/%m")).file("in.csv", "day,v\n2024-02-01,1\n");
     let said = project.odibi(&["validate"]).exits(78).stderr;
-    let expected = "error[config/unsupported-write]: node `n` cannot be written: `date_format` leaves out a part of the key `day`\n  --> odibi.yaml:8:";
+    let expected = "error[config/unsupported-write]: node `n` cannot be written: `date_format` leaves out a part of the key `day`\n --> odibi.yaml:8:84\n";
     assert!(said.contains(expected), "{said}");
     let (code, text) = run(&project);
     assert_eq!(code, 1, "{text}");

@@ -13,6 +13,8 @@ use crate::limits::Limits;
 
 /// Lines of stderr kept to explain a crash.
 const STDERR_TAIL_LINES: usize = 8;
+/// At the end of what was cut.
+const ELLIPSIS: char = '…';
 /// Rust's advice after a panic: it explains nothing, and the guest has no environment to follow it in.
 const RUST_ADVICE: &str = "note: run with `RUST_BACKTRACE=1`";
 /// Fields kept of one log line.
@@ -54,13 +56,14 @@ impl Report {
             self.dropped += 1;
             return;
         }
-        let text = clean(
-            text,
-            self.line_bytes_max
-                .min(usize::try_from(self.bytes_left).unwrap_or(usize::MAX)),
-        );
+        let room = usize::try_from(self.bytes_left).unwrap_or(usize::MAX);
+        let is_last = room < self.line_bytes_max && room < text.len();
+        let text = clean(text, self.line_bytes_max.min(room));
         self.lines_left -= 1;
-        self.bytes_left = self.bytes_left.saturating_sub(text.len() as u64);
+        self.bytes_left = match is_last {
+            true => 0,
+            false => self.bytes_left.saturating_sub(text.len() as u64),
+        };
         self.notes.push(GuestNote {
             kind: kind.to_owned(),
             text,
@@ -138,7 +141,8 @@ fn slot<'a, V: Default>(
     Some(map.entry(name).or_default())
 }
 
-/// Text without control and direction characters, cut to a number of bytes. Line breaks and tabs become spaces.
+/// Text without control and direction characters, cut to a number of bytes. Line breaks and tabs become spaces. What is cut
+/// ends with `…`: a secret that was cut is only found before one.
 pub(crate) fn clean(text: &str, bytes_max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(bytes_max));
     for c in text.chars() {
@@ -154,11 +158,23 @@ pub(crate) fn clean(text: &str, bytes_max: usize) -> String {
             c => c,
         };
         if out.len() + c.len_utf8() > bytes_max {
-            break;
+            return cut(out, bytes_max);
         }
         out.push(c);
     }
     out
+}
+
+/// The text with `…` at its end, in so many bytes; nothing, where that has no room.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    let Some(room) = bytes_max.checked_sub(ELLIPSIS.len_utf8()) else {
+        return String::new();
+    };
+    while text.len() > room {
+        text.pop();
+    }
+    text.push(ELLIPSIS);
+    text
 }
 
 /// Adds `odibi:node/report`.
@@ -226,11 +242,13 @@ fn short(
     bytes_max: usize,
 ) -> wasmtime::Result<String> {
     let text = text.to_str(cx)?;
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    if text.len() <= bytes_max {
+        return Ok(text.into_owned());
     }
-    Ok(text[..end].to_owned())
+    Ok(format!(
+        "{}{ELLIPSIS}",
+        &text[..text.floor_char_boundary(bytes_max)]
+    ))
 }
 
 #[cfg(test)]
@@ -249,7 +267,10 @@ mod tests {
         for (input, expect) in cases {
             assert_eq!(clean(input, 100), expect);
         }
-        assert_eq!(clean("äöü", 3), "ä");
+        assert_eq!(clean("äöü", 6), "äöü");
+        assert_eq!(clean("äöü", 5), "ä…");
+        assert_eq!(clean("äöü", 3), "…");
+        assert_eq!(clean("äöü", 2), "");
     }
 
     #[test]
@@ -266,8 +287,23 @@ mod tests {
         assert_eq!(report.dropped, 3);
         let notes = report.take();
         assert_eq!(notes.len(), 2);
-        assert_eq!(notes[0].text, "a lo");
+        assert_eq!(notes[0].text, "a…");
         assert!(report.take().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_kept_behind_the_line_that_had_no_room() {
+        let limits = Limits {
+            lines_bytes_max: 10,
+            ..Limits::default()
+        };
+        let mut report = Report::new(&limits);
+        for _ in 0..5 {
+            report.line("info", "12345678");
+        }
+        assert_eq!(report.dropped, 3);
+        let texts: Vec<String> = report.take().into_iter().map(|n| n.text).collect();
+        assert_eq!(texts, ["12345678", ""]);
     }
 
     #[test]

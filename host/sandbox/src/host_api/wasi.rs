@@ -111,14 +111,21 @@ impl Guest {
         } else {
             &mut self.wasi.stdout
         };
+        let bytes_max = self.limits.line_bytes_max;
         for part in bytes.split_inclusive(|b| *b == b'\n') {
-            // A line without an end must not grow without an end either.
-            let room = self.limits.line_bytes_max.saturating_sub(held.len());
-            held.extend_from_slice(&part[..part.len().min(room)]);
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            // A line without an end must not grow without an end either. A byte too many tells that it was cut.
+            let room = bytes_max.saturating_add(1).saturating_sub(held.len());
+            held.extend_from_slice(&text[..text.len().min(room)]);
             if part.ends_with(b"\n") {
+                let is_cut = held.len() > bytes_max;
                 let line = String::from_utf8_lossy(held).into_owned();
                 held.clear();
-                let line = line.trim_end();
+                let line = if is_cut {
+                    line.as_str()
+                } else {
+                    line.trim_end()
+                };
                 if stream == STDERR {
                     self.report.stderr_line(line)
                 } else {
@@ -505,7 +512,7 @@ mod tests {
         guest.write(STDOUT, b"o\nthree is far too long\n\xff");
         guest.flush_lines();
         let texts: Vec<String> = guest.report.take().into_iter().map(|n| n.text).collect();
-        assert_eq!(texts, ["one", "two", "three is", "\u{fffd}"]);
+        assert_eq!(texts, ["one", "two", "three…", "\u{fffd}"]);
     }
 
     #[test]

@@ -25,12 +25,12 @@ pub(super) fn everything(servers: &Servers) -> Value {
         "environments": {"prod": {"vars": {"e": ANY}}},
         "engine": "pandas",
         "retry": {
-            "enabled": "true", "max_attempts": "1", "backoff": "constant", "delay": "1ms", "max_delay": "1ms",
-            "jitter": "false", "deadline": "1m",
+            "enabled": true, "max_attempts": 1, "backoff": "constant", "delay": "1ms", "max_delay": "1ms",
+            "jitter": false, "deadline": "1m",
         },
         "timeout": "5m", "on_error": "fail_later",
         "limits": {"cpu": "20s", "memory": "256MiB", "total_output": "1GiB"},
-        "logging": {"level": "DEBUG", "structured": "false", "metadata": {"team": ANY}},
+        "logging": {"level": "DEBUG", "structured": false, "metadata": {"team": ANY}},
         "lineage": {
             "url": format!("{takers}/{PLAIN}"), "endpoint": "api/v1/lineage", "namespace": "shop", "api_key": PLAIN,
             "timeout": "2s", "file": "lineage/events.jsonl",
@@ -51,12 +51,12 @@ pub(super) fn everything(servers: &Servers) -> Value {
     all["connections"] = connections(&stores);
     all["alerts"] = alerts(&hooks);
     all["story"] = json!({
-        "connection": "here", "path": "stories", "max_sample_rows": "5", "retention_days": "30",
-        "retention_count": "50", "auto_generate": "true", "record_user": "true",
+        "connection": "here", "path": "stories", "max_sample_rows": 5, "retention_days": 30,
+        "retention_count": 50, "auto_generate": true, "record_user": true,
         "docs": {
-            "enabled": "true", "output_path": "docs",
-            "outputs": {"readme": "true", "technical_details": "true", "node_cards": "true", "run_memo": "true"},
-            "include": {"sql": "true", "config_snapshot": "true", "schema": "true"},
+            "enabled": true, "output_path": "docs",
+            "outputs": {"readme": true, "technical_details": true, "node_cards": true, "run_memo": true},
+            "include": {"sql": true, "config_snapshot": true, "schema": true},
         },
     });
     let bad = [refused(), failing()].concat();
@@ -65,7 +65,7 @@ pub(super) fn everything(servers: &Servers) -> Value {
             "pipeline": "fine", "description": ANY, "layer": ANY, "owner": ANY, "tags": [ANY],
             "alerts": [{
                 "type": "teams", "url": format!("{hooks}/teams/{PLAIN}"), "on_events": ["on_start", "on_success"],
-                "metadata": {"throttle_minutes": "0", "mention_on_failure": "me@example.com"},
+                "metadata": {"throttle_minutes": 0, "mention_on_failure": "me@example.com"},
             }],
             "nodes": fine(),
         },
@@ -118,12 +118,12 @@ fn alerts(hooks: &str) -> Value {
             "name": "hook", "type": "webhook", "url": format!("{hooks}/{PLAIN}"),
             "on_events": ["on_start", "on_success", "on_failure", "on_recovered", "on_quarantine"],
             "secret": ANY, "headers": {"X-Sign": PLAIN}, "timeout": "2s",
-            "metadata": {"throttle_minutes": "0", "max_per_hour": "1000", "team": "sales"},
+            "metadata": {"throttle_minutes": 0, "max_per_hour": 1000, "team": "sales"},
         },
         {
             "type": "slack", "url": format!("{hooks}/slack/{PLAIN}"), "on_events": ["on_failure"],
             "metadata": {
-                "throttle_minutes": "0", "channel": "#sales", "mention": "@here", "mention_on_failure": ["@here"],
+                "throttle_minutes": 0, "channel": "#sales", "mention": "@here", "mention_on_failure": ["@here"],
             },
         },
     ])
@@ -161,7 +161,7 @@ fn fine() -> Vec<Value> {
         json!({
             "name": "of_a_recipe", "recipe": "padded", "recipe_vars": {"mark": ANY}, "read": csv("in.csv"),
             "write": {
-                "connection": "here", "format": "json", "path": "out/recipe.json", "options": {"lines": "true"},
+                "connection": "here", "format": "json", "path": "out/recipe.json", "options": {"lines": true},
             },
         }),
         json!({
@@ -187,24 +187,30 @@ fn fine() -> Vec<Value> {
             "write": csv("out/sql.csv"),
         }),
         telling("tells", "log", &json!({})),
-        telling("sets_aside", "row", &json!({
-            "on_row_error": "quarantine",
+        json!({
+            "name": "sets_aside", "read": csv("in.csv"), "on_row_error": "quarantine",
             "quarantine": {
                 "connection": "here", "path": "rejects", "format": "csv", "options": {"delimiter": ","},
             },
-        })),
+            "transform": {"steps": [
+                {"sql": format!("SELECT n, '{PLAIN}' AS t FROM df WHERE n = 13")},
+                {"operation": "evil/leak_row"},
+            ]},
+            "write": csv("out/sets_aside.csv"),
+        }),
         json!({"name": "last", "depends_on": ["of_sql"], "read": csv("out/sql.csv")}),
     ]);
     nodes
 }
 
-/// A node with a plugin that tells what is in its rows, and there is a canary in each.
+/// A node with a plugin that tells what is in its rows: a canary. One row and one column, so that the plugin does not cut it
+/// where it cuts what it tells; nobody can find pieces.
 fn telling(name: &str, leak: &str, more: &Value) -> Value {
     let mut node = json!({
         "name": name,
         "read": csv("in.csv"),
         "transform": {"steps": [
-            {"sql": format!("SELECT n, '{ANY}' AS t FROM df")},
+            {"sql": format!("SELECT '{ANY}' AS t FROM df WHERE n = 1")},
             {"operation": format!("evil/leak_{leak}")},
         ]},
         "write": csv(&format!("out/{name}.csv")),
@@ -262,7 +268,7 @@ fn failing() -> Vec<Value> {
             "fails_again",
             "again",
             &json!({
-                "retry": {"max_attempts": "2", "backoff": "linear", "delay": "1ms"}, "timeout": "1m",
+                "retry": {"max_attempts": 2, "backoff": "linear", "delay": "1ms"}, "timeout": "1m",
             }),
         ),
         telling("fails_in_panic", "panic", &json!({})),
@@ -305,12 +311,12 @@ pub(super) fn apart() -> Value {
                 {
                     "name": "hashed",
                     "read": {"connection": "here", "format": "csv", "path": "in.csv", "sensitive": ["s"]},
-                    "columns": {"s": {"pii": "true"}}, "privacy": {"method": "hash", "salt": ANY},
+                    "columns": {"s": {"pii": true}}, "privacy": {"method": "hash", "salt": ANY},
                     "write": csv("out/hashed.csv"),
                 },
                 {
                     "name": "masked", "read": csv("in.csv"), "sensitive": ["s"],
-                    "columns": {"s": {"pii": "true"}}, "privacy": {"method": "mask", "declassify": ["n"]},
+                    "columns": {"s": {"pii": true}}, "privacy": {"method": "mask", "declassify": ["n"]},
                     "transform": {"steps": [{"operation": "fill_nulls", "params": {"values": {"s": ANY}}}]},
                     "write": csv("out/masked.csv"),
                 },

@@ -47,7 +47,8 @@ fn remove(path: &Path) {
 
 #[test]
 fn a_file_that_changes_between_two_looks_fails_the_attempt_and_not_the_next() {
-    let cases: [(fn(&Path), Option<&str>); 3] = [
+    type Change = fn(&Path);
+    let cases: [(Change, Option<&str>); 3] = [
         (replace, Some("n\n3\n4\n")),
         (overwrite, Some("n\n3\n4\n5\n")),
         (remove, None),

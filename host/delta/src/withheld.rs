@@ -1,21 +1,23 @@
 //! A log store that keeps the entry of a commit to itself: delta-rs writes files and says how they would be committed, and
 //! nothing is visible.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalake::DeltaResult;
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::kernel::{Action, Version};
 use deltalake::logstore::{CommitOrBytes, LogStore, LogStoreConfig, LogStoreRef, get_actions};
+use deltalake::{DeltaResult, DeltaTable, DeltaTableError};
 use object_store::ObjectStore;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// The log store of a table, from which nothing reaches the log.
 pub(crate) struct Withheld {
     inner: LogStoreRef,
     entry: Mutex<Option<(Version, Bytes)>>,
+    came: Notify,
 }
 
 impl Withheld {
@@ -23,18 +25,35 @@ impl Withheld {
         Self {
             inner,
             entry: Mutex::default(),
+            came: Notify::new(),
         }
     }
 
-    /// What would have been committed, but for what says of the commit itself. `None` when it did not come so far.
-    pub(crate) fn actions(&self) -> DeltaResult<Option<Vec<Action>>> {
-        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((version, bytes)) = entry.as_ref() else {
-            return Ok(None);
+    /// Lets a write through this store go on until it would commit. What that would have been, but for what it says of the
+    /// commit itself.
+    pub(crate) async fn actions(
+        &self,
+        write: impl Future<Output = DeltaResult<DeltaTable>>,
+    ) -> DeltaResult<Vec<Action>> {
+        let ended = tokio::select! {
+            ended = write => Some(ended),
+            () = self.came.notified() => None,
         };
-        let mut actions = get_actions(*version, bytes)?;
+        let Some((version, bytes)) = self.entry().take() else {
+            return Err(match ended {
+                Some(Err(error)) => error,
+                Some(Ok(_)) | None => {
+                    DeltaTableError::Generic("files were written and not committed".to_owned())
+                }
+            });
+        };
+        let mut actions = get_actions(version, &bytes)?;
         actions.retain(|action| !matches!(action, Action::CommitInfo(_) | Action::Txn(_)));
-        Ok(Some(actions))
+        Ok(actions)
+    }
+
+    fn entry(&self) -> MutexGuard<'_, Option<(Version, Bytes)>> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -49,7 +68,8 @@ impl LogStore for Withheld {
         self.inner.read_commit_entry(version).await
     }
 
-    /// An error would be logged as one. So the writer goes on, does not find its version, and ends in an error of its own.
+    /// Never returns: an error would be logged as one, and after a success the writer would look for its version, and log
+    /// that it is not there.
     async fn write_commit_entry(
         &self,
         version: Version,
@@ -57,10 +77,10 @@ impl LogStore for Withheld {
         _: Uuid,
     ) -> Result<(), TransactionError> {
         if let CommitOrBytes::LogBytes(bytes) = commit_or_bytes {
-            let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
-            *entry = Some((version, bytes));
+            *self.entry() = Some((version, bytes));
         }
-        Ok(())
+        self.came.notify_one();
+        std::future::pending().await
     }
 
     async fn abort_commit_entry(

@@ -105,7 +105,7 @@ async fn divide_batch(
         columns.push(Arc::new(UInt64Array::from_iter_values(place..end)));
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns);
         let rows = rows.map_err(|e| internal(e.to_string()))?;
-        divider.push(&rows, |row| part(&made, row, parts))?;
+        divider.push(&rows, |row| part(&made, row, place, parts))?;
         place = end;
     }
     Ok((divider.finish()?, place))
@@ -137,16 +137,17 @@ async fn divide_table(
         let columns: Vec<ArrayRef> = vec![Arc::new(made.clone()), Arc::new(places)];
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns);
         let rows = rows.map_err(|e| internal(e.to_string()))?;
-        divider.push(&rows, |row| part(&made, row, parts))?;
+        divider.push(&rows, |row| part(&made, row, place, parts))?;
         place = end;
     }
     Ok((divider.finish()?, extents, place))
 }
 
-/// The part of a row. One without a key meets none, wherever it is.
-fn part(keys: &BinaryArray, row: usize, parts: usize) -> usize {
+/// The part of a row. One without a key meets none, wherever it is; `place` is that of the first row.
+fn part(keys: &BinaryArray, row: usize, place: u64, parts: usize) -> usize {
     if keys.is_null(row) {
-        row % parts
+        let at = (place + row as u64) % (parts as u64).max(1);
+        usize::try_from(at).unwrap_or_default()
     } else {
         part_of(keys.value(row), parts)
     }

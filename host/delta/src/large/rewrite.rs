@@ -293,15 +293,11 @@ impl Plan {
         if large.columns.grows {
             write = write.with_schema_mode(SchemaMode::Merge);
         }
-        let written = write.await;
+        let actions = withheld.actions(write.into_future()).await;
         let failure = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(failure) = failure {
-            return Err(failure.into());
-        }
-        match (withheld.actions()?, written) {
-            (Some(actions), _) => Ok(actions),
-            (None, Err(error)) => Err(error.into()),
-            (None, Ok(_)) => Err(internal("files were written and not committed").into()),
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(actions?),
         }
     }
 

@@ -61,7 +61,7 @@ fn a_date_format_that_leaves_out_a_part_of_a_key_is_shown_where_the_key_is_named
         "{text}"
     );
     assert!(!project.path("out.csv").exists());
-    let project = project.file("odibi.yaml", &write("%d/%m/%Y"));
+    let project = project.file("odibi.yaml", write("%d/%m/%Y"));
     let _ = project.odibi(&["validate"]).exits(0);
     for rows in ["day,v\n2024-02-01,1\n", "day,v\n2024-02-01,2\n"] {
         std::fs::write(project.path("in.csv"), rows).unwrap();

@@ -178,7 +178,7 @@ fn what_could_not_be_told_is_told_by_a_later_start() {
 fn story_whose_store_is_away_is_written_by_a_later_start() {
     let killed = Killed::new("dev");
     let yaml = killed.project.text("odibi.yaml");
-    let connection = "  away: {type: s3, bucket: b, endpoint: 'http://127.0.0.1:9', access_key_id: nobody, \
+    let connection = "  away: {type: s3, bucket: stories, endpoint: 'http://127.0.0.1:9', access_key_id: nobody, \
                       secret_access_key: nobody-knows}\nstory: {connection: away";
     let away = yaml.replace("story: {connection: here", connection);
     assert_ne!(away, yaml);

@@ -170,7 +170,6 @@ impl fmt::Debug for PartRows {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Int64Type;

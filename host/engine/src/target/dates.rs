@@ -230,7 +230,6 @@ impl DatedKeys {
 const UNTOLD_HINT: &str = "write all of it, for example `%Y-%m-%d`, and for times `%Y-%m-%d %H:%M:%S.%f`, or leave out `date_format`";
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::sync::Arc;
 

@@ -635,7 +635,6 @@ fn schema(parted: bool) -> SchemaRef {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 pub(crate) mod tests {
     use super::*;
 

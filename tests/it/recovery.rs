@@ -9,6 +9,7 @@ use support::Project;
 use support::recorder::Recorder;
 
 use crate::running::Running;
+use crate::state::many;
 
 const YAML: &str = "project: shop
 connections:
@@ -40,14 +41,12 @@ struct Killed {
 
 impl Killed {
     fn new(environment: &str) -> Self {
-        let many = (0..400_000).map(|n| format!("{n},city of number {n}\n"));
-        let many = many.fold("id,city\n".to_owned(), |all, row| all + &row);
         let recorder = Recorder::start([]);
         let hook = recorder.url("x");
         let project = Project::with(YAML)
             .variable("HOOK", &hook)
             .file("orders.csv", ORDERS)
-            .file("many.csv", many);
+            .file("many.csv", many());
         let variables = [("HOOK", hook.as_str())];
         let args = ["--env", environment];
         let mut run = Running::start(&project, &args, &support::cache_dir(), &variables);

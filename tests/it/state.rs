@@ -26,7 +26,7 @@ pipelines:
 const ORDERS: &str = "id,city\n1,Bern\n2,Basel\n3,Bern\n";
 
 /// So many rows that a run of them is always met at work.
-fn many() -> String {
+pub(crate) fn many() -> String {
     (0..400_000)
         .map(|n| format!("{n},city of number {n}\n"))
         .fold("id,city\n".to_owned(), |all, row| all + &row)

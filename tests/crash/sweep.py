@@ -2,6 +2,7 @@
 judges the target: no row lost, none twice, none changed that should not be, nothing partial visible in between. Every
 run that began has exactly one story, in its three forms, and the index lists it.
 
+With `--between`, another pipeline appends to the same target before the restart.
 With `--stores`, also on S3 (moto) and Azure (Azurite), which the script of `ODIBI_TEST_SERVERS` starts."""
 
 import argparse
@@ -50,6 +51,8 @@ MODES = {
 }
 BEFORE = [(1, "a"), (2, "b"), (3, "c")]
 BATCH = [(2, "B"), (3, "c"), (4, "d")]
+# What another pipeline appends.
+BETWEEN = [(9, "z")]
 RUN_SECONDS_MAX = 120
 # What else changes something there.
 STORE_CALLS = "sendto,sendmsg"
@@ -131,12 +134,12 @@ def read_target(root, target, servers=None):
     return sorted(zip(table["id"].to_pylist(), table["s"].to_pylist()))
 
 
-def project(root, target, mode, source, connections=""):
+def project(root, target, mode, source, connections="", pipeline="p", name="odibi.yaml"):
     """Writes the project. Those of one root have one prefix in the stores, that of their first `connections`."""
     connection, form, path = STORES[target] if target in STORES else ("here", *TARGETS[target])
-    (root / "odibi.yaml").write_text(
+    (root / name).write_text(
         f"project: crash\nconnections:\n  here: {{type: local, base_path: .}}\n{connections}story: {{connection: here}}\n"
-        f"pipelines:\n  - pipeline: p\n    nodes:\n      - name: n\n"
+        f"pipelines:\n  - pipeline: {pipeline}\n    nodes:\n      - name: n\n"
         f"        read: {{connection: here, format: csv, path: {source}}}\n"
         f"        write: {{connection: {connection}, format: {form}, path: {path}, {MODES[mode]}}}\n"
     )
@@ -151,6 +154,8 @@ def begin(odibi, root, target, mode, servers):
     project(root, target, "overwrite", "before.csv", connections)
     code, said = run(odibi, root)
     project(root, target, mode, "batch.csv", connections)
+    write_csv(root / "between.csv", BETWEEN)
+    project(root, target, "append", "between.csv", connections, "q", "between.yaml")
     return said if code != 0 else None
 
 
@@ -161,8 +166,8 @@ def gone(root):
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def run(odibi, root):
-    command = [odibi, "run", str(root / "odibi.yaml"), "--wait", "60s"]
+def run(odibi, root, name="odibi.yaml"):
+    command = [odibi, "run", str(root / name), "--wait", "60s"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
     return done.returncode, done.stdout + done.stderr
 
@@ -244,7 +249,7 @@ def stories(root):
     return complaints if len(found) == 3 * len(runs) else [*complaints, f"{len(runs)} runs and {len(found)} files"]
 
 
-def sweep(odibi, target, mode, every, first, servers=None):
+def sweep(odibi, target, mode, every, first, servers=None, between=False):
     """Numbers of points, and complaints."""
     remote = target in STORES
     calls = f"{CALLS},{STORE_CALLS}" if remote else CALLS
@@ -272,15 +277,25 @@ def sweep(odibi, target, mode, every, first, servers=None):
             seen = read_target(root, target, servers)
             if seen != before and seen != after:
                 complaints.append(f"{name}: in between the reader sees {seen}")
+            is_ended = passed or ended(root)
+            wanted = [after]
+            if between and not is_ended:
+                # An overwrite may take it away again.
+                wanted = [sorted([*after, *BETWEEN]), *([after] if mode == "overwrite" else [])]
+                code, said = run(odibi, root, "between.yaml")
+                if code != 0:
+                    complaints.append(f"{name}: the other pipeline failed: {said}")
+                elif (now := read_target(root, target, servers)) != sorted([*seen, *BETWEEN]):
+                    complaints.append(f"{name}: {now} after the other pipeline, and {seen} before")
             # A run that was killed after its end was noted is not interrupted: the next one would append again, as it should.
-            code, said = run(odibi, root) if not (passed or ended(root)) else (0, "")
+            code, said = run(odibi, root) if not is_ended else (0, "")
             if code != 0:
                 complaints.append(f"{name}: the next run failed: {said}")
-            elif (now := read_target(root, target, servers)) != after:
-                complaints.append(f"{name}: {now} instead of {after}")
-            elif not passed:
+            elif (now := read_target(root, target, servers)) not in wanted:
+                complaints.append(f"{name}: {now} instead of {wanted[0]}")
+            elif not passed and not between:
                 # Of a run that was killed after its end was noted, only the next one knows.
-                if ended(root):
+                if is_ended:
                     code, said = run(odibi, root)
                 complaints += [f"{name}: {complaint}" for complaint in stories(root)]
             left = [n for n in os.listdir(root) if n.startswith(".odibi-")]
@@ -302,6 +317,7 @@ def main():
     parser.add_argument("--only", default="", help="words that a case must hold")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cases at once")
     parser.add_argument("--stores", action="store_true", help="also the targets on S3 and Azure")
+    parser.add_argument("--between", action="store_true", help="another pipeline writes before the restart")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"SEED={seed}", flush=True)
@@ -316,7 +332,7 @@ def main():
             for mode in MODES:
                 first = rng.randint(1, asked.every)
                 if all(word in f"{target} {mode}".split() for word in asked.only.split()):
-                    case = pool.submit(sweep, odibi, target, mode, asked.every, first, servers)
+                    case = pool.submit(sweep, odibi, target, mode, asked.every, first, servers, asked.between)
                     cases[case] = f"{target} {mode}"
         for case in concurrent.futures.as_completed(cases):
             done, found = case.result()

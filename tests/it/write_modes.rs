@@ -97,6 +97,17 @@ fn a_sample_of_the_crash_sweep_finds_nothing() {
     crash("sweep.py", &["--every", "10"]);
 }
 
+/// What a killed run has left is settled by another pipeline that writes the same target, for its own pipeline too.
+#[test]
+fn another_pipeline_writes_where_a_run_was_killed() {
+    for target in ["csv", "parquet-file", "parquet-directory"] {
+        crash(
+            "sweep.py",
+            &["--every", "10", "--between", "--only", target],
+        );
+    }
+}
+
 #[test]
 fn two_runs_of_one_pipeline_that_are_killed_lose_nothing() {
     crash("overlap.py", &["--kills", "40"]);

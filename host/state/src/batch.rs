@@ -188,6 +188,25 @@ impl BatchLog for Batches {
         self.mark(target, batch, ABORTED, &[])
     }
 
+    fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure> {
+        let state = if is_there { COMMITTED } else { ABORTED };
+        if self.epochs.contains_key(&seen.pipeline) {
+            return self.mark(&seen.target, &seen.batch, state, &[]);
+        }
+        self.db.write(|t| {
+            let sql = format!(
+                "UPDATE batch SET state = ?4 WHERE project = ?1 AND target = ?2 AND batch = ?3 \
+                 AND state = '{STAGED}' AND run_id = ?5 AND evidence = ?6"
+            );
+            let (target, batch, run_id) = (&seen.target, &seen.batch, &seen.run_id);
+            t.execute(
+                &sql,
+                params![self.project, target, batch, state, run_id, seen.evidence],
+            )?;
+            Ok(())
+        })
+    }
+
     fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
         let of_environment = format!(
             "project = ?1 AND target = ?2 AND batch != '{ORIGIN}' \

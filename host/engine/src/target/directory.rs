@@ -92,7 +92,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             continue;
         };
         ready.committed();
-        settled.note(ready.log.as_ref(), &target, &ready.batch);
+        settled.note(ready.log.as_ref(), &ready.batch);
         let effect = if ready.appeared {
             WriteEffect::Published
         } else {

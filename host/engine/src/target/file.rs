@@ -110,7 +110,7 @@ pub(super) fn publish(ready: &mut Ready) -> Result<(FileFact, WriteFact), Failur
             Ok(Put::Done(after)) => {
                 ready.appeared = true;
                 ready.committed();
-                settled.note(ready.log.as_ref(), &target, &ready.batch);
+                settled.note(ready.log.as_ref(), &ready.batch);
                 let mut fact = ready.fact(WriteEffect::Published, made.counts);
                 fact.version_before = stat.map(|stat| stat.version);
                 fact.version_after = Some(after.version.clone());

@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Batches that are not in the target: said to the log once the next one is put, for until then they may appear.
-    absent: Vec<String>,
+    absent: Vec<BatchRecord>,
 }
 
 /// Asks the target about every batch that lay ready, and the log about this one. `None`: this batch is in the target.
@@ -44,14 +44,16 @@ pub(super) fn settle(
         .filter(|(verdict, _)| *verdict == Verdict::There)
         .map(|(_, record)| record.batch.clone())
         .collect();
-    for batch in &there {
-        log.committed(target, batch)?;
+    for (verdict, record) in &asked {
+        if *verdict == Verdict::There {
+            log.observed(record, true)?;
+        }
     }
     asked.retain(|(_, record)| !there.contains(&record.batch));
     for (verdict, record) in asked {
         match verdict {
             Verdict::There => {}
-            Verdict::Absent => settled.absent.push(record.batch),
+            Verdict::Absent => settled.absent.push(record),
             // Of another batch it is the business of who tries that again.
             Verdict::Unclear if record.batch != batch => {}
             Verdict::Unclear => return Err(unclear(shown)),
@@ -66,10 +68,10 @@ pub(super) fn settle(
 
 impl Settled {
     /// Notes the batches that are not there, but for the one that now is.
-    pub(super) fn note(&self, log: &dyn BatchLog, target: &str, batch: &str) {
-        for absent in self.absent.iter().filter(|absent| *absent != batch) {
+    pub(super) fn note(&self, log: &dyn BatchLog, batch: &str) {
+        for absent in self.absent.iter().filter(|absent| absent.batch != batch) {
             // What is not noted is settled again by the next writer.
-            let _ = log.aborted(target, absent);
+            let _ = log.observed(absent, false);
         }
     }
 }
@@ -117,6 +119,13 @@ mod tests {
 
         fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
             self.0.aborted(target, batch)
+        }
+
+        fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure> {
+            match is_there {
+                true => self.0.committed(&seen.target, &seen.batch),
+                false => self.0.aborted(&seen.target, &seen.batch),
+            }
         }
 
         fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {

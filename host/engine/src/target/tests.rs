@@ -430,6 +430,9 @@ impl BatchLog for Dying {
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.log.aborted(target, batch)
     }
+    fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure> {
+        self.log.observed(seen, is_there)
+    }
     fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
         self.log.adopt(before, target)
     }

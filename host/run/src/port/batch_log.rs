@@ -79,6 +79,13 @@ pub trait BatchLog: std::fmt::Debug + Send + Sync {
     /// The next start asks the target.
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure>;
 
+    /// Notes whether the target holds a batch that [`BatchLog::pending`] has told of, be it of another pipeline: what the
+    /// target shows is so whoever looks. Nothing is noted if it was staged anew since.
+    ///
+    /// # Errors
+    /// The next writer asks the target again. Where the target only shows its newest batch, it must not be changed before.
+    fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure>;
+
     /// Takes over what is remembered of a target under the name that an earlier odibi had for it, as far as runs of the
     /// same environment have noted it. That name may have stood for several places: for an environment, the first one
     /// that asks has it.
@@ -135,6 +142,21 @@ impl BatchLog for MemoryBatchLog {
 
     fn aborted(&self, target: &str, batch: &str) -> Result<(), Failure> {
         self.mark(target, batch, BatchState::Aborted);
+        Ok(())
+    }
+
+    fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure> {
+        let state = if is_there {
+            BatchState::Committed
+        } else {
+            BatchState::Aborted
+        };
+        let key = (seen.target.clone(), seen.batch.clone());
+        self.with(|batches| {
+            if let Some(record) = batches.get_mut(&key).filter(|record| *record == seen) {
+                record.state = state;
+            }
+        });
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use odibi_run::port::{BatchRecord, BatchState, ORIGIN};
+use odibi_run::port::{BatchLog, BatchRecord, BatchState, ORIGIN};
 use odibi_story::Outcome;
 
-use super::{Begun, everywhere, id};
+use super::{Begun, everywhere, id, request};
 use crate::testing::record;
 
 const TARGET: &str = "lake:orders.parquet";
@@ -58,6 +58,54 @@ fn what_was_noted_is_there_for_the_next_process() {
         next.log.committed(TARGET, "b").unwrap();
         let found = next.log.find(TARGET, "b").unwrap().unwrap();
         assert_eq!((found.run_id, found.state), (id(1), BatchState::Committed));
+    });
+}
+
+/// Two pipelines write one target. What a killed run of one has left there, a run of the other sees, and says so: after
+/// its own write it could not be seen any more.
+#[test]
+fn batch_that_another_pipeline_has_left_is_noted_by_who_sees_it() {
+    everywhere(|home| {
+        let killed = Begun::new(home.open(), &id(1));
+        let left = ["there", "absent", "later"].map(|batch| record(&id(1), batch));
+        for one in &left {
+            killed.log.staged(one).unwrap();
+        }
+        drop(killed);
+        let [there, absent, later] = left;
+
+        let state = home.open();
+        let lease = state.lease(&request("other", &id(2))).unwrap().unwrap();
+        let other = Arc::clone(&state).batches("shop", &id(2), &[lease]);
+        other.observed(&there, true).unwrap();
+        other.observed(&there, true).unwrap();
+        other.observed(&absent, false).unwrap();
+        assert_eq!(other.pending(TARGET), Ok(vec![later.clone()]));
+        let state_of = |log: &dyn BatchLog, batch| log.find(TARGET, batch).unwrap().unwrap();
+        let expected = |record: &BatchRecord, state| BatchRecord {
+            state,
+            ..record.clone()
+        };
+        let there_now = expected(&there, BatchState::Committed);
+        assert_eq!(state_of(other.as_ref(), "there"), there_now);
+        let absent_now = expected(&absent, BatchState::Aborted);
+        assert_eq!(state_of(other.as_ref(), "absent"), absent_now);
+        // It is not told how far that pipeline has read, nor may it say so of a batch it has not seen.
+        let failure = other.committed_with(TARGET, "later", &[("orders", "1")]);
+        assert_eq!(failure.unwrap_err().code, "internal/state");
+
+        let next = Begun::new(home.open(), &id(3));
+        assert_eq!(state_of(next.log.as_ref(), "there"), there_now);
+        // Made ready anew meanwhile: what was seen before says nothing of it.
+        let again = record(&id(3), "later");
+        next.log.observed(&later, false).unwrap();
+        next.log.staged(&again).unwrap();
+        for is_there in [true, false] {
+            other.observed(&later, is_there).unwrap();
+            assert_eq!(other.pending(TARGET), Ok(vec![again.clone()]), "{is_there}");
+        }
+        next.log.observed(&again, true).unwrap();
+        assert_eq!(next.log.pending(TARGET), Ok(vec![]));
     });
 }
 

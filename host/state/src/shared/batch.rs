@@ -108,12 +108,7 @@ impl SharedBatches {
         self.state.desk.change(&path, |known: Option<TargetSheet>| {
             // Looked at after the document was read: who has taken over since then changes it, and this put fails.
             let epoch = self.fenced(pipeline)?;
-            let mut sheet = known.unwrap_or_else(|| TargetSheet {
-                target: target.to_owned(),
-                fence: BTreeMap::new(),
-                open: Vec::new(),
-                adopted: BTreeMap::new(),
-            });
+            let mut sheet = known.unwrap_or_else(|| TargetSheet::new(target));
             let fence = sheet.fence.entry(pipeline.to_owned()).or_default();
             if *fence > epoch {
                 return Err(lost(pipeline, None));
@@ -253,6 +248,46 @@ impl BatchLog for SharedBatches {
         self.close(target, batch, BatchWord::Aborted, &[])
     }
 
+    fn observed(&self, seen: &BatchRecord, is_there: bool) -> Result<(), Failure> {
+        let (target, batch) = (seen.target.as_str(), seen.batch.as_str());
+        let word = if is_there {
+            BatchWord::Committed
+        } else {
+            BatchWord::Aborted
+        };
+        if self.epochs.contains_key(&seen.pipeline) {
+            return self.close(target, batch, word, &[]);
+        }
+        let was_seen = |one: &BatchSheet| {
+            one.batch == batch && one.run_id == seen.run_id && one.evidence == seen.evidence
+        };
+        let Some(open) = self.open(target)?.into_iter().find(was_seen) else {
+            return Ok(());
+        };
+        let closed = BatchSheet {
+            state: word,
+            ..open
+        };
+        let path = self.batch_path(target, batch);
+        self.state.desk.change(&path, |known: Option<BatchSheet>| {
+            let knows_better = |known: &BatchSheet| {
+                known.epoch > closed.epoch || known.state == BatchWord::Committed
+            };
+            Ok(match known {
+                Some(known) if knows_better(&known) => Change::Leave(()),
+                Some(_) | None => Change::Put(closed.clone(), ()),
+            })
+        })?;
+        let path = self.target_path(target);
+        self.state.desk.change(&path, |known: Option<TargetSheet>| {
+            let Some(mut sheet) = known else {
+                return Ok(Change::Leave(()));
+            };
+            sheet.open.retain(|one| !was_seen(one));
+            Ok(Change::Put(sheet, ()))
+        })
+    }
+
     fn adopt(&self, before: &str, target: &str) -> Result<(), Failure> {
         if lock(&self.before).contains_key(target) {
             return Ok(());
@@ -314,10 +349,8 @@ impl SharedBatches {
             .desk
             .change(&path, |known: Option<TargetSheet>| {
                 let mut sheet = known.unwrap_or_else(|| TargetSheet {
-                    target: target.to_owned(),
                     fence: old.fence.clone(),
-                    open: Vec::new(),
-                    adopted: BTreeMap::new(),
+                    ..TargetSheet::new(target)
                 });
                 for one in &open {
                     let is_it = |it: &BatchSheet| it.batch == one.batch && it.run_id == one.run_id;

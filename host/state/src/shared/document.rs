@@ -149,6 +149,17 @@ pub(super) struct TargetSheet {
     pub(super) adopted: BTreeMap<String, String>,
 }
 
+impl TargetSheet {
+    pub(super) fn new(target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            fence: BTreeMap::new(),
+            open: Vec::new(),
+            adopted: BTreeMap::new(),
+        }
+    }
+}
+
 /// `batches/TARGET/BATCH.json`, once it is committed or aborted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BatchSheet {

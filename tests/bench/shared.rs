@@ -72,10 +72,15 @@ impl Arguments {
 
 /// A sandbox that knows the kernels.
 pub(crate) fn sandbox() -> Sandbox {
-    let options = Options {
+    Sandbox::new(options(component())).unwrap()
+}
+
+/// What a sandbox is made of that knows one component.
+pub(crate) fn options(component: ComponentSource) -> Options {
+    Options {
         store_dir: None,
         project_dir: PathBuf::from("."),
-        first_party: vec![component()],
+        first_party: vec![component],
         plugins: std::collections::BTreeMap::default(),
         grants: std::collections::BTreeMap::default(),
         limits: Limits::default(),
@@ -83,8 +88,7 @@ pub(crate) fn sandbox() -> Sandbox {
         on_compile: None,
         capture: None,
         compiler: Compiler::InProcess,
-    };
-    Sandbox::new(options).unwrap()
+    }
 }
 
 pub(crate) fn name(kernel: Kernel) -> &'static str {

@@ -13,12 +13,41 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// Wasm stack of one call. Sync calls use the thread's own stack, so a thread that calls a guest needs a good deal more.
 pub(crate) const WASM_STACK_BYTES_MAX: usize = 512 << 10;
 
+/// What could be otherwise. Only for the benchmark `settings`, which shows why it is as it is.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// How often the epoch moves on.
+    pub tick: Duration,
+    /// Is the first content of a memory mapped from the artifact, and copied page by page where it is written?
+    pub copy_on_write: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            tick: TICK,
+            copy_on_write: true,
+        }
+    }
+}
+
 /// An engine with its ticker running.
 ///
 /// # Errors
 /// `Internal` when this machine cannot run the engine or start a thread.
 pub(crate) fn start() -> Result<Engine, Failure> {
-    run(&config())
+    start_tuned(Tuning::default())
+}
+
+/// As [`start`], with other settings.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_tuned(tuning: Tuning) -> Result<Engine, Failure> {
+    let mut config = config();
+    config.memory_init_cow(tuning.copy_on_write);
+    run(&config, tuning.tick)
 }
 
 /// As [`start`]; the engine counts the work of its guests, and gives the same floating-point bits on every machine.
@@ -26,16 +55,16 @@ pub(crate) fn start() -> Result<Engine, Failure> {
 /// # Errors
 /// As [`start`].
 pub(crate) fn start_metered() -> Result<Engine, Failure> {
-    run(&metered_config())
+    run(&metered_config(), TICK)
 }
 
-fn run(config: &Config) -> Result<Engine, Failure> {
+fn run(config: &Config, every: Duration) -> Result<Engine, Failure> {
     let engine = Engine::new(config).map_err(|e| internal(&format!("{e:#}")))?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("odibi-epoch".to_owned())
         .stack_size(128 << 10)
-        .spawn(move || tick(&weak))
+        .spawn(move || tick(&weak, every))
         .map_err(|e| internal(&e.to_string()))?;
     Ok(engine)
 }
@@ -59,11 +88,11 @@ pub(crate) fn settings_hash(engine: &Engine) -> u64 {
 }
 
 /// An OS thread of its own: a task of a busy async runtime would stop ticking exactly when it is needed.
-fn tick(engine: &EngineWeak) {
+fn tick(engine: &EngineWeak, every: Duration) {
     while let Some(engine) = engine.upgrade() {
         engine.increment_epoch();
         drop(engine);
-        thread::sleep(TICK);
+        thread::sleep(every);
     }
 }
 
@@ -80,7 +109,7 @@ fn config() -> Config {
         // Traces name functions, not places in them, and wasmtime unwinds by itself: these would be a sixth of an artifact.
         .generate_address_map(false)
         .native_unwind_info(false)
-        .memory_init_cow(true)
+        .memory_init_cow(Tuning::default().copy_on_write)
         .memory_may_move(false);
     // Each proposal is attack surface; Rust guests need none of these.
     config

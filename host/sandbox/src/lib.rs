@@ -30,7 +30,7 @@ pub use capture::{Capture, CaptureNotice, Hush, MayCapture, OnCapture, Permissio
 pub use compiler::{CompileFault, Compiler, compile_as_child};
 pub use component::inspect::{Answer, Import, Inspection, Reach};
 pub use component::{CompileNotice, ComponentBytes, ComponentSource, OnCompile};
-pub use engine::TICK;
+pub use engine::{TICK, Tuning};
 pub use limits::{COMPONENT_BYTES_MAX, CompileLimits, Limits};
 pub use replay::Replayed;
 pub use sandbox::{Options, Sandbox};

@@ -81,6 +81,15 @@ impl Sandbox {
         Self::with(engine::start()?, options)
     }
 
+    /// As [`Sandbox::new`], with other settings of the engine. Only for a benchmark.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    #[doc(hidden)]
+    pub fn tuned(tuning: engine::Tuning, options: Options) -> Result<Self, Failure> {
+        Self::with(engine::start_tuned(tuning)?, options)
+    }
+
     /// As [`Sandbox::new`], with an engine that counts the work of guests: `Ledger::work`. Slower.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Batches in a database whose processes are killed. All else is asked of every state in `conformance`.
 
 use super::*;
-use crate::testing::{Other, batches, lease, open, record};
+use crate::testing::{Other, batches, lease, open};
 
 const TARGET: &str = "lake:orders.parquet";
 

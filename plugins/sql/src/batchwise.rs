@@ -1,5 +1,5 @@
 //! A query of projections and filters over one table: each batch answers for itself, and only columns that are computed
-//! from or filtered by enter the sandbox.
+//! from or filtered by enter the sandbox. An order that the rows of the table can be given before is no hindrance.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct Batchwise {
     /// What the scan gives.
     schema: DFSchemaRef,
     stages: Vec<Stage>,
+    /// How often the rows are sorted in between.
+    pub(crate) sorts: usize,
 }
 
 /// One step; its columns are numbered as its input's.
@@ -63,6 +65,7 @@ impl Batchwise {
                     scanned: (0..columns).map(source).collect(),
                     schema: Arc::clone(&scan.projected_schema),
                     stages: Vec::new(),
+                    sorts: 0,
                 })
             }
             LogicalPlan::SubqueryAlias(alias) => {
@@ -82,6 +85,11 @@ impl Batchwise {
                     predicate: filter.predicate.clone(),
                     schema: Arc::clone(filter.input.schema()),
                 });
+                Some(below)
+            }
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+                let mut below = Self::of(&sort.input)?;
+                below.sorts += 1;
                 Some(below)
             }
             LogicalPlan::Projection(projection) => {

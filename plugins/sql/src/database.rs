@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use futures::FutureExt as _;
 
 use crate::port::PortTable;
-use crate::{exact, totals};
+use crate::{choice, exact, totals};
 
 /// Rows of a batch inside the engine.
 const BATCH_ROWS: usize = 8192;
@@ -56,6 +56,7 @@ impl Database {
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .with_analyzer_rule(exact::rule())
+            .with_analyzer_rule(choice::rule())
             .build();
         // `now()` is one time in the whole query: the clock of the sandbox, which is the run's logical time.
         state.mark_start_execution();

@@ -2,6 +2,7 @@
 
 mod batchwise;
 mod chain;
+mod choice;
 mod database;
 mod exact;
 mod expression;

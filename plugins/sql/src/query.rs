@@ -81,6 +81,8 @@ impl Query {
         let logical = self.logical(&database, offered)?;
         let fields = types::output(logical.schema().as_arrow())?;
         let decided = self.batchwise(&logical, offered, &fields);
+        // What is sorted is of all batches.
+        let decided = decided.filter(|decided| decided.sorted_by.is_none());
         Ok(decided.and_then(|decided| {
             Some(Link {
                 batchwise: decided.batchwise?,
@@ -182,6 +184,16 @@ impl Query {
             return None;
         }
         let need = batchwise.need()?;
+        let sorted_by = match batchwise.sorts {
+            0 => None,
+            1 => Some(order::wanted(logical)?),
+            _ => return None,
+        };
+        let input = InputPlan::only(need);
+        let input = match &sorted_by {
+            Some((_, keys)) => input.keep_order().sorted_by(keys.iter().copied()),
+            None => input,
+        };
         let output = batchwise
             .slots()
             .into_iter()
@@ -199,11 +211,14 @@ impl Query {
                 Slot::Made => OutputColumn::Computed(Arc::clone(field)),
             });
         Some(Decided {
-            inputs: vec![InputPlan::only(need)],
+            inputs: vec![input],
             output: output.collect(),
-            spread: Spread::PerBatch,
+            spread: match &sorted_by {
+                Some(_) => Spread::Single,
+                None => Spread::PerBatch,
+            },
             batchwise: Some(batchwise),
-            sorted_by: None,
+            sorted_by,
             rereads: false,
         })
     }

@@ -42,7 +42,7 @@ const WINDOWS: [&str; 9] = [
     "count(*)",
 ];
 
-const PER_BATCH: [&str; 33] = [
+const PER_BATCH: [&str; 40] = [
     "SELECT * FROM df",
     "SELECT id, g FROM df",
     "SELECT id AS number, v + 1 AS w, g FROM df",
@@ -50,6 +50,13 @@ const PER_BATCH: [&str; 33] = [
     "SELECT id FROM df WHERE g LIKE 'a%' OR b",
     "SELECT id, upper(g) AS u, length(g) AS l FROM df WHERE g IS NOT NULL",
     "SELECT CASE WHEN k < 2 THEN 'low' WHEN k IS NULL THEN NULL ELSE g END AS c FROM df",
+    "SELECT id, CASE WHEN k < 2 THEN 'low' WHEN k <= 3 OR g IS NULL THEN '' ELSE 'größer, und länger als ein Block' END AS c FROM df",
+    "SELECT id, CASE WHEN v < 0 THEN 'minus' WHEN v >= 0 THEN NULL ELSE 'nichts' END AS c, CASE WHEN b THEN 'ja' END AS e FROM df",
+    "SELECT id, CASE WHEN k = 1 THEN 1.5 WHEN NOT b THEN 2.5 ELSE NULL END AS c, CASE WHEN v < 0.5 THEN 7 END AS h, CASE WHEN b THEN true ELSE false END AS e FROM df",
+    "SELECT id, CASE WHEN g IN ('a', 'b') THEN DATE '2024-02-29' WHEN n BETWEEN 0 AND 9.5 THEN d0 END AS c FROM (SELECT *, DATE '1969-12-31' AS d0 FROM df)",
+    "SELECT id, CASE WHEN true THEN 'a' ELSE 'b' END AS c, CASE WHEN k > 1 AND k <> 3 THEN 'drei' WHEN false THEN 'nie' END AS e FROM df",
+    "SELECT CASE WHEN k < 2 THEN 'low' ELSE 'high' END, CASE WHEN v > n THEN 1 ELSE 0 END FROM df",
+    "SELECT id FROM df WHERE CASE WHEN k < 2 THEN 'low' WHEN k < 4 THEN 'mid' ELSE 'high' END = 'mid'",
     "SELECT id, CASE k WHEN 1 THEN 10 WHEN 2 THEN 20 ELSE 0 END AS c FROM df",
     "SELECT id, v * 2 AS a, v * 2 + 1 AS b2, sqrt(abs(v * 2)) AS c FROM df",
     "SELECT id, date_trunc('month', d) AS m, extract(year FROM t) AS y FROM df",
@@ -90,10 +97,13 @@ const JOINS: [&str; 9] = [
     "CROSS JOIN",
 ];
 
-const SINGLE: [&str; 34] = [
+const SINGLE: [&str; 37] = [
     "SELECT count(*) AS n FROM df",
     "SELECT sum(v) AS s, max(g) AS m FROM df WHERE k > 1",
     "SELECT * FROM df ORDER BY v DESC NULLS LAST, id",
+    "SELECT upper(g) AS u, id FROM df WHERE k > 1 ORDER BY n DESC NULLS LAST, id",
+    "SELECT * FROM (SELECT id, k + 1 AS l, g AS h FROM df WHERE b) x WHERE l > 2 ORDER BY h, id DESC",
+    "SELECT id, k + 1 AS l FROM df ORDER BY l, id",
     "SELECT id, v FROM df ORDER BY t NULLS FIRST, id LIMIT 7",
     "SELECT id FROM df ORDER BY id OFFSET 5",
     "SELECT id FROM df LIMIT 3",

@@ -1,9 +1,11 @@
 //! `dict_based_mapping`: looks values up in a mapping that stands in the params.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use arrow_array::new_null_array;
-use odibi_sdk::arrow::select::interleave::interleave;
+use arrow_array::{UInt32Array, new_null_array};
+use odibi_sdk::arrow::select::concat::concat;
+use odibi_sdk::arrow::select::take::take;
 use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
 
@@ -25,6 +27,17 @@ pub(crate) struct DictBasedMapping {
     /// Column that receives the result; the column itself when left out.
     #[serde(default)]
     output_column: Option<String>,
+    /// Made of the others with the first batch.
+    #[serde(skip)]
+    prepared: OnceLock<Prepared>,
+}
+
+/// What every batch needs.
+#[derive(Debug)]
+struct Prepared {
+    lookup: Lookup,
+    /// The default, and then each entry of the mapping: at the number that the lookup has for it.
+    values: ArrayRef,
 }
 
 impl Columns for DictBasedMapping {
@@ -65,19 +78,25 @@ impl Columns for DictBasedMapping {
     }
 
     fn compute(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let lookup = Lookup::new("/mapping", &self.mapping, batch.schema().field(0))?;
-        let values = self.values(&self.result()?)?;
-        let arrays: Vec<&dyn Array> = values.iter().map(|a| a.as_ref()).collect();
-        let entries = lookup.of(batch.column(0))?;
-        let picks: Vec<(usize, usize)> = entries
-            .into_iter()
-            .map(|entry| (entry.map_or(0, |e| e + 1), 0))
-            .collect();
-        Ok(vec![interleave(&arrays, &picks)?])
+        let Prepared { lookup, values } = self.prepared(batch.schema().field(0))?;
+        let entries = UInt32Array::from(lookup.of(batch.column(0))?);
+        Ok(vec![take(values, &entries, None)?])
     }
 }
 
 impl DictBasedMapping {
+    fn prepared(&self, field: &Field) -> Result<&Prepared> {
+        if let Some(prepared) = self.prepared.get() {
+            return Ok(prepared);
+        }
+        let lookup = Lookup::new("/mapping", &self.mapping, field)?;
+        let values = self.values(&self.result()?)?;
+        let values: Vec<&dyn Array> = values.iter().map(|a| a.as_ref()).collect();
+        let values = concat(&values)?;
+        let prepared = Prepared { lookup, values };
+        Ok(self.prepared.get_or_init(|| prepared))
+    }
+
     /// The type that holds everything a value may mean.
     fn result(&self) -> Result<Field> {
         let name = self.output_column.as_ref().unwrap_or(&self.column);

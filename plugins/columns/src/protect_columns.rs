@@ -7,13 +7,15 @@ use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::hash_columns::digests;
+use crate::hash_columns::digests::{self, push_hex};
 use crate::named;
 
 /// What stands in place of a value that is redacted.
 const REDACTED: &str = "[REDACTED]";
 /// Characters at the end of a value that a mask leaves.
 const LEFT: usize = 4;
+/// Digits of a digest.
+const DIGITS: usize = 64;
 
 /// Replaces values, as text.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -95,9 +97,9 @@ impl Columns for ProtectColumns {
         let salt = self.salt.as_deref().unwrap_or_default();
         let changed = batch.columns().iter().map(|column| {
             let changed = match self.method {
-                Method::Redact => StringArray::from(vec![REDACTED; column.len()]),
-                Method::Hash => each(column, |text| hashed(text, salt))?,
-                Method::Mask => each(column, masked)?,
+                Method::Redact => StringArray::new_repeated(REDACTED, column.len()),
+                Method::Hash => each(column, DIGITS, &|text, out| hash(text, salt, out))?,
+                Method::Mask => each(column, 0, &mask)?,
             };
             Ok(Arc::new(changed) as ArrayRef)
         });
@@ -105,37 +107,49 @@ impl Columns for ProtectColumns {
     }
 }
 
-fn each(column: &ArrayRef, change: impl Fn(&str) -> String) -> Result<StringArray> {
-    let Some(texts) = digests::texts(column)? else {
+fn each(
+    column: &ArrayRef,
+    bytes_each: usize,
+    push: &dyn Fn(&[u8], &mut Vec<u8>),
+) -> Result<StringArray> {
+    digests::changed(column, bytes_each, push)?.ok_or_else(|| {
         let message = format!(
             "planned something to change, was sent: {}",
             column.data_type()
         );
-        return Err(Failure::internal(message));
+        Failure::internal(message)
+    })
+}
+
+fn hash(text: &[u8], salt: &str, out: &mut Vec<u8>) {
+    let digest = Sha256::new().chain_update(text).chain_update(salt);
+    push_hex(out, &digest.finalize());
+}
+
+/// Works on bytes, of which all but the first of a character begin with the bits 10.
+fn mask(text: &[u8], out: &mut Vec<u8>) {
+    let begins = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
+    let mut starts = (0..text.len()).rev().filter(|at| begins(&text[*at]));
+    let shown = match starts.nth(LEFT - 1) {
+        Some(at) if at > 0 => at,
+        Some(_) | None => text.len(),
     };
-    Ok(texts.iter().map(|text| text.map(&change)).collect())
-}
-
-fn hashed(text: &str, salt: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(text.as_bytes())
-        .chain_update(salt.as_bytes())
-        .finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn masked(text: &str) -> String {
-    let all = text.chars().count();
-    let hidden = if all > LEFT { all - LEFT } else { all };
-    let hide = |(at, c)| if at < hidden { '*' } else { c };
-    text.chars().enumerate().map(hide).collect()
+    let (hidden, shown) = text.split_at(shown);
+    let hidden = hidden.iter().filter(|byte| begins(byte)).count();
+    out.resize(out.len() + hidden, b'*');
+    out.extend_from_slice(shown);
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use arrow_array::Int64Array;
+    use arrow_array::types::Int8Type;
+    use arrow_array::{
+        Date32Array, Decimal128Array, DictionaryArray, Float32Array, Int64Array, LargeStringArray,
+        NullArray, TimestampMillisecondArray, UInt8Array,
+    };
+    use proptest::prelude::*;
 
     use super::*;
     use crate::testing::{check_csv, check_failure, run_column};
@@ -173,6 +187,68 @@ mod tests {
             "a\nabc\n",
             &format!("a\n{digest}\n"),
         );
+    }
+
+    /// As it is documented, character by character and digit by digit.
+    fn plainly(method: &str, text: &str, salt: &str) -> String {
+        if method == "hash" {
+            let digest = Sha256::digest(format!("{text}{salt}").as_bytes());
+            return digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+        let all = text.chars().count();
+        let hidden = if all > LEFT { all - LEFT } else { all };
+        let hide = |(at, c)| if at < hidden { '*' } else { c };
+        text.chars().enumerate().map(hide).collect()
+    }
+
+    /// The texts of the column, each changed by itself.
+    #[track_caller]
+    fn check(column: &ArrayRef, texts: &[Option<&str>]) {
+        for method in ["hash", "mask"] {
+            let params = json!({ "columns": ["c"], "method": method, "salt": "s→" });
+            let changed = texts.iter().map(|t| t.map(|t| plainly(method, t, "s→")));
+            let expect: ArrayRef = Arc::new(changed.collect::<StringArray>());
+            let got = run_column(OPERATION, params, column).unwrap();
+            assert_eq!(&got, &expect, "{method} of {}", column.data_type());
+        }
+        let params = json!({ "columns": ["c"], "method": "redact" });
+        let table = crate::testing::column(column);
+        let redacted = odibi_sdk::harness::run(&crate::plugin(), OPERATION, params, &[table]);
+        let expect = StringArray::from(vec![REDACTED; column.len()]);
+        assert_eq!(redacted.unwrap().column(0).as_string::<i32>(), &expect);
+    }
+
+    #[test]
+    fn every_type_is_changed_as_its_text() {
+        let words = [Some("ann"), None, Some(""), Some("ßéö日本 👩‍🔬"), Some("12345")];
+        check(&(Arc::new(StringArray::from_iter(words)) as ArrayRef), &words);
+        check(&(Arc::new(LargeStringArray::from_iter(words)) as ArrayRef), &words);
+        let dictionary: DictionaryArray<Int8Type> = words.into_iter().collect();
+        check(&(Arc::new(dictionary) as ArrayRef), &words);
+        let column: ArrayRef = Arc::new(UInt8Array::from(vec![Some(255), None, Some(7)]));
+        check(&column, &[Some("255"), None, Some("7")]);
+        let column: ArrayRef = Arc::new(Float32Array::from(vec![Some(-0.125), None, Some(1e9)]));
+        check(&column, &[Some("-0.125"), None, Some("1000000000")]);
+        let column: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
+        check(&column, &[Some("true"), None, Some("false")]);
+        let column = Decimal128Array::from(vec![Some(150), None]);
+        let column = column.with_precision_and_scale(20, 2).unwrap();
+        check(&(Arc::new(column) as ArrayRef), &[Some("1.50"), None]);
+        let column: ArrayRef = Arc::new(Date32Array::from(vec![Some(20_484), None]));
+        check(&column, &[Some("2026-01-31"), None]);
+        let column = TimestampMillisecondArray::from(vec![Some(1_250), None]);
+        let column: ArrayRef = Arc::new(column.with_timezone("Europe/Berlin"));
+        check(&column, &[Some("1970-01-01T00:00:01.25Z"), None]);
+        check(&(Arc::new(NullArray::new(2)) as ArrayRef), &[None, None]);
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_changed_as_documented(texts in proptest::collection::vec(proptest::option::of("[a-z0-9@ßé日🎉\u{301}]{0,90}"), 0..20)) {
+            let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
+            let column: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
+            check(&column, &texts);
+        }
     }
 
     #[test]

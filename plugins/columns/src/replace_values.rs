@@ -8,7 +8,7 @@ use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
 
 use crate::fill_nulls::value::FillValue;
-use crate::lookup::{self, Lookup};
+use crate::lookup::{self, Lookup, NONE};
 use crate::named;
 
 /// Puts other values in the place of some.
@@ -89,14 +89,18 @@ impl Replacing {
 
     fn of(&self, column: &ArrayRef) -> Result<ArrayRef> {
         let entries = self.lookup.of(column)?;
-        if entries.iter().all(Option::is_none) {
+        if entries.iter().all(|entry| *entry == NONE) {
             return Ok(Arc::clone(column));
         }
         let mut arrays: Vec<&dyn Array> = vec![column];
         arrays.extend(self.new.iter().map(|a| a.as_ref()));
         let picks = entries.into_iter().enumerate();
         let picks: Vec<(usize, usize)> = picks
-            .map(|(row, entry)| entry.map_or((0, row), |entry| (entry + 1, 0)))
+            .map(|(row, entry)| match entry {
+                NONE => (0, row),
+                // The column itself stands before the new values.
+                entry => (entry as usize, 0),
+            })
             .collect();
         Ok(interleave(&arrays, &picks)?)
     }

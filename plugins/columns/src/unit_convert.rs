@@ -26,8 +26,8 @@ pub(crate) struct UnitConvert {
     #[serde(default = "standard_air")]
     gauge_pressure_offset: Option<String>,
     /// What becomes of texts that are no numbers, and of results too large for a number. NaN stays NaN, null stays null.
-    #[serde(default)]
-    errors: Errors,
+    #[serde(default = "become_null")]
+    errors: Option<Errors>,
 }
 
 /// From which unit to which.
@@ -43,6 +43,7 @@ struct Conversion {
     output: Option<String>,
 }
 
+// The param is an option, because `null` in YAML is no text.
 /// What becomes of values that cannot be converted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +60,11 @@ enum Errors {
 #[expect(clippy::unnecessary_wraps, reason = "what serde asks for")]
 fn standard_air() -> Option<String> {
     Some("14.696 psia".to_owned())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what serde asks for")]
+fn become_null() -> Option<Errors> {
+    Some(Errors::Null)
 }
 
 impl Columns for UnitConvert {
@@ -91,7 +97,7 @@ impl Columns for UnitConvert {
             let pointer = child("/conversions", name);
             let field = outline.input_field(&pointer, name)?.clone();
             let text = is_text(field.data_type());
-            if text && self.errors == Errors::Ignore {
+            if text && self.errors() == Errors::Ignore {
                 let message = format!("`errors: ignore` needs numbers, column `{name}` is text");
                 return Err(Failure::param("/errors", message)
                     .hint("take `null` or `raise`, or cast the column before"));
@@ -138,6 +144,10 @@ impl Scale {
 }
 
 impl UnitConvert {
+    fn errors(&self) -> Errors {
+        self.errors.unwrap_or_default()
+    }
+
     fn scale(&self, name: &str, conversion: &Conversion) -> Result<Scale> {
         let pointer = child("/conversions", name);
         let from = self.unit(&child(&pointer, "from"), &conversion.from)?;
@@ -207,7 +217,8 @@ impl UnitConvert {
 
     fn converted(&self, name: &str, column: &ArrayRef, scale: Scale) -> Result<ArrayRef> {
         let (numbers, unread) = numbers(column)?;
-        if let (Errors::Raise, Some(row)) = (self.errors, unread) {
+        let errors = self.errors();
+        if let (Errors::Raise, Some(row)) = (errors, unread) {
             return Err(Failure::data(row, name, "the text is not a number"));
         }
         let mut values = Vec::with_capacity(numbers.len());
@@ -218,7 +229,7 @@ impl UnitConvert {
             };
             let result = scale.of(value);
             let lost = value.is_finite() && !result.is_finite();
-            values.push(match self.errors {
+            values.push(match errors {
                 _ if !lost => Some(result),
                 Errors::Null => None,
                 Errors::Ignore => Some(value),

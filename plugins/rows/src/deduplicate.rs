@@ -79,7 +79,7 @@ impl Operation for Deduplicate {
         if self.order_by.is_some() && keys::are_plain(keys) {
             keys::FirstOfRun::open(keys)
         } else {
-            keys::FirstSeen::open(keys)
+            keys::first_seen(keys)
         }
     }
 }

@@ -63,7 +63,7 @@ impl Operation for Distinct {
             .inputs
             .first()
             .ok_or_else(|| Failure::internal("no input"))?;
-        keys::FirstSeen::open(columns)
+        keys::first_seen(columns)
     }
 }
 

@@ -3,15 +3,19 @@
 //! Null equals null. Of floats, -0 equals 0 and every NaN equals every other; inside lists and structs floats are
 //! compared bit by bit. Text is compared byte by byte.
 
+mod packed;
+
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use arrow_array::ArrowPrimitiveType;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_row::{RowConverter, Rows, SortField};
+use odibi_sdk::hash::BuildQuick;
 use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
+
+use packed::{Packing, Word};
 
 /// Indices of key columns, each named once.
 ///
@@ -154,21 +158,33 @@ fn canonical(array: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Keeps the first row of each key, wherever the rows of a key lie. Remembers every key.
-pub(crate) struct FirstSeen {
+/// A session that keeps the first row of each key, wherever the rows of a key lie. Every column of the schema belongs to
+/// the key; every key is remembered.
+///
+/// # Errors
+/// A type that cannot be compared.
+pub(crate) fn first_seen(schema: &Schema) -> Result<Box<dyn Session>> {
+    Ok(match Packing::of(schema) {
+        Some(packing) if packing.fits::<u64>() => Box::new(FirstPacked::<u64>::new(packing)),
+        Some(packing) if packing.fits::<u128>() => Box::new(FirstPacked::<u128>::new(packing)),
+        Some(_) | None => Box::new(FirstSeen::new(schema)?),
+    })
+}
+
+/// Keys of any length.
+struct FirstSeen {
     keys: Keys,
-    seen: HashSet<Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
+    seen: HashSet<Box<[u8]>, BuildQuick>,
     picked: Vec<u32>,
 }
 
 impl FirstSeen {
-    /// Every column of the schema belongs to the key.
-    pub(crate) fn open(schema: &Schema) -> Result<Box<dyn Session>> {
-        Ok(Box::new(Self {
+    fn new(schema: &Schema) -> Result<Self> {
+        Ok(Self {
             keys: Keys::new(schema)?,
             seen: HashSet::default(),
             picked: Vec::new(),
-        }))
+        })
     }
 }
 
@@ -184,6 +200,49 @@ impl Session for FirstSeen {
         for (row, key) in (0u32..).zip(keys.of(&batch)?) {
             if !seen.contains(key.as_ref()) {
                 seen.insert(key.as_ref().into());
+                picked.push(row);
+            }
+        }
+        emit(picked, batch.num_rows(), out)
+    }
+}
+
+/// Keys that fit into a number.
+struct FirstPacked<K> {
+    packing: Packing,
+    keys: Vec<K>,
+    seen: HashSet<K, BuildQuick>,
+    picked: Vec<u32>,
+}
+
+impl<K: Word> FirstPacked<K> {
+    fn new(packing: Packing) -> Self {
+        Self {
+            packing,
+            keys: Vec::new(),
+            seen: HashSet::default(),
+            picked: Vec::new(),
+        }
+    }
+}
+
+impl<K: Word> Session for FirstPacked<K> {
+    fn process(
+        &mut self,
+        _port: usize,
+        batch: RecordBatch,
+        out: &mut Output<'_>,
+    ) -> Result<Appetite> {
+        let Self {
+            packing,
+            keys,
+            seen,
+            picked,
+        } = self;
+        picked.clear();
+        packing.pack(&batch, keys);
+        for (row, key) in (0u32..).zip(&*keys) {
+            if seen.insert(*key) {
                 picked.push(row);
             }
         }

@@ -4,8 +4,8 @@
 //! floats or of nested types are counted on one instance, with a count for each key, because the host would tell -0 from 0.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use odibi_sdk::hash::BuildQuick;
 use odibi_sdk::prelude::*;
 
 use crate::keys::{self, Keys};
@@ -156,7 +156,7 @@ impl Session for InRuns {
 /// The rows of a group may lie anywhere.
 struct Scattered {
     keys: Keys,
-    rows: HashMap<Box<[u8]>, i64, BuildHasherDefault<DefaultHasher>>,
+    rows: HashMap<Box<[u8]>, i64, BuildQuick>,
 }
 
 impl Session for Scattered {

@@ -128,6 +128,10 @@ fn text_column(pointer: &str, name: &str, schema: &Schema) -> Result<String> {
     Ok(format!("CAST({} AS VARCHAR)", statement::column(name)))
 }
 
+/// How many microseconds from 1970 times may lie, 73,000 years, so that no calendar ends before and no difference of two
+/// overflows.
+const NEAR_MICROS: i64 = 1 << 61;
+
 /// A column of times as SQL.
 #[derive(Debug)]
 struct Moment {
@@ -137,6 +141,8 @@ struct Moment {
     date: bool,
     /// Does it belong to a time zone?
     zoned: bool,
+    /// Is it read from text? Then it lies in the years 0 to 9999.
+    text: bool,
 }
 
 impl Moment {
@@ -144,22 +150,25 @@ impl Moment {
     fn of(pointer: &str, name: &str, schema: &Schema) -> Result<Self> {
         let field = field(pointer, name, schema)?;
         let sql = statement::column(name);
-        let (date, zoned) = (false, false);
+        let (date, zoned, text) = (false, false, false);
         match field.data_type() {
             DataType::Date32 => Ok(Self {
                 sql,
                 date: true,
                 zoned,
+                text,
             }),
             DataType::Date64 => Ok(Self {
                 sql: format!("CAST({sql} AS DATE)"),
                 date: true,
                 zoned,
+                text,
             }),
             DataType::Timestamp(TimeUnit::Nanosecond | TimeUnit::Microsecond, zone) => Ok(Self {
                 sql,
                 date,
                 zoned: zone.is_some(),
+                text,
             }),
             DataType::Timestamp(_, Some(zone)) => {
                 let kind = format!("Timestamp(Microsecond, Some(\"{zone}\"))");
@@ -167,17 +176,20 @@ impl Moment {
                     sql: format!("arrow_cast({sql}, {})", statement::text(&kind)),
                     date,
                     zoned: true,
+                    text,
                 })
             }
             DataType::Timestamp(_, None) => Ok(Self {
                 sql: format!("CAST({sql} AS TIMESTAMP(6))"),
                 date,
                 zoned,
+                text,
             }),
             kind if is_text(kind) => Ok(Self {
                 sql: format!("CAST(CAST({sql} AS VARCHAR) AS TIMESTAMP(6))"),
                 date,
                 zoned,
+                text: true,
             }),
             _ => Err(wrong_type(pointer, field, "a date or timestamp")),
         }
@@ -191,4 +203,30 @@ impl Moment {
             self.sql.clone()
         }
     }
+
+    /// Microseconds since 1970, of a moment without a zone as its own clock shows them; no calendar is asked.
+    fn ticks(&self) -> String {
+        let time = self.timestamp();
+        let micros = if self.zoned {
+            format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"+00:00\"))')")
+        } else {
+            format!("CAST({time} AS TIMESTAMP(6))")
+        };
+        format!("CAST({micros} AS BIGINT)")
+    }
+}
+
+/// `near` in each row whose moments lie near enough to 1970 for it to be the same as `far`, which asks a calendar for each
+/// value: in practice in all.
+fn by_distance(moments: &[&Moment], near: &str, far: &str) -> String {
+    let limit = |micros: i64| format!("CAST('{micros}' AS BIGINT)");
+    let (low, high) = (limit(-NEAR_MICROS), limit(NEAR_MICROS));
+    let moments = moments.iter().filter(|m| !m.text);
+    let beyond = moments.map(|m| format!("{} NOT BETWEEN {low} AND {high}", m.ticks()));
+    let beyond: Vec<String> = beyond.collect();
+    if beyond.is_empty() {
+        return near.to_owned();
+    }
+    let beyond = beyond.join(" OR ");
+    format!("CASE WHEN {beyond} THEN {far} ELSE {near} END")
 }

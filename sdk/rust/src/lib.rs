@@ -119,6 +119,7 @@ pub mod failure;
 pub mod guest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod harness;
+pub mod hash;
 pub mod iso;
 pub mod operation;
 pub mod outline;

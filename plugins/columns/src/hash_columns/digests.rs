@@ -1,4 +1,4 @@
-//! The digests of one column, by its type.
+//! The texts of one column by its type, and what is made of them: digests, or something else.
 
 use std::fmt::Write as _;
 
@@ -15,6 +15,7 @@ use arrow_array::{ArrayAccessor, StringArray};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::TimeUnit;
 use md5::{Digest as _, Md5};
+use odibi_sdk::arrow::select::filter::filter;
 use odibi_sdk::iso;
 use odibi_sdk::prelude::*;
 use sha2::Sha256;
@@ -22,15 +23,14 @@ use sha2::Sha256;
 use super::Algorithm;
 
 const DAY_MILLIS: i64 = 86_400_000;
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-impl Algorithm {
-    fn hex_digits(self) -> usize {
-        match self {
-            Self::Sha256 => 64,
-            Self::Md5 => 32,
-        }
-    }
+/// What is made of the text of each value.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    /// How long each result is, where they all are alike.
+    bytes_each: usize,
+    /// Puts the result behind those of the rows before.
+    push: &'a dyn Fn(&[u8], &mut Vec<u8>),
 }
 
 /// None for types whose values have no text.
@@ -38,7 +38,17 @@ impl Algorithm {
 /// # Errors
 /// More rows than the digests of which fit one array.
 pub(super) fn of(column: &ArrayRef, algorithm: Algorithm) -> Result<Option<StringArray>> {
-    written(column, Some(algorithm))
+    let change = match algorithm {
+        Algorithm::Sha256 => Change {
+            bytes_each: 64,
+            push: &|text: &[u8], out: &mut Vec<u8>| push_hex(out, &Sha256::digest(text)),
+        },
+        Algorithm::Md5 => Change {
+            bytes_each: 32,
+            push: &|text: &[u8], out: &mut Vec<u8>| push_hex(out, &Md5::digest(text)),
+        },
+    };
+    written(column, change)
 }
 
 /// What `of` hashes. None for types whose values have no text, and for binary values.
@@ -46,10 +56,26 @@ pub(super) fn of(column: &ArrayRef, algorithm: Algorithm) -> Result<Option<Strin
 /// # Errors
 /// The texts outgrow one array.
 pub(crate) fn texts(column: &ArrayRef) -> Result<Option<StringArray>> {
+    match column.as_string_opt::<i32>() {
+        Some(texts) => Ok(Some(texts.clone())),
+        None => changed(column, 0, &|text, out| out.extend_from_slice(text)),
+    }
+}
+
+/// As `texts`, with something else in place of each: `push` puts it behind what is there, UTF-8 again. Where all are of
+/// one length, `bytes_each` says it, and there is room at once.
+///
+/// # Errors
+/// The texts outgrow one array.
+pub(crate) fn changed(
+    column: &ArrayRef,
+    bytes_each: usize,
+    push: &dyn Fn(&[u8], &mut Vec<u8>),
+) -> Result<Option<StringArray>> {
     if has_bytes(column.data_type()) {
         return Ok(None);
     }
-    written(column, None)
+    written(column, Change { bytes_each, push })
 }
 
 fn has_bytes(data_type: &DataType) -> bool {
@@ -62,117 +88,143 @@ fn has_bytes(data_type: &DataType) -> bool {
     )
 }
 
-/// Digests, or without an algorithm the texts themselves.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the other types are nested or intervals"
 )]
-fn written(column: &ArrayRef, algorithm: Option<Algorithm>) -> Result<Option<StringArray>> {
-    let hex = Hex::new(column, algorithm)?;
-    let digests = match column.data_type() {
+fn written(column: &ArrayRef, change: Change<'_>) -> Result<Option<StringArray>> {
+    let writer = Writer::new(column, change)?;
+    let made = match column.data_type() {
         DataType::Null => StringArray::new_null(column.len()),
-        DataType::Utf8 => hex.of_bytes(column.as_string::<i32>())?,
-        DataType::LargeUtf8 => hex.of_bytes(column.as_string::<i64>())?,
-        DataType::Binary => hex.of_bytes(column.as_binary::<i32>())?,
-        DataType::LargeBinary => hex.of_bytes(column.as_binary::<i64>())?,
-        DataType::FixedSizeBinary(_) => hex.of_bytes(column.as_fixed_size_binary())?,
-        DataType::Boolean => hex.of_texts(column.as_boolean(), |v, out| {
+        DataType::Utf8 => writer.of_bytes(column.as_string::<i32>())?,
+        DataType::LargeUtf8 => writer.of_bytes(column.as_string::<i64>())?,
+        DataType::Binary => writer.of_bytes(column.as_binary::<i32>())?,
+        DataType::LargeBinary => writer.of_bytes(column.as_binary::<i64>())?,
+        DataType::FixedSizeBinary(_) => writer.of_bytes(column.as_fixed_size_binary())?,
+        DataType::Boolean => writer.of_texts(column.as_boolean(), |v, out| {
             out.push_str(if v { "true" } else { "false" })
         })?,
-        DataType::Int8 => hex.of_numbers::<Int8Type>(column)?,
-        DataType::Int16 => hex.of_numbers::<Int16Type>(column)?,
-        DataType::Int32 => hex.of_numbers::<Int32Type>(column)?,
-        DataType::Int64 => hex.of_numbers::<Int64Type>(column)?,
-        DataType::UInt8 => hex.of_numbers::<UInt8Type>(column)?,
-        DataType::UInt16 => hex.of_numbers::<UInt16Type>(column)?,
-        DataType::UInt32 => hex.of_numbers::<UInt32Type>(column)?,
-        DataType::UInt64 => hex.of_numbers::<UInt64Type>(column)?,
-        DataType::Float16 => hex.of_numbers::<Float16Type>(column)?,
-        DataType::Float32 => hex.of_numbers::<Float32Type>(column)?,
-        DataType::Float64 => hex.of_numbers::<Float64Type>(column)?,
-        DataType::Decimal32(p, s) => hex.of_decimals::<Decimal32Type>(column, *p, *s)?,
-        DataType::Decimal64(p, s) => hex.of_decimals::<Decimal64Type>(column, *p, *s)?,
-        DataType::Decimal128(p, s) => hex.of_decimals::<Decimal128Type>(column, *p, *s)?,
-        DataType::Decimal256(p, s) => hex.of_decimals::<Decimal256Type>(column, *p, *s)?,
-        DataType::Date32 => hex.of_texts(column.as_primitive::<Date32Type>(), |days, out| {
+        DataType::Int8 => writer.of_numbers::<Int8Type>(column)?,
+        DataType::Int16 => writer.of_numbers::<Int16Type>(column)?,
+        DataType::Int32 => writer.of_numbers::<Int32Type>(column)?,
+        DataType::Int64 => writer.of_numbers::<Int64Type>(column)?,
+        DataType::UInt8 => writer.of_numbers::<UInt8Type>(column)?,
+        DataType::UInt16 => writer.of_numbers::<UInt16Type>(column)?,
+        DataType::UInt32 => writer.of_numbers::<UInt32Type>(column)?,
+        DataType::UInt64 => writer.of_numbers::<UInt64Type>(column)?,
+        DataType::Float16 => writer.of_numbers::<Float16Type>(column)?,
+        DataType::Float32 => writer.of_numbers::<Float32Type>(column)?,
+        DataType::Float64 => writer.of_numbers::<Float64Type>(column)?,
+        DataType::Decimal32(p, s) => writer.of_decimals::<Decimal32Type>(column, *p, *s)?,
+        DataType::Decimal64(p, s) => writer.of_decimals::<Decimal64Type>(column, *p, *s)?,
+        DataType::Decimal128(p, s) => writer.of_decimals::<Decimal128Type>(column, *p, *s)?,
+        DataType::Decimal256(p, s) => writer.of_decimals::<Decimal256Type>(column, *p, *s)?,
+        DataType::Date32 => writer.of_texts(column.as_primitive::<Date32Type>(), |days, out| {
             iso::push_date(out, i64::from(days))
         })?,
-        DataType::Date64 => hex.of_texts(column.as_primitive::<Date64Type>(), |millis, out| {
+        DataType::Date64 => writer.of_texts(column.as_primitive::<Date64Type>(), |millis, out| {
             iso::push_date(out, millis.div_euclid(DAY_MILLIS));
         })?,
         DataType::Time32(TimeUnit::Second) => {
-            hex.of_times::<Time32SecondType>(column, TimeUnit::Second)?
+            writer.of_times::<Time32SecondType>(column, TimeUnit::Second)?
         }
         DataType::Time32(_) => {
-            hex.of_times::<Time32MillisecondType>(column, TimeUnit::Millisecond)?
+            writer.of_times::<Time32MillisecondType>(column, TimeUnit::Millisecond)?
         }
         DataType::Time64(TimeUnit::Microsecond) => {
-            hex.of_times::<Time64MicrosecondType>(column, TimeUnit::Microsecond)?
+            writer.of_times::<Time64MicrosecondType>(column, TimeUnit::Microsecond)?
         }
         DataType::Time64(_) => {
-            hex.of_times::<Time64NanosecondType>(column, TimeUnit::Nanosecond)?
+            writer.of_times::<Time64NanosecondType>(column, TimeUnit::Nanosecond)?
         }
         DataType::Timestamp(unit, zone) => match unit {
-            TimeUnit::Second => hex.of_timestamps::<TimestampSecondType>(column, zone.is_some())?,
+            TimeUnit::Second => writer.of_timestamps::<TimestampSecondType>(column, zone.is_some())?,
             TimeUnit::Millisecond => {
-                hex.of_timestamps::<TimestampMillisecondType>(column, zone.is_some())?
+                writer.of_timestamps::<TimestampMillisecondType>(column, zone.is_some())?
             }
             TimeUnit::Microsecond => {
-                hex.of_timestamps::<TimestampMicrosecondType>(column, zone.is_some())?
+                writer.of_timestamps::<TimestampMicrosecondType>(column, zone.is_some())?
             }
             TimeUnit::Nanosecond => {
-                hex.of_timestamps::<TimestampNanosecondType>(column, zone.is_some())?
+                writer.of_timestamps::<TimestampNanosecondType>(column, zone.is_some())?
             }
         },
-        DataType::Dictionary(_, _) => return of_dictionary(hex, column, algorithm),
+        DataType::Dictionary(_, _) => return of_dictionary(writer, column),
         _ => return Ok(None),
     };
-    Ok(Some(digests))
+    Ok(Some(made))
 }
 
-/// Each value of the dictionary is hashed once.
-fn of_dictionary(
-    mut hex: Hex,
-    column: &ArrayRef,
-    algorithm: Option<Algorithm>,
-) -> Result<Option<StringArray>> {
+/// Each value that a row has is changed once.
+fn of_dictionary(mut writer: Writer<'_>, column: &ArrayRef) -> Result<Option<StringArray>> {
     let dictionary = column.as_any_dictionary();
-    let Some(values) = written(dictionary.values(), algorithm)? else {
+    let all = dictionary.values();
+    // Filtered rows keep their whole dictionary.
+    let places = if all.len() > column.len() {
+        Some(places(column))
+    } else {
+        None
+    };
+    let used = match &places {
+        Some(places) => {
+            let used: Vec<bool> = places.iter().map(Option::is_some).collect();
+            filter(all, &BooleanArray::from(used))?
+        }
+        None => Arc::clone(all),
+    };
+    let Some(values) = written(&used, writer.change)? else {
         return Ok(None);
     };
-    if values.is_empty() {
+    if all.is_empty() {
         return Ok(Some(StringArray::new_null(column.len())));
     }
     for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {
-        if !hex.is_null(row) {
-            hex.digits.extend_from_slice(values.value(key).as_bytes());
+        if !writer.is_null(row) {
+            let at = places.as_ref().map_or(Some(key), |places| places[key]);
+            let at = at.ok_or_else(|| Failure::internal("a key of no row"))?;
+            writer.made.extend_from_slice(values.value(at).as_bytes());
         }
-        hex.end_row();
+        writer.end_row();
     }
-    hex.finish().map(Some)
+    writer.finish().map(Some)
 }
 
-/// Collects digests.
-struct Hex {
-    algorithm: Option<Algorithm>,
-    digits: Vec<u8>,
+/// For each value of a dictionary that a row has, its place among those.
+fn places(column: &ArrayRef) -> Vec<Option<usize>> {
+    let dictionary = column.as_any_dictionary();
+    let mut places = vec![None; dictionary.values().len()];
+    for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {
+        if dictionary.keys().is_valid(row) {
+            places[key] = Some(0);
+        }
+    }
+    for (place, used) in places.iter_mut().flatten().enumerate() {
+        *used = place;
+    }
+    places
+}
+
+/// Collects what is made of the texts.
+struct Writer<'a> {
+    change: Change<'a>,
+    made: Vec<u8>,
     offsets: Vec<i32>,
     nulls: Option<NullBuffer>,
 }
 
-impl Hex {
-    /// Room for the digests of every row, or a failure at once.
-    fn new(column: &ArrayRef, algorithm: Option<Algorithm>) -> Result<Self> {
-        let digits_max = algorithm.map_or(0, |a| column.len().saturating_mul(a.hex_digits()));
-        if i32::try_from(digits_max).is_err() {
+impl<'a> Writer<'a> {
+    /// Room for the results of every row, or a failure at once.
+    fn new(column: &ArrayRef, change: Change<'a>) -> Result<Self> {
+        let bytes = column.len().saturating_mul(change.bytes_each);
+        if i32::try_from(bytes).is_err() {
             return Err(crate::text::too_large());
         }
         let mut offsets = Vec::with_capacity(column.len() + 1);
         offsets.push(0);
         let nulls = column.logical_nulls().filter(|n| n.null_count() > 0);
         Ok(Self {
-            algorithm,
-            digits: Vec::with_capacity(digits_max),
+            change,
+            made: Vec::with_capacity(bytes),
             offsets,
             nulls,
         })
@@ -249,12 +301,8 @@ impl Hex {
         })
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        match self.algorithm {
-            Some(Algorithm::Sha256) => push_hex(&mut self.digits, &Sha256::digest(bytes)),
-            Some(Algorithm::Md5) => push_hex(&mut self.digits, &Md5::digest(bytes)),
-            None => self.digits.extend_from_slice(bytes),
-        }
+    fn push(&mut self, text: &[u8]) {
+        (self.change.push)(text, &mut self.made);
     }
 
     fn end_row(&mut self) {
@@ -263,17 +311,17 @@ impl Hex {
             clippy::cast_possible_wrap,
             reason = "`finish` compares the whole"
         )]
-        self.offsets.push(self.digits.len() as i32);
+        self.offsets.push(self.made.len() as i32);
     }
 
     fn finish(self) -> Result<StringArray> {
-        if i32::try_from(self.digits.len()).is_err() {
+        if i32::try_from(self.made.len()).is_err() {
             return Err(crate::text::too_large());
         }
         let offsets = OffsetBuffer::new(self.offsets.into());
         Ok(StringArray::try_new(
             offsets,
-            Buffer::from_vec(self.digits),
+            Buffer::from_vec(self.made),
             self.nulls,
         )?)
     }
@@ -281,10 +329,23 @@ impl Hex {
 
 /// In lowercase hexadecimal digits.
 pub(crate) fn push_hex(digits: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        digits.push(HEX_DIGITS[usize::from(byte >> 4)]);
-        digits.push(HEX_DIGITS[usize::from(byte & 15)]);
+    let (whole, rest) = bytes.as_chunks::<16>();
+    for bytes in whole {
+        // Of one length, and without a table: the compiler then makes all of them at once.
+        let mut pairs = [[0; 2]; 16];
+        for (pair, byte) in pairs.iter_mut().zip(bytes) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        digits.extend_from_slice(pairs.as_flattened());
     }
+    for byte in rest {
+        digits.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+fn digit(of: u8) -> u8 {
+    let letter = if of > 9 { b'a' - b'9' - 1 } else { 0 };
+    b'0' + of + letter
 }
 
 #[cfg(test)]
@@ -447,6 +508,48 @@ mod tests {
             DictionaryArray::new(Int8Array::from(vec![None, None]), empty),
             &[None, None],
         );
+    }
+
+    /// What rows that a filter left give: their dictionary has more values than there are rows.
+    #[test]
+    fn of_a_large_dictionary_only_what_rows_have_is_changed() {
+        let words: ArrayRef = Arc::new(StringArray::from(vec![
+            Some("a"),
+            Some("b"),
+            None,
+            Some("c"),
+            Some("b"),
+            Some("d"),
+        ]));
+        let keys = Int8Array::from(vec![Some(4), Some(3), None, Some(2), Some(4)]);
+        check(
+            DictionaryArray::new(keys, Arc::clone(&words)),
+            &[Some("b"), Some("c"), None, None, Some("b")],
+        );
+        let seen = std::cell::RefCell::new(Vec::new());
+        let keys = Int8Array::from(vec![Some(3), None, Some(3)]);
+        let column: ArrayRef = Arc::new(DictionaryArray::new(keys, words));
+        let made = changed(&column, 0, &|text, out| {
+            seen.borrow_mut().push(text.to_vec());
+            out.extend_from_slice(text);
+            out.push(b'!');
+        });
+        let expect = StringArray::from(vec![Some("c!"), None, Some("c!")]);
+        assert_eq!(made.unwrap().unwrap(), expect);
+        assert_eq!(seen.into_inner(), [b"c"]);
+    }
+
+    #[test]
+    fn every_byte_has_its_two_digits() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in [0, 1, 15, 16, 17, 32, 47, 256] {
+            for bytes in bytes.windows(length.max(1)).map(|b| &b[..length]) {
+                let mut digits = b"0x".to_vec();
+                push_hex(&mut digits, bytes);
+                let expect: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                assert_eq!(String::from_utf8(digits).unwrap(), format!("0x{expect}"));
+            }
+        }
     }
 
     #[test]

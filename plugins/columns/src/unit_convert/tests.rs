@@ -129,6 +129,21 @@ fn columns_of_every_kind_are_read() {
     );
 }
 
+/// As YAML writes it: `errors: null`, `errors:` and `errors: "null"`.
+#[test]
+fn null_without_quotes_is_the_word() {
+    let with = |errors: Value| {
+        let mut params = params("km", "m");
+        params["errors"] = errors;
+        params
+    };
+    for errors in [Value::Null, json!("null")] {
+        check_csv(OPERATION, with(errors), "c,d\n1,x\nn/a,y\n", "c,d\n1000.0,x\n,y\n");
+    }
+    let wrong = "unknown variant `none`, expected one of `null`, `raise`, `ignore`";
+    check_failure(OPERATION, with(json!("none")), "c\n1\n", "invalid-param", "/errors", wrong);
+}
+
 #[test]
 fn results_that_are_too_large_are_errors() {
     let run = |errors: &str| {

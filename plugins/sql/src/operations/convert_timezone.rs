@@ -7,6 +7,9 @@ use super::Moment;
 use crate::statement::{Columns, text};
 use crate::thin::Thin;
 
+/// Time zones whose clocks show microseconds since 1970 as they are; there may be others.
+const UTC: [&str; 3] = ["UTC", "Etc/UTC", "+00:00"];
+
 /// Params of `convert_timezone`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -67,9 +70,15 @@ impl Thin for ConvertTimezone {
             // the time before.
             let naive = format!("CAST({} AS TIMESTAMP(6))", moment.sql);
             let before = format!("{naive} - INTERVAL '3 hours'");
-            format!(
+            let asked = format!(
                 "coalesce(arrow_try_cast({naive}, {source}), arrow_try_cast({before}, {source}) + INTERVAL '3 hours')"
-            )
+            );
+            if UTC.contains(&self.source_tz.as_str()) {
+                let same = format!("arrow_cast({}, {source})", moment.ticks());
+                super::by_distance(&[&moment], &same, &asked)
+            } else {
+                asked
+            }
         };
         let sql = format!("to_local_time(arrow_cast({instant}, {target}))");
         let mut columns = Columns::of(input);

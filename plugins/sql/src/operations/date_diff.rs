@@ -59,20 +59,20 @@ impl Thin for DateDiff {
         let start = Moment::of("/start_col", &self.start_col, input)?;
         let end = Moment::of("/end_col", &self.end_col, input)?;
         let days = |m: &Moment| format!("CAST(CAST(CAST({} AS DATE) AS INT) AS BIGINT)", m.sql);
-        // Ticks since 1970, whatever the time zone.
-        let micros = |m: &Moment| {
-            let plain = "arrow_cast";
-            format!(
-                "CAST({plain}({}, 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)",
-                m.timestamp()
-            )
+        // Since 1970, whatever the time zone; a time that no calendar has is a failure.
+        let asked = |m: &Moment| {
+            let time = m.timestamp();
+            format!("CAST(arrow_cast({time}, 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)")
         };
         let passed = |micros_in_unit: &str| {
-            format!(
-                "CAST({} - {} AS DOUBLE) / CAST('{micros_in_unit}' AS DOUBLE)",
-                micros(&end),
-                micros(&start)
-            )
+            let units = |end: String, start: String| {
+                format!("CAST({end} - {start} AS DOUBLE) / CAST('{micros_in_unit}' AS DOUBLE)")
+            };
+            let far = units(asked(&end), asked(&start));
+            if start.zoned && end.zoned {
+                return far;
+            }
+            super::by_distance(&[&end, &start], &units(end.ticks(), start.ticks()), &far)
         };
         let (name, sql) = match self.unit {
             Unit::Day => ("diff_day", format!("{} - {}", days(&end), days(&start))),

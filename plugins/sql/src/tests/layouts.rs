@@ -160,6 +160,90 @@ fn ends_of_the_range_are_no_panic() {
     }
 }
 
+/// The last column as CSV, or what is wrong.
+fn answer(operation: &str, params: Value, input: &RecordBatch) -> String {
+    let input = std::slice::from_ref(input);
+    match harness::run_cut(&crate::plugin(), operation, params, input, harness::Cut::WHOLE) {
+        Ok(got) => harness::csv(&got.project(&[got.num_columns() - 1]).unwrap()),
+        Err(f) => format!("{} {}", f.code, f.message),
+    }
+}
+
+/// Near 1970 no calendar is asked; the answer is that of one, and so is the failure of a time that none has.
+#[test]
+fn times_near_and_far_are_told_alike() {
+    const NEAR: i64 = 1 << 61;
+    // The last are the ends of chrono's calendar, and of the type.
+    let ticks = [
+        None,
+        Some(0),
+        Some(-1),
+        Some(1_709_249_400_123_456),
+        Some(NEAR),
+        Some(NEAR + 1),
+        Some(-NEAR - 1),
+        Some(1 << 62),
+        Some(8_210_266_876_799_999_999),
+        Some(8_210_266_876_800_000_000),
+        Some(i64::MIN),
+        Some(i64::MAX),
+    ];
+    let micros = |ticks: Vec<Option<i64>>| -> ArrayRef {
+        Arc::new(arrow_array::PrimitiveArray::<TimestampMicrosecondType>::from(ticks))
+    };
+    let two = |a: ArrayRef, b: ArrayRef| {
+        RecordBatch::try_from_iter_with_nullable([("a", a, true), ("b", b, true)]).unwrap()
+    };
+    let asked = |name: &str| {
+        format!("CAST(arrow_cast(\"df\".\"{name}\", 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)")
+    };
+    let sql = format!(
+        "SELECT *, CAST({} - {} AS DOUBLE) / CAST('3600000000' AS DOUBLE) AS diff_hour FROM df",
+        asked("b"),
+        asked("a")
+    );
+    let check = |input: &RecordBatch| {
+        let params = json!({"start_col": "a", "end_col": "b", "unit": "hour"});
+        let expect = answer("sql", json!({ "sql": sql }), input);
+        assert_eq!(answer("date_diff", params, input), expect, "{input:?}");
+    };
+    for a in ticks {
+        for b in ticks {
+            check(&two(micros(vec![a]), micros(vec![b])));
+        }
+    }
+    check(&two(micros(ticks[..9].to_vec()), micros(ticks[..9].to_vec())));
+    let zoned = TimestampMillisecondArray::from(vec![Some(5), None, Some(-7)]);
+    check(&two(micros(ticks[1..4].to_vec()), Arc::new(zoned.with_timezone("Asia/Tokyo"))));
+    let nanos = TimestampNanosecondArray::from(vec![Some(1_999), None, Some(-1_999)]);
+    check(&two(Arc::new(nanos), micros(ticks[1..4].to_vec())));
+
+    // A zone of the same clock, which is asked always.
+    for target in ["Europe/Berlin", "America/New_York", "UTC", "-03:30"] {
+        let convert = |source: &str, input: &RecordBatch| {
+            let params = json!({"col": "a", "source_tz": source, "target_tz": target});
+            answer("convert_timezone", params, input)
+        };
+        let check = |input: &RecordBatch| {
+            let expect = convert("Etc/Universal", input);
+            for source in ["UTC", "Etc/UTC", "+00:00"] {
+                assert_eq!(convert(source, input), expect, "{source}: {input:?}");
+            }
+        };
+        // Not the last moment of the calendar, which is beyond it elsewhere.
+        for a in ticks.into_iter().filter(|a| *a != Some(8_210_266_876_799_999_999)) {
+            check(&column_a(micros(vec![a])));
+        }
+        check(&column_a(micros(ticks[..8].to_vec())));
+        let texts = StringArray::from(vec![Some("2026-07-01T12:00:00.5"), None, Some("0000-01-01")]);
+        check(&column_a(Arc::new(texts)));
+    }
+}
+
+fn column_a(array: ArrayRef) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([("a", array, true)]).unwrap()
+}
+
 /// FIXME: a column without a type passes by the sandbox and could stay; `types::output` refuses it like one that is made.
 #[test]
 fn a_column_of_nulls_without_a_type_is_refused() {

@@ -220,9 +220,21 @@ mod tests {
 
     #[test]
     fn every_type_is_changed_as_its_text() {
-        let words = [Some("ann"), None, Some(""), Some("ßéö日本 👩‍🔬"), Some("12345")];
-        check(&(Arc::new(StringArray::from_iter(words)) as ArrayRef), &words);
-        check(&(Arc::new(LargeStringArray::from_iter(words)) as ArrayRef), &words);
+        let words = [
+            Some("ann"),
+            None,
+            Some(""),
+            Some("ßéö日本 👩‍🔬"),
+            Some("12345"),
+        ];
+        check(
+            &(Arc::new(StringArray::from_iter(words)) as ArrayRef),
+            &words,
+        );
+        check(
+            &(Arc::new(LargeStringArray::from_iter(words)) as ArrayRef),
+            &words,
+        );
         let dictionary: DictionaryArray<Int8Type> = words.into_iter().collect();
         check(&(Arc::new(dictionary) as ArrayRef), &words);
         let column: ArrayRef = Arc::new(UInt8Array::from(vec![Some(255), None, Some(7)]));

@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn it_is_the_same_in_every_run() {
         assert_eq!(hash(1_u64), 0x17fb_89ee_35ed_72b0);
-        assert_eq!(hash(b"a text of some length".as_slice()), 0x3e92_68c8_c178_6d89);
+        assert_eq!(
+            hash(b"a text of some length".as_slice()),
+            0x3e92_68c8_c178_6d89
+        );
     }
 
     /// Numbers in a row, multiples of powers of two, floats, short texts, pairs: dice would reach 2589 of the 4096 places, and

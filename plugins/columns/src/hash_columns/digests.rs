@@ -122,9 +122,11 @@ fn written(column: &ArrayRef, change: Change<'_>) -> Result<Option<StringArray>>
         DataType::Date32 => writer.of_texts(column.as_primitive::<Date32Type>(), |days, out| {
             iso::push_date(out, i64::from(days))
         })?,
-        DataType::Date64 => writer.of_texts(column.as_primitive::<Date64Type>(), |millis, out| {
-            iso::push_date(out, millis.div_euclid(DAY_MILLIS));
-        })?,
+        DataType::Date64 => {
+            writer.of_texts(column.as_primitive::<Date64Type>(), |millis, out| {
+                iso::push_date(out, millis.div_euclid(DAY_MILLIS));
+            })?
+        }
         DataType::Time32(TimeUnit::Second) => {
             writer.of_times::<Time32SecondType>(column, TimeUnit::Second)?
         }
@@ -138,7 +140,9 @@ fn written(column: &ArrayRef, change: Change<'_>) -> Result<Option<StringArray>>
             writer.of_times::<Time64NanosecondType>(column, TimeUnit::Nanosecond)?
         }
         DataType::Timestamp(unit, zone) => match unit {
-            TimeUnit::Second => writer.of_timestamps::<TimestampSecondType>(column, zone.is_some())?,
+            TimeUnit::Second => {
+                writer.of_timestamps::<TimestampSecondType>(column, zone.is_some())?
+            }
             TimeUnit::Millisecond => {
                 writer.of_timestamps::<TimestampMillisecondType>(column, zone.is_some())?
             }

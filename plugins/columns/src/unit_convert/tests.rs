@@ -138,10 +138,22 @@ fn null_without_quotes_is_the_word() {
         params
     };
     for errors in [Value::Null, json!("null")] {
-        check_csv(OPERATION, with(errors), "c,d\n1,x\nn/a,y\n", "c,d\n1000.0,x\n,y\n");
+        check_csv(
+            OPERATION,
+            with(errors),
+            "c,d\n1,x\nn/a,y\n",
+            "c,d\n1000.0,x\n,y\n",
+        );
     }
     let wrong = "unknown variant `none`, expected one of `null`, `raise`, `ignore`";
-    check_failure(OPERATION, with(json!("none")), "c\n1\n", "invalid-param", "/errors", wrong);
+    check_failure(
+        OPERATION,
+        with(json!("none")),
+        "c\n1\n",
+        "invalid-param",
+        "/errors",
+        wrong,
+    );
 }
 
 #[test]

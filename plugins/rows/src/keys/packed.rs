@@ -220,7 +220,12 @@ mod tests {
             17 => of::<Float16Type>(cells, |v| F16::from_f64(float(v))),
             18 => of::<Float32Type>(cells, |v| float(v) as f32),
             19 => of::<Float64Type>(cells, float),
-            _ => Arc::new(cells.iter().map(|c| c.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
+            _ => Arc::new(
+                cells
+                    .iter()
+                    .map(|c| c.map(|v| v % 2 == 0))
+                    .collect::<BooleanArray>(),
+            ),
         }
     }
 
@@ -247,7 +252,7 @@ mod tests {
             }
         }
         let cut = cut.min(batch.num_rows());
-        let mut part = Vec::new();
+        let mut part: Vec<K> = Vec::new();
         packing.pack(&batch.slice(0, cut), &mut part);
         assert_eq!(part, keys[..cut]);
         packing.pack(&batch.slice(cut, batch.num_rows() - cut), &mut part);
@@ -263,9 +268,15 @@ mod tests {
         };
         let bits = |kinds: &[(DataType, bool)]| Packing::of(&schema(kinds)).map(|p| p.bits);
         let (int, long, text) = (DataType::Int32, DataType::Int64, DataType::Utf8);
-        assert_eq!(bits(&[(int.clone(), false), (int.clone(), false)]), Some(64));
+        assert_eq!(
+            bits(&[(int.clone(), false), (int.clone(), false)]),
+            Some(64)
+        );
         assert_eq!(bits(&[(int.clone(), true), (int.clone(), false)]), Some(65));
-        assert_eq!(bits(&[(long.clone(), false), (long.clone(), false)]), Some(128));
+        assert_eq!(
+            bits(&[(long.clone(), false), (long.clone(), false)]),
+            Some(128)
+        );
         assert_eq!(bits(&[(DataType::Boolean, true)]), Some(2));
         assert_eq!(bits(&[(int, false), (text, false)]), None);
         assert_eq!(bits(&[(DataType::Decimal128(9, 2), false)]), None);
@@ -280,7 +291,10 @@ mod tests {
         cells.extend(ends);
         for kind in 0..KINDS {
             let all = column(kind, &cells);
-            check::<u128>(&table(vec![(Arc::clone(&all), true), (column(0, &cells), true)]), 3);
+            check::<u128>(
+                &table(vec![(Arc::clone(&all), true), (column(0, &cells), true)]),
+                3,
+            );
             check::<u128>(&table(vec![(column(6, &cells), true), (all, true)]), 3);
             let some = column(kind, &ends);
             check::<u64>(&table(vec![(Arc::clone(&some), false)]), 2);

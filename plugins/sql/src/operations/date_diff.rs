@@ -62,7 +62,9 @@ impl Thin for DateDiff {
         // Since 1970, whatever the time zone; a time that no calendar has is a failure.
         let asked = |m: &Moment| {
             let time = m.timestamp();
-            format!("CAST(arrow_cast({time}, 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)")
+            format!(
+                "CAST(arrow_cast({time}, 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)"
+            )
         };
         let passed = |micros_in_unit: &str| {
             let units = |end: String, start: String| {

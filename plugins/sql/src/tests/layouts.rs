@@ -163,7 +163,13 @@ fn ends_of_the_range_are_no_panic() {
 /// The last column as CSV, or what is wrong.
 fn answer(operation: &str, params: Value, input: &RecordBatch) -> String {
     let input = std::slice::from_ref(input);
-    match harness::run_cut(&crate::plugin(), operation, params, input, harness::Cut::WHOLE) {
+    match harness::run_cut(
+        &crate::plugin(),
+        operation,
+        params,
+        input,
+        harness::Cut::WHOLE,
+    ) {
         Ok(got) => harness::csv(&got.project(&[got.num_columns() - 1]).unwrap()),
         Err(f) => format!("{} {}", f.code, f.message),
     }
@@ -195,7 +201,9 @@ fn times_near_and_far_are_told_alike() {
         RecordBatch::try_from_iter_with_nullable([("a", a, true), ("b", b, true)]).unwrap()
     };
     let asked = |name: &str| {
-        format!("CAST(arrow_cast(\"df\".\"{name}\", 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)")
+        format!(
+            "CAST(arrow_cast(\"df\".\"{name}\", 'Timestamp(Microsecond, Some(\"+00:00\"))') AS BIGINT)"
+        )
     };
     let sql = format!(
         "SELECT *, CAST({} - {} AS DOUBLE) / CAST('3600000000' AS DOUBLE) AS diff_hour FROM df",
@@ -212,9 +220,15 @@ fn times_near_and_far_are_told_alike() {
             check(&two(micros(vec![a]), micros(vec![b])));
         }
     }
-    check(&two(micros(ticks[..9].to_vec()), micros(ticks[..9].to_vec())));
+    check(&two(
+        micros(ticks[..9].to_vec()),
+        micros(ticks[..9].to_vec()),
+    ));
     let zoned = TimestampMillisecondArray::from(vec![Some(5), None, Some(-7)]);
-    check(&two(micros(ticks[1..4].to_vec()), Arc::new(zoned.with_timezone("Asia/Tokyo"))));
+    check(&two(
+        micros(ticks[1..4].to_vec()),
+        Arc::new(zoned.with_timezone("Asia/Tokyo")),
+    ));
     let nanos = TimestampNanosecondArray::from(vec![Some(1_999), None, Some(-1_999)]);
     check(&two(Arc::new(nanos), micros(ticks[1..4].to_vec())));
 
@@ -231,11 +245,18 @@ fn times_near_and_far_are_told_alike() {
             }
         };
         // Not the last moment of the calendar, which is beyond it elsewhere.
-        for a in ticks.into_iter().filter(|a| *a != Some(8_210_266_876_799_999_999)) {
+        for a in ticks
+            .into_iter()
+            .filter(|a| *a != Some(8_210_266_876_799_999_999))
+        {
             check(&column_a(micros(vec![a])));
         }
         check(&column_a(micros(ticks[..8].to_vec())));
-        let texts = StringArray::from(vec![Some("2026-07-01T12:00:00.5"), None, Some("0000-01-01")]);
+        let texts = StringArray::from(vec![
+            Some("2026-07-01T12:00:00.5"),
+            None,
+            Some("0000-01-01"),
+        ]);
         check(&column_a(Arc::new(texts)));
     }
 }

@@ -59,11 +59,8 @@ fn main() {
         println!("settings: nothing is measured without `cargo bench`");
         return;
     };
-    let component = component();
-    let sandboxes = SETTINGS.map(|(_, tuning)| {
-        let made = Sandbox::tuned(tuning, options(component.clone()));
-        made.unwrap()
-    });
+    let tuned = |at: usize| Sandbox::tuned(SETTINGS[at].1, options(component())).unwrap();
+    let sandboxes = [shared::sandbox(), tuned(1), tuned(2), tuned(3)];
     let batches = batches(rows, BATCH_ROWS);
     let total: usize = batches.iter().map(bytes).sum();
     println!(

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use arrow_array::{UInt32Array, new_null_array};
-use odibi_sdk::arrow::select::concat::concat;
-use odibi_sdk::arrow::select::take::take;
+use arrow_array::new_null_array;
+use odibi_sdk::arrow::select::interleave::interleave;
 use odibi_sdk::params::child;
 use odibi_sdk::prelude::*;
 
@@ -79,8 +78,10 @@ impl Columns for DictBasedMapping {
 
     fn compute(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let Prepared { lookup, values } = self.prepared(batch.schema().field(0))?;
-        let entries = UInt32Array::from(lookup.of(batch.column(0))?);
-        Ok(vec![take(values, &entries, None)?])
+        // Not `take`: it is twice as fast, but this is there anyway, and that makes the component a seventh larger.
+        let entries = lookup.of(batch.column(0))?.into_iter();
+        let picks: Vec<(usize, usize)> = entries.map(|entry| (0, entry as usize)).collect();
+        Ok(vec![interleave(&[values.as_ref()], &picks)?])
     }
 }
 
@@ -92,7 +93,8 @@ impl DictBasedMapping {
         let lookup = Lookup::new("/mapping", &self.mapping, field)?;
         let values = self.values(&self.result()?)?;
         let values: Vec<&dyn Array> = values.iter().map(|a| a.as_ref()).collect();
-        let values = concat(&values)?;
+        let first_of_each: Vec<(usize, usize)> = (0..values.len()).map(|at| (at, 0)).collect();
+        let values = interleave(&values, &first_of_each)?;
         let prepared = Prepared { lookup, values };
         Ok(self.prepared.get_or_init(|| prepared))
     }

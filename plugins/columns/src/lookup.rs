@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    const WHOLE: [&str; 6] = ["0", "1", "2", "3", "100", "127"];
+    const WHOLE: [&str; 7] = ["0", "1", "2", "3", "100", "127", "1.0"];
     const FLOATS: [&str; 8] = ["0", "-0.0", "1", "1.0", "1.5", "-2.25", "1e30", "16777216"];
     const DECIMALS: [&str; 6] = ["0", "1", "1.50", "-0.05", "99.99", "1.5"];
     const TEXTS: [&str; 7] = [
@@ -345,7 +345,7 @@ mod tests {
         let signed = [T::Int8, T::Int16, T::Int32, T::Int64];
         let unsigned = [T::UInt8, T::UInt16, T::UInt32, T::UInt64];
         pools.extend(unsigned.map(|t| (t, WHOLE.to_vec())));
-        pools.extend(signed.map(|t| (t, [&WHOLE[..], &["-1", "-128"]].concat())));
+        pools.extend(signed.map(|t| (t, [&WHOLE[..], &["-1", "-128", "-0"]].concat())));
         pools.push((
             T::Int64,
             vec!["9223372036854775807", "-9223372036854775808", "0"],
@@ -358,11 +358,11 @@ mod tests {
         pools
     }
 
+    /// Null where the text is a key that the type does not have, like 1.0 among whole numbers.
     fn cell(text: Option<&str>, field: &Field) -> ArrayRef {
-        match text {
-            Some(text) => typed("", &FillValue::Text(text.to_owned()), field, "a cell").unwrap(),
-            None => new_null_array(field.data_type(), 1),
-        }
+        let text = text.map(|text| FillValue::Text(text.to_owned()));
+        let value = text.and_then(|text| typed("", &text, field, "a cell").ok());
+        value.unwrap_or_else(|| new_null_array(field.data_type(), 1))
     }
 
     fn column(cells: &[Option<&str>], field: &Field) -> ArrayRef {

@@ -15,7 +15,7 @@ use arrow_array::{ArrayAccessor, StringArray};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::TimeUnit;
 use md5::{Digest as _, Md5};
-use odibi_sdk::arrow::select::filter::filter;
+use odibi_sdk::arrow::select::interleave::interleave;
 use odibi_sdk::iso;
 use odibi_sdk::prelude::*;
 use sha2::Sha256;
@@ -171,8 +171,9 @@ fn of_dictionary(mut writer: Writer<'_>, column: &ArrayRef) -> Result<Option<Str
     };
     let used = match &places {
         Some(places) => {
-            let used: Vec<bool> = places.iter().map(Option::is_some).collect();
-            filter(all, &BooleanArray::from(used))?
+            let used = places.iter().enumerate();
+            let used = used.filter_map(|(at, place)| place.map(|_| (0, at)));
+            interleave(&[all.as_ref()], &used.collect::<Vec<_>>())?
         }
         None => Arc::clone(all),
     };

@@ -73,17 +73,19 @@ fn never_fails(expr: &Expr, schema: &DFSchema) -> Result<bool> {
         Expr::Literal(..) => Ok(true),
         Expr::Column(_) => Ok(is_plain(&expr.get_type(schema)?)),
         Expr::Not(of) | Expr::IsNull(of) | Expr::IsNotNull(of) => never_fails(of, schema),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
-            Operator::And
-            | Operator::Or
-            | Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq => both(left, right),
-            _ => Ok(false),
-        },
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op:
+                Operator::And
+                | Operator::Or
+                | Operator::Eq
+                | Operator::NotEq
+                | Operator::Lt
+                | Operator::LtEq
+                | Operator::Gt
+                | Operator::GtEq,
+            right,
+        }) => both(left, right),
         Expr::Between(Between {
             expr, low, high, ..
         }) => Ok(never_fails(expr, schema)? && both(low, high)?),

@@ -1,5 +1,4 @@
-//! Runs in a database: processes that are killed, and what a power failure brings back. All else is asked of every state in
-//! `conformance`.
+//! Runs that end, are killed, and are gone on with.
 
 use super::*;
 use crate::testing::{Other, at, begin, node, open};
@@ -18,6 +17,104 @@ fn slot(db: &StateDb) -> Option<String> {
 
 fn end(db: &StateDb, id: &str, outcome: Outcome) {
     db.end(id, outcome, 0, at(9)).unwrap();
+}
+
+#[test]
+fn runs_are_found_by_id_prefix_and_filter() {
+    let (_dir, db) = state();
+    let code = |name| db.run("shop", name).map_err(|f| f.code);
+    assert_eq!(code("last"), Err("state/no-run".to_owned()));
+    for (id, outcome) in [
+        ("aa", Outcome::Succeeded),
+        ("ab", Outcome::Failed),
+        ("b%", Outcome::Cancelled),
+    ] {
+        begin(&db, id, id).remove().unwrap();
+        end(&db, id, outcome);
+    }
+    assert_eq!(code("last").unwrap().id, "b%");
+    assert_eq!(code("ab").unwrap().id, "ab");
+    for name in ["a", "c", "%", ""] {
+        assert_eq!(code(name), Err("state/no-run".to_owned()), "{name}");
+    }
+    let ids = |filter: RunFilter<'_>| -> Vec<String> {
+        db.runs(&filter)
+            .unwrap()
+            .into_iter()
+            .map(|r| r.id)
+            .collect()
+    };
+    assert_eq!(ids(RunFilter::default()), ["b%", "ab", "aa"]);
+    assert_eq!(
+        ids(RunFilter {
+            failed: true,
+            ..RunFilter::default()
+        }),
+        ["b%", "ab"]
+    );
+    assert_eq!(
+        ids(RunFilter {
+            count_max: Some(1),
+            ..RunFilter::default()
+        }),
+        ["b%"]
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(
+        ids(RunFilter {
+            pipeline: Some("x"),
+            ..RunFilter::default()
+        }),
+        none
+    );
+    assert_eq!(
+        ids(RunFilter {
+            project: Some("x"),
+            ..RunFilter::default()
+        }),
+        none
+    );
+    assert_eq!(
+        ids(RunFilter {
+            project: Some("shop"),
+            pipeline: Some("orders"),
+            ..RunFilter::default()
+        })
+        .len(),
+        3
+    );
+}
+
+#[test]
+fn killed_run_crashed_and_is_gone_on_with_until_one_ends() {
+    let (_dir, db) = state();
+    assert_eq!(slot(&db), None);
+    let killed = begin(&db, "a", "a");
+    assert_eq!(db.crashed("shop").unwrap(), [], "it lives");
+    drop(killed);
+    let crashed = db.crashed("shop").unwrap();
+    assert_eq!(crashed.len(), 1);
+    assert_eq!(crashed[0].outcome.as_deref(), Some("crashed"));
+    assert_eq!(db.crashed("other").unwrap(), []);
+    // Until its story is told it is found again.
+    assert_eq!(db.crashed("shop").unwrap().len(), 1);
+    db.told("a", None).unwrap();
+    assert_eq!(db.crashed("shop").unwrap(), []);
+    assert_eq!(slot(&db).as_deref(), Some("a"));
+    // A chain of crashes keeps the first slot.
+    drop(begin(&db, "b", "a"));
+    assert_eq!(db.crashed("shop").unwrap().len(), 1);
+    assert_eq!(slot(&db).as_deref(), Some("a"));
+    // One that comes to an end, also a bad one, ends the chain.
+    let failed = begin(&db, "c", "a");
+    end(&db, "c", Outcome::Failed);
+    failed.remove().unwrap();
+    assert_eq!(slot(&db), None);
+    assert_eq!(
+        db.slots("c").unwrap()["orders"],
+        "a",
+        "which a retry takes up"
+    );
 }
 
 /// A process that is killed between noting its end and leaving has told nobody of it.

@@ -23,21 +23,12 @@ pub struct Tuning {
     pub copy_on_write: bool,
 }
 
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            tick: TICK,
-            copy_on_write: true,
-        }
-    }
-}
-
 /// An engine with its ticker running.
 ///
 /// # Errors
 /// `Internal` when this machine cannot run the engine or start a thread.
 pub(crate) fn start() -> Result<Engine, Failure> {
-    start_tuned(Tuning::default())
+    run(&config(), TICK)
 }
 
 /// As [`start`], with other settings.
@@ -109,7 +100,7 @@ fn config() -> Config {
         // Traces name functions, not places in them, and wasmtime unwinds by itself: these would be a sixth of an artifact.
         .generate_address_map(false)
         .native_unwind_info(false)
-        .memory_init_cow(Tuning::default().copy_on_write)
+        .memory_init_cow(true)
         .memory_may_move(false);
     // Each proposal is attack surface; Rust guests need none of these.
     config

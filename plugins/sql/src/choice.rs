@@ -19,8 +19,6 @@ use datafusion::logical_expr::{
     Between, BinaryExpr, Case, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
 use crate::database::internal;
 
@@ -35,14 +33,9 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Rows whose bits make one word.
 const WORD_ROWS: usize = 64;
 
-/// What replaces `CASE`; to run behind the engine's own rules, which settle the types, and behind [`crate::exact`], which
-/// takes arithmetic out of the conditions that cannot fail.
-pub(crate) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
-    Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(Replace)]))
-}
-
+/// Replaces `CASE`; to run behind [`crate::exact`], which takes arithmetic out of the conditions that cannot fail.
 #[derive(Debug)]
-struct Replace;
+pub(crate) struct Replace;
 
 impl FunctionRewrite for Replace {
     fn name(&self) -> &'static str {

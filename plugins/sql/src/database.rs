@@ -17,6 +17,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
+use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
@@ -55,8 +56,11 @@ impl Database {
             ))
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .with_analyzer_rule(exact::rule())
-            .with_analyzer_rule(choice::rule())
+            // Behind the engine's own rules, which settle the types.
+            .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
+                Arc::new(exact::Replace),
+                Arc::new(choice::Replace),
+            ])))
             .build();
         // `now()` is one time in the whole query: the clock of the sandbox, which is the run's logical time.
         state.mark_start_execution();

@@ -17,8 +17,6 @@ use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_expr_common::datum::apply;
 
 use crate::database::internal;
@@ -26,18 +24,14 @@ use crate::database::internal;
 /// An expression in a message is cut off behind so many characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// What replaces the operators; to run behind the engine's own rules, which settle the types.
-pub(crate) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
-    Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(Replace)]))
-}
-
 /// A result that does not fit into its type.
 pub(crate) fn overflow(message: String) -> DataFusionError {
     ArrowError::ArithmeticOverflow(message).into()
 }
 
+/// Replaces the operators.
 #[derive(Debug)]
-struct Replace;
+pub(crate) struct Replace;
 
 impl FunctionRewrite for Replace {
     fn name(&self) -> &'static str {

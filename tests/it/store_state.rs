@@ -8,7 +8,7 @@ use odibi_plan::Sources;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::Project;
-use support::recorder::Recorder;
+use support::recorder::{Recorder, Reply};
 
 use crate::connect::Servers;
 use crate::running::Running;
@@ -60,7 +60,7 @@ impl Yard {
     }
 
     fn documents(&self) -> Documents {
-        let project = self.container(SLOW, "");
+        let project = self.container(WRITES, "");
         let mut sources = Sources::default();
         let text = project.text("odibi.yaml");
         let (loaded, _) = odibi_plan::load("odibi.yaml", &text, &|_| None, &mut sources);
@@ -168,31 +168,56 @@ fn run_that_was_killed_is_gone_on_with_in_another_container() {
     }
 }
 
-const SLOW: &str = "      - {name: load, read: {connection: here, format: csv, path: in.csv}, write: {connection: STORE, format: parquet, path: s/load.parquet}}
-      - {name: slow, depends_on: [load], read: {connection: here, format: csv, path: many.csv}, write: {connection: STORE, format: csv, path: s/slow.csv, mode: append}}
+/// Its second node is done once [`Gate`] is open: until then a run of it is at work, whatever the machine.
+const GATED: &str = "      - {name: load, read: {connection: here, format: csv, path: in.csv}, write: {connection: STORE, format: parquet, path: s/load.parquet}}
+      - {name: gate, depends_on: [load], retry: {max_attempts: 100, backoff: constant, delay: 1s}, read: {connection: web, format: csv, path: gate.csv}}
+      - {name: last, depends_on: [gate], read: {connection: here, format: csv, path: in.csv}, write: {connection: STORE, format: csv, path: s/last.csv, mode: append}}
 ";
 
-/// So many rows that a run of them is always met at work.
-fn many() -> String {
-    (0..300_000)
-        .map(|n| format!("{n},city of number {n}\n"))
-        .fold("id,city\n".to_owned(), |all, row| all + &row)
+/// A web server with a file that [`GATED`] waits for.
+struct Gate(Recorder);
+
+impl Gate {
+    fn closed() -> Self {
+        let gate = Self(Recorder::start([]));
+        gate.close();
+        gate
+    }
+
+    fn close(&self) {
+        self.0.always(Reply::Status(503));
+    }
+
+    fn open(&self) {
+        self.0.always(Reply::File("id\n1\n".to_owned()));
+    }
+
+    fn container(&self, yard: &Yard, round: usize, more: &str) -> Project {
+        let web = format!(
+            "  web: {{type: http, base_url: \"{}\"}}\n  here:",
+            self.0.url("")
+        );
+        let yaml = yard.yaml(GATED, more).replacen("  here:", &web, 1);
+        yard.container(GATED, more)
+            .file("odibi.yaml", yaml)
+            .file("in.csv", batch(round))
+    }
+
+    /// Starts a run that stands before it.
+    fn run(&self, project: &Project) -> Running {
+        self.close();
+        let mut run = start(project, &[]);
+        run.until("orders.gate", "started");
+        run
+    }
 }
 
 #[test]
 fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
     for store in STORES {
-        let yard = Yard::new(store, "two");
-        let one = yard
-            .container(SLOW, "")
-            .file("in.csv", batch(0))
-            .file("many.csv", many());
-        let two = yard
-            .container(SLOW, "")
-            .file("in.csv", batch(0))
-            .file("many.csv", batch(1));
-        let mut first = start(&one, &[]);
-        first.until("orders.slow", "started");
+        let (yard, gate) = (Yard::new(store, "two"), Gate::closed());
+        let [one, two, three] = [0, 1, 2].map(|round| gate.container(&yard, round, ""));
+        let first = gate.run(&one);
         let held = two.odibi(&["run"]).exits(3);
         assert!(
             held.stderr.contains("error[state/lease-held]"),
@@ -210,6 +235,7 @@ fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
         assert_eq!(shown["outcome"], "running");
         // It hangs. The other one waits, sees that, and does its work.
         first.signal(Signal::STOP);
+        gate.open();
         let (code, result) = two.run_json(&["--wait", "60s"]);
         assert_eq!(code, 0, "{result:#}");
         assert_eq!(result["continues"], shown["run_id"]);
@@ -219,31 +245,30 @@ fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
         assert!(said.contains("state/lease-lost"), "{said}");
         let written: Vec<String> = (103..106).map(|id| id.to_string()).collect();
         assert_eq!(
-            yard.ids("csv", "s/slow.csv"),
+            yard.ids("csv", "s/last.csv"),
             written,
             "{store}: nothing of the first one"
         );
         let shown = two.odibi(&["runs", "show", shown["run_id"].as_str().unwrap()]);
         assert!(shown.exits(0).stdout.contains(": crashed"), "{store}");
         // And the state is as it should be: the next run has it at once.
-        let third = yard
-            .container(SLOW, "")
-            .file("in.csv", batch(0))
-            .file("many.csv", batch(2));
-        let (code, result) = third.run_json(&[]);
+        let (code, result) = three.run_json(&[]);
         assert_eq!(
             (code, &result["continues"]),
             (0, &Value::Null),
             "{result:#}"
         );
-        let mut fourth = start(&one, &[]);
-        fourth.until("orders.slow", "started");
-        let over = third.odibi(&["run", "--take-over"]).exits(0);
+        // Taken over at work, without waiting to see whether it hangs.
+        let fourth = gate.run(&one);
+        fourth.signal(Signal::STOP);
+        gate.open();
+        let over = three.odibi(&["run", "--take-over"]).exits(0);
         assert!(
             over.stderr.contains("going on with run "),
             "{}",
             over.stderr
         );
+        fourth.signal(Signal::CONT);
         let (code, said) = fourth.end();
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("state/lease-lost"), "{said}");
@@ -252,30 +277,17 @@ fn second_run_waits_or_fails_and_takes_over_one_that_hangs() {
 
 #[test]
 fn run_that_waits_begins_when_the_other_one_ends() {
-    let yard = Yard::new("s3", "waits");
-    let one = yard
-        .container(SLOW, "")
-        .file("in.csv", batch(0))
-        .file("many.csv", many());
-    let mut first = start(&one, &[]);
-    first.until("orders.slow", "started");
-    let two = yard
-        .container(SLOW, "")
-        .file("in.csv", batch(0))
-        .file("many.csv", "id,city\n1,Bern\n");
-    let second = two.odibi(&["run", "--wait", "10m"]).exits(0);
-    assert!(
-        second.stderr.contains("waiting: pipeline `orders`"),
-        "{}",
-        second.stderr
-    );
-    assert!(
-        !second.stderr.contains("going on with"),
-        "{}",
-        second.stderr
-    );
+    let (yard, gate) = (Yard::new("s3", "waits"), Gate::closed());
+    let [one, two] = [0, 1].map(|round| gate.container(&yard, round, ""));
+    let first = gate.run(&one);
+    let mut second = start(&two, &["--wait", "10m"]);
+    second.until("waiting:", "pipeline");
+    gate.open();
     assert_eq!(first.end().0, Some(0));
-    assert_eq!(yard.ids("csv", "s/slow.csv").len(), 300_001);
+    let (code, said) = second.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("going on with"), "{said}");
+    assert_eq!(yard.ids("csv", "s/last.csv").len(), 6);
 }
 
 const CHAIN: &str = "      - {name: load, read: {connection: here, format: csv, path: orders.csv}, write: {connection: STORE, format: parquet, path: c/load.parquet}}
@@ -396,27 +408,22 @@ fn told(recorder: &Recorder) -> Vec<(String, String)> {
 #[test]
 fn alerts_of_a_killed_run_are_sent_by_the_next_container() {
     for store in STORES {
-        let yard = Yard::new(store, "alerts");
+        let (yard, gate) = (Yard::new(store, "alerts"), Gate::closed());
         let recorder = Recorder::start([]);
         let hook = ALERTS.replace("HOOK", &recorder.url("x"));
-        let one = yard
-            .container(SLOW, &hook)
-            .file("in.csv", batch(0))
-            .file("many.csv", many());
-        let mut first = start(&one, &[]);
-        first.until("orders.slow", "started");
+        let one = gate.container(&yard, 0, &hook);
+        let first = gate.run(&one);
         // Delivered, and noted as such.
-        let three = yard.container(SLOW, &hook);
+        let three = gate.container(&yard, 0, &hook);
         let listed = || three.odibi(&["alerts", "list"]).exits(0).stdout;
         while !listed().contains("delivered") {}
         assert!(first.kill(), "it had ended already");
         let killed = told(&recorder)[0].0.clone();
         // Its receiver is gone for the second one: what it posts is kept.
         let gone = ALERTS.replace("HOOK", "http://127.0.0.1:1/x");
-        let two = yard
-            .container(SLOW, &gone)
-            .file("in.csv", batch(0))
-            .file("many.csv", batch(1))
+        gate.open();
+        let two = gate
+            .container(&yard, 1, &gone)
             .variable("ODIBI_ALERTS_WAIT", "300ms");
         let (code, second) = two.run_json(&[]);
         assert_eq!(code, 0, "{second:#}");

@@ -20,6 +20,8 @@ pub enum Reply {
     Reset,
     /// With this status, and a body that does not end.
     Endless(u16),
+    /// With 200 and this body.
+    File(String),
 }
 
 /// A request that came in.
@@ -48,6 +50,7 @@ struct State {
     recorded: Mutex<Vec<Recorded>>,
     more: Condvar,
     script: Mutex<VecDeque<Reply>>,
+    always: Mutex<Option<Reply>>,
 }
 
 /// Answers as its script says, and with 200 when that has ended.
@@ -91,6 +94,12 @@ impl Recorder {
     /// From now on everything goes well.
     pub fn heal(&self) {
         lock(&self.state.script).clear();
+        *lock(&self.state.always) = None;
+    }
+
+    /// From now on this is how every request is answered that the script says nothing of.
+    pub fn always(&self, reply: Reply) {
+        *lock(&self.state.always) = Some(reply);
     }
 
     /// Everything so far.
@@ -166,9 +175,11 @@ fn answer(mut stream: &TcpStream, state: &State) -> std::io::Result<()> {
     };
     let path = request.line.split(' ').nth(1).unwrap_or_default();
     let reply = lock(&state.script).pop_front();
+    let reply = reply.or_else(|| lock(&state.always).clone());
     let reply = reply.unwrap_or(Reply::Status(200));
     let taken = match reply {
         Reply::Status(status) | Reply::After(status, _) | Reply::Endless(status) => status < 300,
+        Reply::File(_) => true,
         Reply::Redirect(_) | Reply::Never | Reply::Reset => false,
     };
     lock(&state.recorded).push(Recorded {
@@ -198,6 +209,13 @@ fn answer(mut stream: &TcpStream, state: &State) -> std::io::Result<()> {
             head(stream, status, "Content-Length: 107374182400\r\n")?;
             loop {
                 stream.write_all(&[b'x'; 64 << 10])?;
+            }
+        }
+        Reply::File(body) => {
+            head(stream, 200, &format!("Content-Length: {}\r\n", body.len()))?;
+            match request.line.starts_with("HEAD ") {
+                true => Ok(()),
+                false => stream.write_all(body.as_bytes()),
             }
         }
     }

@@ -5,6 +5,9 @@
 //! and the median of the rounds is printed with the smallest and the largest. Instances are open before the first
 //! round, as those of a long run are. The sandboxed side is all that the host does for a batch: projection, encoding, the
 //! call, the gate, and bringing back the columns that passed by. Natively the same columns are put together.
+//!
+//! `two copies` is what the memory of this machine takes for what no boundary can do without: every buffer of a batch is
+//! copied in, and from there out again. Nothing is checked.
 
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -84,12 +87,37 @@ fn main() {
                 contest.round(&batches, round, rows);
             }
         }
+        let copies = (0..rounds).map(|_| two_copies(&batches) / rows as f64);
+        println!(
+            "{:<10} {batch_rows:>9}  {:>22}",
+            "two copies",
+            Spread::of(copies).show(1)
+        );
         for (mut contest, kernel) in contests.into_iter().zip(&kernels) {
             contest.close();
             let target = (batch_rows == TARGET_BATCH_ROWS).then(|| target(*kernel));
             contest.print(*kernel, batch_rows, target);
         }
     }
+}
+
+/// Nanoseconds.
+fn two_copies(batches: &[RecordBatch]) -> f64 {
+    let largest = batches.iter().map(bytes).max().unwrap_or(0);
+    let (mut inside, mut outside) = (Vec::with_capacity(largest), Vec::with_capacity(largest));
+    cpu_nanos(|| {
+        for batch in batches {
+            inside.clear();
+            for column in batch.columns() {
+                let data = column.to_data();
+                let buffers = data.buffers().iter();
+                buffers.for_each(|buffer| inside.extend_from_slice(buffer));
+            }
+            outside.clear();
+            outside.extend_from_slice(std::hint::black_box(&inside));
+            std::hint::black_box(&outside);
+        }
+    })
 }
 
 /// Native and sandboxed, side by side.

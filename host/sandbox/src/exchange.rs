@@ -10,6 +10,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod layout;
+mod lower;
 pub(crate) mod schema;
 pub(crate) mod values;
 

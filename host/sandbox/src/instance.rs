@@ -11,6 +11,7 @@ use wasmtime::component::{
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
 use crate::contract::{self, Appetite, Context, GuestFailure, NodePlan};
+use crate::exchange::encode::Message;
 use crate::failure::of_call;
 use crate::host_api::{Guest, Logical, Stop};
 use crate::limits::Limits;
@@ -18,7 +19,7 @@ use crate::limits::Limits;
 type Answer<T> = (Result<T, GuestFailure>,);
 pub(crate) type PlanParams = (String, String, Vec<Vec<u8>>);
 pub(crate) type OpenParams = (Context, String, String, Vec<u8>, Vec<Vec<u8>>);
-pub(crate) type ProcessParams = (u32, Arc<Vec<u8>>);
+pub(crate) type ProcessParams = (u32, Message);
 
 /// Where the exports are found; looked up once for a component.
 #[derive(Debug, Clone)]

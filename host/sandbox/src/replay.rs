@@ -359,7 +359,10 @@ mod tests {
             Vec::new(),
             &RecordBatchOptions::new().with_row_count(Some(rows)),
         );
-        let message = Encoder::new(Vec::new()).encode(&nothing.unwrap()).unwrap();
+        let message = Encoder::new(Vec::new())
+            .encode(&nothing.unwrap())
+            .unwrap()
+            .to_vec();
         let mut input = Input {
             offered: Arc::new(Schema::new(vec![Field::new("c", data_type, nullable)])),
             need: Vec::new(),

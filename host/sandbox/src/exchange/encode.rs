@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
 use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, DataType};
 use odibi_story::failure::{Failure, FailureClass};
@@ -15,8 +16,41 @@ const SLACK_BYTES: usize = 64 << 10;
 pub(crate) struct Encoder {
     need: Vec<usize>,
     encoder: Option<StreamEncoder>,
-    /// Reused from call to call: a fresh one of some MiB would be page faults.
-    message: Arc<Vec<u8>>,
+}
+
+/// One `ipc` value: the buffers of the columns as they lie in memory, and between them what frames them.
+#[derive(Debug)]
+pub(crate) struct Message(Vec<Buffer>);
+
+impl Message {
+    pub(crate) fn parts(&self) -> &[Buffer] {
+        &self.0
+    }
+
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(Buffer::len).sum()
+    }
+
+    /// In one piece.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        self.0
+            .iter()
+            .flat_map(|part| part.as_slice())
+            .copied()
+            .collect()
+    }
+
+    /// Without its first bytes.
+    fn skip(&mut self, bytes: usize) {
+        let mut left = bytes;
+        self.0.retain_mut(|part| {
+            let cut = left.min(part.len());
+            left -= cut;
+            *part = part.slice(cut);
+            !part.is_empty()
+        });
+    }
 }
 
 impl Encoder {
@@ -24,7 +58,6 @@ impl Encoder {
         Self {
             need,
             encoder: None,
-            message: Arc::default(),
         }
     }
 
@@ -36,11 +69,11 @@ impl Encoder {
             .sum()
     }
 
-    /// One `ipc` value. The returned bytes are given back by dropping them.
+    /// One `ipc` value.
     ///
     /// # Errors
     /// `Internal` when arrow cannot encode the batch.
-    pub(crate) fn encode(&mut self, batch: &RecordBatch) -> Result<Arc<Vec<u8>>, Failure> {
+    pub(crate) fn encode(&mut self, batch: &RecordBatch) -> Result<Message, Failure> {
         let batch = batch.project(&self.need).map_err(|e| failed(&e))?;
         let batch = compact(batch)?;
         let first = self.encoder.is_none();
@@ -48,29 +81,23 @@ impl Encoder {
             Some(encoder) => encoder,
             none => none.insert(StreamEncoder::try_new(&batch.schema()).map_err(|e| failed(&e))?),
         };
-        let parts = encoder.encode(&batch).map_err(|e| failed(&e))?;
-        let message = if let Some(held) = Arc::get_mut(&mut self.message) {
-            held
-        } else {
-            self.message = Arc::default();
-            Arc::make_mut(&mut self.message)
-        };
-        message.clear();
-        message.reserve(parts.iter().map(|part| part.len()).sum());
-        parts
-            .iter()
-            .for_each(|part| message.extend_from_slice(part));
+        let mut message = Message(encoder.encode(&batch).map_err(|e| failed(&e))?);
         if first {
-            // The encoder begins with the schema, which went to the guest at `open`.
-            let schema = match message.get(4..8) {
-                Some([a, b, c, d]) => {
-                    8 + usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(0)
-                }
-                _ => 0,
-            };
-            message.drain(..schema.min(message.len()));
+            // The encoder begins with the schema, which went to the guest at `open`: its prefix, and metadata of the length
+            // that stands in there.
+            let prefix: Vec<u8> = message
+                .0
+                .iter()
+                .flat_map(|part| part.as_slice())
+                .copied()
+                .take(8)
+                .collect();
+            if let [_, _, _, _, a, b, c, d] = prefix[..] {
+                let metadata = u32::from_le_bytes([a, b, c, d]);
+                message.skip(8 + usize::try_from(metadata).unwrap_or(usize::MAX - 8));
+            }
         }
-        Ok(Arc::clone(&self.message))
+        Ok(message)
     }
 }
 

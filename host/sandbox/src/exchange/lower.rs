@@ -1,0 +1,72 @@
+//! How a batch comes into a guest's memory: each buffer is copied once, to where it is to lie.
+//!
+//! wasmtime's own types lower a `list<u8>` from one slice, and Arrow has its columns in many: they would have to be put
+//! together first, a copy of everything. What is implemented here is what wasmtime does for `[u8]`, from several slices.
+#![expect(
+    unsafe_code,
+    reason = "wasmtime has to be promised that a type lowers as the interface type it claims to be"
+)]
+
+use std::mem::MaybeUninit;
+
+use wasmtime::ValRaw;
+use wasmtime::component::__internal::{
+    CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext,
+};
+use wasmtime::component::{ComponentType, Lower};
+
+use super::encode::Message;
+
+// SAFETY: it is a `list<u8>`, and nothing else passes the type check: two values, address and length, as for `[u8]`.
+unsafe impl ComponentType for Message {
+    type Lower = <[u8] as ComponentType>::Lower;
+
+    const ABI: CanonicalAbiInfo = <[u8] as ComponentType>::ABI;
+
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+        <[u8] as ComponentType>::typecheck(ty, types)
+    }
+}
+
+// SAFETY: both ways of lowering write address and length of bytes that the guest has just given out for this, and that
+// have been written to the last.
+unsafe impl Lower for Message {
+    fn linear_lower_to_flat<T>(
+        &self,
+        cx: &mut LowerContext<'_, T>,
+        _: InterfaceType,
+        to: &mut MaybeUninit<Self::Lower>,
+    ) -> wasmtime::Result<()> {
+        let (at, length) = self.copy_into(cx)?;
+        to.write([at, length].map(|n| ValRaw::i64(i64::from(n))));
+        Ok(())
+    }
+
+    fn linear_lower_to_memory<T>(
+        &self,
+        cx: &mut LowerContext<'_, T>,
+        _: InterfaceType,
+        offset: usize,
+    ) -> wasmtime::Result<()> {
+        let (at, length) = self.copy_into(cx)?;
+        *cx.get(offset) = at.to_le_bytes();
+        *cx.get(offset + 4) = length.to_le_bytes();
+        Ok(())
+    }
+}
+
+impl Message {
+    /// Address and length.
+    fn copy_into<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<(u32, u32)> {
+        let length = self.len();
+        let at = cx.realloc(0, 0, 1, length)?;
+        // `realloc` has refused what does not lie in memory.
+        let mut rest = &mut cx.as_slice_mut()[at..at + length];
+        for part in self.parts() {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+        Ok((u32::try_from(at)?, u32::try_from(length)?))
+    }
+}

@@ -146,6 +146,8 @@ fn build(mut cargo: Command, profile: &str, package: &str, target_dir: &Path) {
     cargo.args(["--package", package, "--profile", profile]);
     cargo.args(["--target", TARGET, "--target-dir"]);
     cargo.arg(target_dir);
+    // Only for the last step. A linker leaves room for the longest number wherever it had one to fill in.
+    cargo.args(["--", "-C", "link-arg=--compress-relocations"]);
     // What the outer build is told about its own target, wrapper or flags must not reach this one.
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",

@@ -7,6 +7,7 @@ mod database;
 mod exact;
 mod expression;
 mod fault;
+mod groups;
 #[cfg(target_arch = "wasm32")]
 mod no_files;
 mod operations;

@@ -20,12 +20,12 @@ use futures::{StreamExt as _, stream};
 use odibi_sdk::{Appetite, Failure, Output, Result, Session};
 use serde_json::Value;
 
-use crate::fault;
 use crate::port::{PortExec, PortTable};
 use crate::types;
+use crate::{fault, groups};
 
 /// Rows that are emitted together, where the engine gives fewer.
-const EMIT_ROWS: usize = 32_768;
+pub(crate) const EMIT_ROWS: usize = 32_768;
 
 /// Ports in the order in which the operators first ask for them.
 pub(crate) fn asked_in_order(plan: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
@@ -63,7 +63,9 @@ impl Running {
         tables: HashMap<usize, Arc<PortTable>>,
         computed: SchemaRef,
     ) -> Result<Self> {
-        let plan = one_after_the_other(plan).map_err(|e| fault::of_run(&e))?;
+        let plan = one_after_the_other(plan)
+            .and_then(groups::replace)
+            .map_err(|e| fault::of_run(&e))?;
         let stream = plan.execute(0, context).map_err(|e| fault::of_run(&e))?;
         Ok(Self {
             tables,

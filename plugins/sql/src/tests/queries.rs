@@ -97,7 +97,7 @@ const JOINS: [&str; 9] = [
     "CROSS JOIN",
 ];
 
-const SINGLE: [&str; 37] = [
+const SINGLE: [&str; 43] = [
     "SELECT count(*) AS n FROM df",
     "SELECT sum(v) AS s, max(g) AS m FROM df WHERE k > 1",
     "SELECT * FROM df ORDER BY v DESC NULLS LAST, id",
@@ -124,6 +124,12 @@ const SINGLE: [&str; 37] = [
     "SELECT k, sum(n) AS s FROM df GROUP BY ROLLUP (k)",
     "SELECT k % 2 AS parity, count(*) AS n FROM df GROUP BY k % 2",
     "SELECT v, count(*) AS n FROM df GROUP BY v",
+    "SELECT d, count(*) AS n, sum(v) FILTER (WHERE b) AS s, min(g) AS first FROM df WHERE k > 0 GROUP BY d ORDER BY d",
+    "SELECT t, avg(n) AS a, max(id) AS last FROM df GROUP BY t HAVING count(*) > 1 ORDER BY t",
+    "SELECT id * 4294967296 AS far, sum(v) AS s FROM df GROUP BY id * 4294967296",
+    "SELECT arrow_cast(k, 'UInt32') AS u, arrow_cast(n, 'Decimal64(10, 2)') AS m, count(*) AS c FROM df GROUP BY 1, 2",
+    "SELECT arrow_cast(n, 'Decimal64(10, 2)') AS m, count(*) AS c FROM df GROUP BY 1",
+    "SELECT a.c, count(*) AS n FROM (SELECT arrow_cast(k, 'Int32') AS l, count(*) AS c FROM df GROUP BY 1) a GROUP BY a.c",
     "SELECT id FROM df WHERE k IN (SELECT k FROM other WHERE w > 10) ORDER BY id",
     "SELECT id FROM df WHERE EXISTS (SELECT 1 FROM other WHERE other.k = df.k AND other.w > df.k) ORDER BY id",
     "SELECT id FROM df WHERE k NOT IN (SELECT k FROM other WHERE k IS NOT NULL) ORDER BY id",

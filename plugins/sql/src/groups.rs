@@ -263,7 +263,7 @@ fn bits<K: ArrowNativeType>(data: &ArrayData) -> Result<ScalarBuffer<K>> {
 
 /// Where a key is, if it is anywhere: there, or behind it up to the first place that is free.
 struct Places<K> {
-    /// A power of two, of which half are free at least.
+    /// A power of two, of which a quarter is free at least.
     slots: Vec<Slot<K>>,
     /// By group; anything for that of null.
     keys: Vec<K>,
@@ -352,7 +352,7 @@ impl<K: Key> Places<K> {
             key,
             group: u32::try_from(group).unwrap_or(FREE - 1),
         };
-        if self.keys.len() * 2 > self.slots.len() {
+        if self.keys.len() > self.slots.len() / 4 * 3 {
             self.grow();
         }
         group

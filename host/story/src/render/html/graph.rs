@@ -21,6 +21,8 @@ const STEP_Y: f64 = 62.0;
 const MARGIN: f64 = 6.0;
 /// Characters of a name that fit into a box.
 const NAME_CHARS_MAX: usize = 20;
+/// Characters of what a node came to that fit; more are set closer.
+const BELOW_CHARS_MAX: usize = 24;
 
 /// Writes the drawing, or says why there is none.
 pub(super) fn write(story: &Story, links: &Links<'_>, page: &mut Markup) {
@@ -180,23 +182,29 @@ fn shape(story: &Story, vertex: &Vertex, node: Option<&NodeStory>, spot: Spot, s
         &[("class", "name"), ("x", &text_x), ("y", &pixels(y + 19.5))],
         &name,
     );
-    svg.element(
-        "text",
-        &[("class", "below"), ("x", &text_x), ("y", &pixels(y + 36.0))],
-        |text| {
-            if let Some(outcome) = vertex.outcome {
-                text.element("tspan", &[("class", mark::class(outcome))], |sign| {
-                    sign.text(mark::sign(outcome))
-                        .host(" ")
-                        .text(outcome.word());
-                });
-                if !below.is_empty() {
-                    text.host(" · ");
-                }
+    // A sign, a space, and what parts the two.
+    let chars = vertex
+        .outcome
+        .map_or(0, |outcome| 5 + outcome.word().len() + below.len());
+    let text_y = pixels(y + 36.0);
+    let room = pixels(BOX_WIDTH - indent - 8.0);
+    let mut attributes = vec![("class", "below"), ("x", &text_x), ("y", &text_y)];
+    if chars > BELOW_CHARS_MAX {
+        attributes.extend([("textLength", &*room), ("lengthAdjust", "spacingAndGlyphs")]);
+    }
+    svg.element("text", &attributes, |text| {
+        if let Some(outcome) = vertex.outcome {
+            text.element("tspan", &[("class", mark::class(outcome))], |sign| {
+                sign.text(mark::sign(outcome))
+                    .host(" ")
+                    .text(outcome.word());
+            });
+            if !below.is_empty() {
+                text.host(" · ");
             }
-            text.text(&below);
-        },
-    );
+        }
+        text.text(&below);
+    });
 }
 
 /// The name as far as it fits, and what stands under it.

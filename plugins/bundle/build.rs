@@ -82,6 +82,8 @@ fn entry(table: &mut String, plugin: &str, root: &Path, target_dir: &Path, profi
             hex
         });
     let packed = packed(plugin, &bytes, &digest, &built);
+    // Another clone with the same target directory may have packed its own instead.
+    println!("cargo::rerun-if-changed={}", packed.display());
     let length = bytes.len();
     writeln!(
         table,

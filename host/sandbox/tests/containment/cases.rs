@@ -9,6 +9,12 @@ pub(crate) struct Case {
     pub(crate) expect: Expect,
 }
 
+impl Case {
+    pub(crate) fn runs_out_of_cpu(&self) -> bool {
+        self.expect == CPU
+    }
+}
+
 /// How the host meets the attack.
 pub(crate) enum Route {
     /// The operation is planned, opened, and fed two batches.
@@ -24,7 +30,7 @@ pub(crate) enum Route {
 }
 
 /// How it must end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expect {
     /// With this code, and this word in the message or its causes.
     Code(&'static str, &'static str),

@@ -140,13 +140,13 @@ fn play(stage: &mut Stage, case: &Case, before: Held, tally: &mut Tally) -> Vec<
     };
     drop(played);
     tally.cases += 1;
-    let limit = match case.route {
-        Route::Session {
-            cancel_before: Some(_),
-            ..
-        } => Duration::ZERO,
-        Route::Session { .. } | Route::Load(_) => Duration::from_millis(CALL_CPU_MS_MAX),
+    // What ends the others is reached at once.
+    let limit_ms = if case.runs_out_of_cpu() {
+        CALL_CPU_MS_MAX
+    } else {
+        0
     };
+    let limit = Duration::from_millis(limit_ms);
     let over = elapsed.saturating_sub(limit);
     if over > tally.slowest.0 {
         tally.slowest = (over, case.name.clone());

@@ -7,25 +7,26 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
-use odibi_run::port::{Cancel, OperationPlan, Session};
+use odibi_plan::{GuestLimit, GuestLimits};
+use odibi_run::port::{Cancel, Operation, OperationPlan, Session};
 use odibi_sandbox::{Compiler, ComponentSource, Limits, Options, Sandbox};
 use odibi_story::failure::Failure;
 use serde_json::Value;
 
 use crate::cases::{Case, Route};
-use crate::guest::{component, context, resolve, scratch, table};
+use crate::guest::{component, context, resolve, resolve_under, scratch, table};
 
-/// CPU time of one call into the guest.
+/// CPU time of one call into a guest that is to run out of it.
 pub(crate) const CALL_CPU_MS_MAX: u64 = 150;
+/// That of any other call: so much that on no machine it is what ends an attack on something else.
+const CALL_CPU_MS_AMPLE: u64 = 60_000;
 
 /// Rows of the batches that go in.
 const ROWS: i64 = 10;
 
 pub(crate) struct Stage {
     sandbox: Sandbox,
-    /// Has so much patience that only a cancelled run ends a loop.
-    patient: Sandbox,
-    honest: [(Arc<dyn odibi_run::port::Operation>, Arc<OperationPlan>); 2],
+    honest: [(Arc<dyn Operation>, Arc<OperationPlan>); 2],
     known: Vec<String>,
     /// Calls into guests so far.
     pub(crate) calls: u64,
@@ -39,18 +40,26 @@ pub(crate) struct Played {
 }
 
 /// Small, so that a round takes less than a minute in a debug build of the host.
-fn limits(call_cpu_ms_max: u64) -> Limits {
+fn limits() -> Limits {
     Limits {
         memory_bytes_max: 96 << 20,
-        call_cpu_ms_max,
+        call_cpu_ms_max: CALL_CPU_MS_AMPLE,
         batch_rows_max: 1 << 20,
-        // What a slow machine emits within that CPU time.
         call_emits_max: 4_096,
         ..Limits::default()
     }
 }
 
-fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox {
+/// What the case sets besides.
+fn limits_of(case: &Case) -> GuestLimits {
+    let cpu = (GuestLimit::Cpu, CALL_CPU_MS_MAX);
+    case.runs_out_of_cpu().then_some(cpu).into_iter().collect()
+}
+
+fn sandbox(
+    plugins: BTreeMap<String, PathBuf>,
+    plugin_limits: BTreeMap<String, GuestLimits>,
+) -> Sandbox {
     let hostile = ComponentSource {
         name: "hostile".into(),
         bytes: component().to_vec().into(),
@@ -62,8 +71,8 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
         first_party: vec![hostile],
         plugins,
         grants: std::collections::BTreeMap::default(),
-        limits: limits(call_cpu_ms_max),
-        plugin_limits: BTreeMap::new(),
+        limits: limits(),
+        plugin_limits,
         on_compile: None,
         capture: None,
         compiler: Compiler::InProcess,
@@ -73,7 +82,7 @@ fn sandbox(plugins: BTreeMap<String, PathBuf>, call_cpu_ms_max: u64) -> Sandbox 
 
 /// Attacks that the component has, in its order.
 pub(crate) fn known_attacks() -> Vec<String> {
-    let manifests = sandbox(BTreeMap::new(), CALL_CPU_MS_MAX).first_party();
+    let manifests = sandbox(BTreeMap::new(), BTreeMap::new()).first_party();
     let operations = manifests.unwrap().remove(0).operations;
     let attack = operations.into_iter().find(|o| o.name == "attack").unwrap();
     attack.summary.split(' ').map(str::to_owned).collect()
@@ -83,14 +92,16 @@ impl Stage {
     pub(crate) fn new(cases: &[Case], known: Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut plugins = BTreeMap::new();
+        let mut plugin_limits = BTreeMap::new();
         for case in cases {
             if let Route::Load(spoilt) = &case.route {
                 let path = dir.path().join(format!("{}.wasm", case.name));
                 std::fs::write(&path, spoilt.bytes()).unwrap();
                 plugins.insert(case.name.clone(), path);
+                plugin_limits.insert(case.name.clone(), limits_of(case));
             }
         }
-        let sandbox = sandbox(plugins, CALL_CPU_MS_MAX);
+        let sandbox = sandbox(plugins, plugin_limits);
         let planned = |name: &str| {
             let operation = resolve(&sandbox, None, name).unwrap();
             let schema = table(ROWS).schema();
@@ -99,7 +110,6 @@ impl Stage {
         };
         Self {
             honest: [planned("count"), planned("copy")],
-            patient: self::sandbox(BTreeMap::new(), 60_000),
             sandbox,
             known,
             calls: 0,
@@ -121,23 +131,24 @@ impl Stage {
                 operation,
                 params,
                 cancel_before,
-            } => self.session(operation, params, *cancel_before, &mut played.notes),
+            } => {
+                let limits = limits_of(case);
+                let operation = resolve_under(&self.sandbox, None, operation, &limits);
+                operation.and_then(|operation| {
+                    self.session(&*operation, params, *cancel_before, &mut played.notes)
+                })
+            }
         };
         played
     }
 
     fn session(
         &mut self,
-        operation: &str,
+        operation: &dyn Operation,
         params: &str,
         cancel_before: Option<&str>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<RecordBatch>, Failure> {
-        let sandbox = match cancel_before {
-            Some(_) => &self.patient,
-            None => &self.sandbox,
-        };
-        let operation = resolve(sandbox, None, operation)?;
         let input = table(ROWS);
         let cancel = Cancel::default();
         let mut call = |step: &str| {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use odibi_bench_kernels::{self as kernels, Groups};
 use odibi_run::port::Session;
@@ -141,7 +142,9 @@ impl Contest {
             let mut out = Vec::new();
             contest.session.process(0, batch, &mut out).unwrap();
             assert_eq!(out.is_empty(), expect.is_none(), "{kernel:?}");
-            for (got, expect) in out.iter().zip(&expect) {
+            if let Some(expect) = expect {
+                // A wide batch crosses in several parts.
+                let got = concat_batches(&expect.schema(), &out).unwrap();
                 assert_eq!(got.columns(), expect.columns(), "{kernel:?}");
             }
         }

@@ -2,12 +2,14 @@
 //!
 //! Guest bytes become host values here and nowhere else, in this order: length caps before anything is copied; framing
 //! ([`frame`]); planned schemas by a decoder that cannot panic ([`schema`]); the layout of every buffer against the
-//! planned types ([`layout`]); arrow's decoder with validation on, behind an unwind boundary ([`decode`]); the values that it
-//! lets through ([`values`]); row counts and origin ([`attach`]). Measured, the checks cost about 2.5 ns a row; skipping them would be undefined behaviour.
+//! planned types ([`layout`]); arrow's decoder, behind an unwind boundary ([`decode`]), with validation on unless a quick look
+//! at flat columns has found that there is nothing to find ([`flat`]); the values that it lets through ([`values`]); row counts
+//! and origin ([`attach`]). Skipping the checks would be undefined behaviour.
 
 pub(crate) mod attach;
 pub(crate) mod decode;
 pub(crate) mod encode;
+mod flat;
 pub(crate) mod frame;
 pub(crate) mod layout;
 mod lower;

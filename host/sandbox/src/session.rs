@@ -21,6 +21,11 @@ use crate::limits::exceeded;
 /// How much of a summary that is not JSON is shown.
 const SUMMARY_BYTES_SHOWN: usize = 200;
 
+/// Rows of about so many bytes are sent in one call, at least so many of them: what is copied in is then read by the guest,
+/// and what comes out of it by the gate, in the cache of the processor, of which many have 2 MiB a core.
+const CROSSING_BYTES: u64 = 768 << 10;
+const CROSSING_ROWS_MIN: usize = 8_192;
+
 /// A session.
 pub(crate) struct Open {
     running: Running,
@@ -123,7 +128,11 @@ impl Open {
         } else {
             usize::MAX
         };
-        wanted.min(fitting).max(1)
+        // Equal parts, rather than full ones and a rest, of whole words of a bitmap, which need no shifting then.
+        let parts = usize::try_from(bytes / CROSSING_BYTES + 1).unwrap_or(usize::MAX);
+        let cached = rows.div_ceil(parts).max(CROSSING_ROWS_MIN);
+        let cached = cached.next_multiple_of(64);
+        wanted.min(fitting).min(cached).max(1)
     }
 
     fn send(

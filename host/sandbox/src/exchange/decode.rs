@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_buffer::Buffer;
 use arrow_data::UnsafeFlag;
 use arrow_ipc::MetadataVersion;
@@ -12,7 +12,7 @@ use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary_impl};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use odibi_story::failure::{Failure, FailureClass};
 
-use super::{broken, frame, layout, schema, values};
+use super::{broken, flat, frame, layout, schema, values};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
 
@@ -77,18 +77,31 @@ impl Decoder {
         })?;
         layout::check(batch, self.schema.fields(), &last.body, limits)?;
         let body = bytes.slice_with_length(last.body.start, last.body.len());
+        let skip = flat::skip_validation(batch, &self.schema, &body, |field| self.words(field));
         let decoded = guarded(|| {
-            RecordBatchDecoder::try_new(
+            let decoded = RecordBatchDecoder::try_new(
                 &body,
                 batch,
                 Arc::clone(&self.schema),
                 &self.dictionaries,
                 &MetadataVersion::V5,
             )?
-            .read_record_batch()
+            .with_skip_validation(skip)
+            .read_record_batch()?;
+            // What is skipped includes the columns as a whole, which cost nothing.
+            let (schema, columns, rows) = decoded.into_parts();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            RecordBatch::try_new_with_options(schema, columns, &options)
         })?;
         values::check(&decoded, limits)?;
         Ok(decoded)
+    }
+
+    /// How many values the dictionary of a column has, when one has come.
+    fn words(&self, field: &Field) -> Option<usize> {
+        #[expect(deprecated, reason = "see `new`")]
+        let id = field.dict_id()?;
+        self.dictionaries.get(&id).map(|words| words.len())
     }
 
     fn dictionary(

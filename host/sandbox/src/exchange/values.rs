@@ -239,12 +239,21 @@ impl Walk<'_> {
     }
 }
 
-/// Are all values that are not null in this range, both ends included?
+/// Are all values that are not null in this range, both ends included? It goes from below zero, or from zero, to above.
 fn within<T: ArrowPrimitiveType<Native: Into<i64>>>(
     array: &dyn Array,
     (low, high): (i64, i64),
 ) -> bool {
-    all::<T>(array, |value| (low..=high).contains(&value.into()))
+    // What lies under nulls too at first. The bits of all values together, those below zero turned over, are no less than any
+    // of them, and quicker to come by than comparisons, of which processors do fewer at once.
+    let values = array.as_primitive::<T>().values().iter();
+    let (bits, signs) = values.fold((0, 0), |(bits, signs), value| {
+        let value: i64 = (*value).into();
+        let sign = value >> 63;
+        (bits | (value ^ sign), signs | sign)
+    });
+    let below_zero = signs == 0 || low <= -1 - bits;
+    (bits <= high && below_zero) || all::<T>(array, |value| (low..=high).contains(&value.into()))
 }
 
 fn all<T: ArrowPrimitiveType>(array: &dyn Array, fits: impl Fn(T::Native) -> bool) -> bool {

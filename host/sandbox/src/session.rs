@@ -118,10 +118,8 @@ impl Open {
             .unwrap_or(usize::MAX)
             .min(limits.input_rows_max)
             .min(rows);
-        let bytes = self
-            .encoders
-            .get(port)
-            .map_or(0, |encoder| encoder.bytes(batch));
+        let encoder = self.encoders.get(port);
+        let bytes = encoder.map_or(0, |encoder| encoder.bytes(batch));
         let fitting = if bytes > limits.input_bytes_max {
             let share = u128::from(limits.input_bytes_max) * rows as u128 / u128::from(bytes);
             usize::try_from(share).unwrap_or(usize::MAX)
@@ -129,9 +127,11 @@ impl Open {
             usize::MAX
         };
         // Equal parts, rather than full ones and a rest, of whole words of a bitmap, which need no shifting then.
-        let parts = usize::try_from(bytes / CROSSING_BYTES + 1).unwrap_or(usize::MAX);
-        let cached = rows.div_ceil(parts).max(CROSSING_ROWS_MIN);
-        let cached = cached.next_multiple_of(64);
+        let divisible = encoder.filter(|_| rows > CROSSING_ROWS_MIN);
+        let divisible = divisible.and_then(|encoder| encoder.divisible_bytes(batch));
+        let parts = divisible.map_or(1, |bytes| bytes.div_ceil(CROSSING_BYTES).max(1));
+        let cached = rows.div_ceil(usize::try_from(parts).unwrap_or(usize::MAX));
+        let cached = cached.max(CROSSING_ROWS_MIN).next_multiple_of(64);
         wanted.min(fitting).min(cached).max(1)
     }
 

@@ -134,9 +134,10 @@ impl Decoder {
             .ok_or_else(|| broken("ipc", "an emitted dictionary holds no data"))?;
         #[expect(deprecated, reason = "see `new`")]
         let columns = self.schema.fields_with_dict_id(id);
-        let Some(DataType::Dictionary(_, value)) = columns.first().map(|f| f.data_type()) else {
+        let Some(DataType::Dictionary(key, value)) = columns.first().map(|f| f.data_type()) else {
             return Err(broken("ipc", "an emitted dictionary belongs to no column"));
         };
+        check_words(key, data.length())?;
         let value_type = value.as_ref().clone();
         let fields = Fields::from(vec![Field::new("dictionary", value_type, true)]);
         layout::check(data, &fields, &framed.body, limits)?;
@@ -182,6 +183,18 @@ impl Decoder {
             body
         })
     }
+}
+
+/// Arrow cannot put together dictionaries of as many words as a key has values, and panics: the largest key must be free.
+fn check_words(key: &DataType, words: i64) -> Result<(), Failure> {
+    let bits = key.primitive_width().unwrap_or(8) * 8 - usize::from(key.is_signed_integer());
+    let most = u64::MAX >> (64 - bits);
+    if words.unsigned_abs() <= most {
+        return Ok(());
+    }
+    let why =
+        format!("an emitted dictionary has more words than {most}, with keys of {key}: {words}");
+    Err(broken("ipc", why))
 }
 
 /// Runs arrow's decoder. It is known to panic on some malformed input; the layout check leaves it no known occasion.
@@ -360,6 +373,36 @@ mod tests {
         let bytes = Buffer::from(encoded(&more).as_slice());
         let failure = decoder.decode(&bytes, &limits).unwrap_err();
         assert_eq!(failure.code, "limit/batch-output", "{failure}");
+    }
+
+    #[test]
+    fn a_dictionary_has_fewer_words_than_its_keys_have_values() {
+        for (words, expect) in [(127, true), (128, false), (129, false)] {
+            let values = StringArray::from_iter_values((0..words).map(|word| word.to_string()));
+            let column = DictionaryArray::<Int8Type>::new(vec![0, 126].into(), Arc::new(values));
+            let batch = RecordBatch::try_from_iter([("c", Arc::new(column) as ArrayRef)]).unwrap();
+            let mut decoder = Decoder::new(&batch.schema()).unwrap();
+            let bytes = Buffer::from(encoded(&batch).as_slice());
+            let got = decoder.decode(&bytes, &Limits::default());
+            assert_eq!(got.is_ok(), expect, "{words}");
+            if let Err(failure) = got {
+                assert_eq!(failure.code, "contract/ipc");
+                assert!(
+                    failure.message.contains("127, with keys of Int8"),
+                    "{failure}"
+                );
+            }
+        }
+        for (key, most) in [
+            (DataType::UInt8, 255),
+            (DataType::Int16, 32_767),
+            (DataType::UInt16, 65_535),
+        ] {
+            assert!(check_words(&key, most).is_ok(), "{key}");
+            assert!(check_words(&key, most + 1).is_err(), "{key}");
+        }
+        assert!(check_words(&DataType::Int64, i64::MAX).is_ok());
+        assert!(check_words(&DataType::UInt64, i64::MAX).is_ok());
     }
 
     /// SplitMix64, so that a failure can be repeated from its seed.

@@ -63,10 +63,24 @@ impl Encoder {
 
     /// Bytes that the needed columns of these rows take, about.
     pub(crate) fn bytes(&self, batch: &RecordBatch) -> u64 {
-        let columns = self.need.iter().filter_map(|i| batch.columns().get(*i));
-        columns
-            .map(|c| c.to_data().get_slice_memory_size().unwrap_or(0) as u64)
-            .sum()
+        self.needed(batch).map(|column| size(column.as_ref())).sum()
+    }
+
+    /// The same without the words of dictionaries, which cross once; `None` when rows share other bytes: parts of them would
+    /// bring these along, each of them.
+    pub(crate) fn divisible_bytes(&self, batch: &RecordBatch) -> Option<u64> {
+        let sizes = self.needed(batch).map(|column| {
+            if let Some(dictionary) = column.as_any_dictionary_opt() {
+                return Some(size(dictionary.keys()));
+            }
+            (!shares(column.data_type())).then(|| size(column.as_ref()))
+        });
+        sizes.sum()
+    }
+
+    fn needed<'a>(&'a self, batch: &'a RecordBatch) -> impl Iterator<Item = &'a ArrayRef> {
+        let needed = self.need.iter();
+        needed.filter_map(|i| batch.columns().get(*i))
     }
 
     /// One `ipc` value.
@@ -98,6 +112,24 @@ impl Encoder {
             }
         }
         Ok(message)
+    }
+}
+
+fn size(array: &dyn Array) -> u64 {
+    array.to_data().get_slice_memory_size().unwrap_or(0) as u64
+}
+
+/// Whether values of the type may lie in bytes that other values lie in too.
+fn shares(data_type: &DataType) -> bool {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are flat")]
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(_, _) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => shares(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| shares(field.data_type())),
+        _ => false,
     }
 }
 

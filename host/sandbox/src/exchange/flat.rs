@@ -15,7 +15,9 @@ pub(crate) fn skip_validation(
     dictionary: impl Fn(&Field) -> Option<usize>,
 ) -> UnsafeFlag {
     let mut skip = UnsafeFlag::new();
-    if is_sound(batch, schema, body, dictionary).is_some() {
+    // Arrow reads numbers in the order of this machine, this module in that of the contract.
+    let same_order = cfg!(target_endian = "little");
+    if same_order && is_sound(batch, schema, body, dictionary).is_some() {
         #[expect(unsafe_code, reason = "what arrow would look for has been looked for")]
         // SAFETY: every column is flat, its buffers lie in the body and are large enough, it has as many nulls as it says,
         // its offsets rise from zero or more to the end of its values or less, its texts are UTF-8 and begin and end
@@ -79,11 +81,7 @@ where
             DataType::LargeBinary => {
                 rising(self.offsets::<8>(rows)?, i64::from_le_bytes, self.buffer()?)
             }
-            DataType::Dictionary(key, _) => {
-                let values = dictionary(field)?;
-                let largest = largest(self.buffer()?, key, rows)?;
-                (largest < values as u64).then_some(())
-            }
+            DataType::Dictionary(key, _) => within(dictionary(field)?, self.buffer()?, key, rows),
             fixed if fixed.is_primitive() || *fixed == DataType::Boolean => self.buffer().map(drop),
             _ => None,
         }
@@ -150,28 +148,28 @@ fn texts<const BYTES: usize, T: Copy + Ord + TryInto<usize>>(
         .then_some(())
 }
 
-/// The largest of the first `rows` keys, those of nulls included; one below zero is larger than any other.
-fn largest(keys: &[u8], key: &DataType, rows: usize) -> Option<u64> {
-    fn of<const BYTES: usize, T: Ord + Into<u64>>(
+/// Whether the first `rows` keys lead to one of so many values, those of nulls included.
+fn within(values: usize, keys: &[u8], key: &DataType, rows: usize) -> Option<()> {
+    /// As a number without a sign: a key below zero is one of the upper half.
+    fn largest<const BYTES: usize, T: Ord + Into<u64>>(
         keys: &[u8],
         read: impl Fn([u8; BYTES]) -> T,
         rows: usize,
     ) -> Option<u64> {
         let (keys, _) = keys.as_chunks();
-        keys.get(..rows)?
-            .iter()
-            .map(|key| read(*key))
-            .max()
-            .map(T::into)
+        let keys = keys.get(..rows)?.iter();
+        keys.map(|key| read(*key)).max().map(T::into)
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is a key")]
-    match key {
-        DataType::Int8 | DataType::UInt8 => of(keys, u8::from_le_bytes, rows),
-        DataType::Int16 | DataType::UInt16 => of(keys, u16::from_le_bytes, rows),
-        DataType::Int32 | DataType::UInt32 => of(keys, u32::from_le_bytes, rows),
-        DataType::Int64 | DataType::UInt64 => of(keys, u64::from_le_bytes, rows),
+    let largest = match key {
+        DataType::Int8 | DataType::UInt8 => largest(keys, u8::from_le_bytes, rows),
+        DataType::Int16 | DataType::UInt16 => largest(keys, u16::from_le_bytes, rows),
+        DataType::Int32 | DataType::UInt32 => largest(keys, u32::from_le_bytes, rows),
+        DataType::Int64 | DataType::UInt64 => largest(keys, u64::from_le_bytes, rows),
         _ => None,
-    }
+    }?;
+    let negative = key.is_signed_integer() && largest >> (8 * key.primitive_width()? - 1) != 0;
+    (!negative && largest < values as u64).then_some(())
 }
 
 #[cfg(test)]
@@ -181,10 +179,11 @@ mod tests {
     use std::ops::Range;
     use std::sync::Arc;
 
-    use arrow_array::types::{Int8Type, UInt16Type};
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::{Int8Type, UInt8Type, UInt16Type};
     use arrow_array::{
-        ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int64Array, LargeBinaryArray,
-        LargeStringArray, ListArray, StringArray, StringViewArray,
+        Array as _, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int64Array,
+        LargeBinaryArray, LargeStringArray, ListArray, StringArray, StringViewArray,
     };
     use arrow_buffer::Buffer;
 
@@ -193,8 +192,9 @@ mod tests {
     use crate::exchange::frame;
     use crate::limits::Limits;
 
-    /// Whether a column of three words or so, spoilt on its way, is found sound. Buffers are counted from 0, validity first.
+    /// Whether a column, spoilt on its way, is found sound. Buffers are counted from 0, validity first.
     fn found_sound(column: ArrayRef, spoil: impl FnOnce(&mut [u8], &[Range<usize>])) -> bool {
+        let words = column.as_any_dictionary_opt().map(|d| d.values().len());
         let batch =
             arrow_array::RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
         let bytes = Encoder::new(vec![0]).encode(&batch).unwrap().to_vec();
@@ -208,7 +208,7 @@ mod tests {
             start..start + usize::try_from(buffer.length()).unwrap()
         });
         spoil(&mut body, &ranges.collect::<Vec<_>>());
-        is_sound(message, &batch.schema(), &body, |_| Some(2)).is_some()
+        is_sound(message, &batch.schema(), &body, |_| words).is_some()
     }
 
     fn columns() -> Vec<ArrayRef> {
@@ -320,6 +320,45 @@ mod tests {
             for key in [2, 0xff] {
                 let got = found_sound(Arc::clone(column), |body, at| body[at[1].start] = key);
                 assert!(!got, "{} {key}", column.data_type());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_below_zero_are_none_however_many_words_there_are() {
+        let words: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..200).map(|i| i.to_string()),
+        ));
+        let signed = DictionaryArray::<Int8Type>::new(vec![0, 127].into(), Arc::clone(&words));
+        let unsigned = DictionaryArray::<UInt8Type>::new(vec![0, 127].into(), words);
+        let with = |column: &ArrayRef, key: u8| {
+            found_sound(Arc::clone(column), |body, at| body[at[1].start] = key)
+        };
+        let (signed, unsigned): (ArrayRef, ArrayRef) = (Arc::new(signed), Arc::new(unsigned));
+        assert!(with(&signed, 127) && with(&unsigned, 127));
+        assert!(!with(&signed, 128) && with(&unsigned, 128));
+        assert!(!with(&signed, 199) && with(&unsigned, 199));
+        assert!(!with(&signed, 200) && !with(&unsigned, 200));
+    }
+
+    #[test]
+    fn nulls_of_many_rows_are_counted() {
+        for rows in [63, 64, 65, 71, 72, 128, 200] {
+            let column: ArrayRef = Arc::new(
+                (0..rows)
+                    .map(|i| (i % 3 > 0).then_some(i))
+                    .collect::<Int64Array>(),
+            );
+            assert!(found_sound(Arc::clone(&column), |_, _| {}), "{rows}");
+            for row in [0, 7, 8, 62, 63, 64, 127, 199] {
+                if row < rows {
+                    let bit = 1 << (row % 8);
+                    let at_byte = usize::try_from(row / 8).unwrap();
+                    let got = found_sound(Arc::clone(&column), |body, at| {
+                        body[at[0].start + at_byte] ^= bit
+                    });
+                    assert!(!got, "{row} of {rows}");
+                }
             }
         }
     }

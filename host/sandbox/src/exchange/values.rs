@@ -239,11 +239,16 @@ impl Walk<'_> {
     }
 }
 
-/// Are all values that are not null in this range, both ends included? It goes from below zero, or from zero, to above.
+/// Are all values that are not null in this range, both ends included?
 fn within<T: ArrowPrimitiveType<Native: Into<i64>>>(
     array: &dyn Array,
     (low, high): (i64, i64),
 ) -> bool {
+    let in_range = |value: T::Native| (low..=high).contains(&value.into());
+    if low == 0 {
+        // A time of day: the bits of some of them together are often more than a day.
+        return all::<T>(array, in_range);
+    }
     // What lies under nulls too at first. The bits of all values together, those below zero turned over, are no less than any
     // of them, and quicker to come by than comparisons, of which processors do fewer at once.
     let values = array.as_primitive::<T>().values().iter();
@@ -253,7 +258,7 @@ fn within<T: ArrowPrimitiveType<Native: Into<i64>>>(
         (bits | (value ^ sign), signs | sign)
     });
     let below_zero = signs == 0 || low <= -1 - bits;
-    (bits <= high && below_zero) || all::<T>(array, |value| (low..=high).contains(&value.into()))
+    (bits <= high && below_zero) || all::<T>(array, in_range)
 }
 
 fn all<T: ArrowPrimitiveType>(array: &dyn Array, fits: impl Fn(T::Native) -> bool) -> bool {
@@ -381,6 +386,19 @@ mod tests {
             false,
             Ok(()),
         );
+        let most = TIME_SECONDS_MAX;
+        for (seconds, expect) in [
+            (-most, Ok(())),
+            (most, Ok(())),
+            (-most - 1, bad),
+            (most + 1, bad),
+        ] {
+            // The exact ends, beside values whose bits hide nothing and beside some that do.
+            for other in [0, -1, most, -most] {
+                let column = TimestampSecondArray::from(vec![other, seconds]);
+                check_one(Arc::new(column), false, expect);
+            }
+        }
         // Under a null anything may lie.
         let hidden = TimestampSecondArray::new(
             vec![i64::MAX, 0].into(),

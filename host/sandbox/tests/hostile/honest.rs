@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int8Type, Int64Type};
+use arrow_array::types::{Int8Type, Int32Type, Int64Type};
 use arrow_array::{
     Array as _, ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
     Float64Array, Int64Array, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
@@ -257,6 +257,28 @@ fn wide_rows_are_cut_into_smaller_batches() {
         concat_batches(&input.schema(), done.batches()).unwrap(),
         input
     );
+}
+
+#[test]
+fn batches_larger_than_the_cache_cross_in_parts_unless_their_rows_share_bytes() {
+    let rows = 60_000;
+    let long = |row| format!("a text that is longer than a view: {row}");
+    let views: StringViewArray = (0..rows).map(|row| Some(long(row))).collect();
+    let words = StringArray::from_iter_values((0..30_000).map(long));
+    let keys = (0..rows).map(|row| Some(i32::try_from(row % 30_000).unwrap()));
+    let keyed = DictionaryArray::<Int32Type>::new(keys.collect(), Arc::new(words));
+    let one = |column: ArrayRef| RecordBatch::try_from_iter([("c", column)]).unwrap();
+    for (input, calls) in [
+        (table(30_000), 1),
+        (table(rows), 2),
+        (one(Arc::new(views)), 1),
+        (one(Arc::new(keyed)), 1),
+    ] {
+        let done = run(sandbox(), "copy", std::slice::from_ref(&input));
+        let schema = input.schema();
+        assert_eq!(done.ledger.batches_in, calls, "{schema}");
+        assert_eq!(concat_batches(&schema, done.batches()).unwrap(), input);
+    }
 }
 
 #[test]

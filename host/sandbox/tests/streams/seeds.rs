@@ -271,7 +271,8 @@ fn column(data_type: &DataType, rows: usize, nullable: bool, random: &mut Random
             data.add_buffer(small(rows, usize::try_from(*width).unwrap(), random))
         }
         DataType::Dictionary(key, value) => {
-            let values = column(value, 100, false, random);
+            // As many as keys of eight bits with a sign may have.
+            let values = column(value, 127, false, random);
             data.add_buffer(small(rows, key.primitive_width().unwrap(), random))
                 .add_child_data(values.to_data())
         }

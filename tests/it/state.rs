@@ -432,6 +432,52 @@ fn retry_does_what_was_left_and_reads_what_stands() {
 }
 
 #[test]
+fn what_is_resumed_is_the_last_run_of_the_environment_that_is_named() {
+    let pipelines = "
+pipelines:
+  - pipeline: orders
+    nodes:
+      - {name: load, read: {connection: here, format: csv, path: \"${vars.from}\"},
+         write: {connection: here, format: parquet, path: \"out/${vars.from}.parquet\"}}
+";
+    let head = "project: shop
+connections: {here: {type: local, base_path: .}}
+story: {connection: here}
+vars: {from: orders.csv}
+environments: {dev: {}, prod: {vars: {from: late.csv}}, test: {}}
+";
+    let project = Project::new()
+        .file("odibi.yaml", &format!("{head}{pipelines}"))
+        .file("orders.csv", ORDERS);
+    let none = project.odibi(&["run", "--resume", "--env", "dev"]).exits(4);
+    assert!(none.stderr.contains("no run yet"), "{}", none.stderr);
+    let _ = project.odibi(&["run", "--env", "prod"]).exits(1);
+    let _ = project.odibi(&["run", "--env", "dev"]).exits(0);
+    let project = project.file("late.csv", ORDERS);
+    let dev = project.odibi(&["run", "--resume", "--env", "dev"]).exits(0);
+    assert!(
+        dev.stderr.starts_with("nothing to resume: run "),
+        "{}",
+        dev.stderr
+    );
+    assert!(!project.path("out/late.csv.parquet").exists());
+    let _ = project
+        .odibi(&["run", "--resume", "--env", "prod"])
+        .exits(0);
+    assert!(project.path("out/late.csv.parquet").exists());
+    let never = project
+        .odibi(&["run", "--resume", "--env", "test"])
+        .exits(4);
+    assert!(
+        never
+            .stderr
+            .contains("project `shop`, environment `test`: no run yet"),
+        "{}",
+        never.stderr
+    );
+}
+
+#[test]
 fn target_that_was_changed_since_is_made_again() {
     let (project, first) = failed();
     let project = project

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use odibi_engine::DataEngine;
 use odibi_plan::Plan;
 use odibi_plan::plan::{Fate, Narrowed, NodeId, PlannedNode};
-use odibi_state::{NodeRecord, RunRecord, State};
-use odibi_story::failure::Failure;
+use odibi_state::{NodeRecord, RunFilter, RunRecord, State};
+use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::{Value, json};
 
 use crate::args::{Config, Given, Options, Output, Retry, Selected};
 use crate::command::run::{self, Order};
 use crate::command::runs;
 use crate::printer::Printer;
+use crate::project::Glance;
 use crate::remembered::Repeated;
 use crate::{Surroundings, exit};
 
@@ -60,14 +61,18 @@ pub(crate) fn retry(retry: &Retry, around: &Surroundings, printer: &Printer) -> 
     )
 }
 
-/// Goes on with the last run, if it left something to be done.
+/// Goes on with the last run, or with the last one of the environment that is named, if it left something to be done.
 pub(crate) fn resume(
     config: &Config,
     options: &Options,
     around: &Surroundings,
     printer: &Printer,
 ) -> u8 {
-    let run = match find("last", config, around, printer) {
+    let found = match &config.given.env {
+        Some(environment) => last_in(environment, config, around, printer),
+        None => find("last", config, around, printer),
+    };
+    let run = match found {
         Ok(run) => run,
         Err(code) => return code,
     };
@@ -97,7 +102,52 @@ fn find(
     printer: &Printer,
 ) -> Result<RunRecord, u8> {
     let (glance, state) = runs::open(config, around, printer)?;
-    let mut run = runs::find(name, &glance, state.as_deref()).map_err(|failure| {
+    let run = runs::find(name, &glance, state.as_deref());
+    here(run, &glance, printer)
+}
+
+fn last_in(
+    environment: &str,
+    config: &Config,
+    around: &Surroundings,
+    printer: &Printer,
+) -> Result<RunRecord, u8> {
+    let (glance, state) = runs::open(config, around, printer)?;
+    let newest = |count_max| {
+        let filter = RunFilter {
+            project: Some(&glance.project),
+            count_max,
+            ..RunFilter::default()
+        };
+        let runs = state.as_ref().map_or(Ok(Vec::new()), |s| s.runs(&filter))?;
+        let mut runs = runs.into_iter();
+        Ok(runs.find(|run| run.selection.environment.as_deref() == Some(environment)))
+    };
+    // It is most often among the newest, and each may be a document of its own on an object store.
+    let run = match newest(Some(20)) {
+        Ok(None) => newest(None),
+        found => found,
+    };
+    let run = run.and_then(|run| {
+        run.ok_or_else(|| {
+            let of = format!("project `{}`, environment `{environment}`", glance.project);
+            Failure::new(
+                FailureClass::Missing,
+                code::STATE_NO_RUN,
+                format!("{of}: no run yet"),
+            )
+        })
+    });
+    here(run, &glance, printer)
+}
+
+/// The run as this machine can repeat it.
+fn here(
+    run: Result<RunRecord, Failure>,
+    glance: &Glance,
+    printer: &Printer,
+) -> Result<RunRecord, u8> {
+    let mut run = run.map_err(|failure| {
         printer.failure(&failure);
         exit::USAGE
     })?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use super::Text;
-use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
+use crate::diagnostic::{Collector, Diagnostic, Span, codes, nearest, quoted};
 use crate::limits::{LISTED_MAX, NAME_CHARS_MAX};
 use crate::secret::{Secret, SecretRef, Secrets};
 use crate::yaml::{Entry, Mapping, Node, Resolved, Scalar, Value};
@@ -95,6 +95,15 @@ pub(super) struct Reader<'a> {
     /// Keys of ODIBI that have no meaning here: worth suggesting for a slip, not worth listing.
     unlisted: Vec<&'static str>,
     read: Vec<bool>,
+    /// Keys of which one is missing, and what is to be said of it, unless one of them turns out to be there, misspelt.
+    missing: RefCell<Vec<(Vec<&'static str>, Diagnostic)>>,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let missing = self.missing.take().into_iter();
+        missing.for_each(|(_, diagnostic)| self.context.report(diagnostic));
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -118,6 +127,7 @@ impl<'a> Reader<'a> {
                     known: Vec::new(),
                     unlisted: Vec::new(),
                     read,
+                    missing: RefCell::default(),
                 })
             }
             Value::Missing => None,
@@ -184,7 +194,7 @@ impl<'a> Reader<'a> {
     /// As [`Reader::optional`]; it is a fault when there is none.
     pub(super) fn required(&mut self, key: &'static str) -> Option<&'a Entry> {
         let found = self.entry(key);
-        self.require(key, found)
+        self.require(&[key], found)
     }
 
     /// The first of several spellings that is there; two of them together are a fault.
@@ -202,23 +212,24 @@ impl<'a> Reader<'a> {
             return Some(found);
         }
         let found = keys.iter().find_map(|key| self.mapping.get(key));
-        let key = found.map_or(keys.first().copied(), |entry| Some(entry.key.as_str()));
-        self.require(key.unwrap_or_default(), found)
+        self.require(keys, found)
     }
 
-    fn require(&self, key: &str, found: Option<&'a Entry>) -> Option<&'a Entry> {
+    /// `keys` may stand for one another; the first is the one to be named.
+    fn require(&self, keys: &[&'static str], found: Option<&'a Entry>) -> Option<&'a Entry> {
         match found {
             None if self.truncated() => None,
             None => {
+                let key = keys.first().copied().unwrap_or_default();
                 let message = format!("{} lacks the key {}", self.subject, quoted(key));
-                self.context
-                    .report(Diagnostic::error(&codes::MISSING_KEY, self.span, message));
+                let made = Diagnostic::error(&codes::MISSING_KEY, self.span, message);
+                self.missing.borrow_mut().push((keys.to_vec(), made));
                 None
             }
             Some(entry) if entry.value.value == Value::Missing => None,
             Some(entry) if entry.value.is_null() && !self.context.complete => None,
             Some(entry) if entry.value.is_null() => {
-                let message = format!("{} of {} has no value", quoted(key), self.subject);
+                let message = format!("{} of {} has no value", quoted(&entry.key), self.subject);
                 self.context.report(Diagnostic::error(
                     &codes::MISSING_KEY,
                     entry.key_span,
@@ -546,23 +557,27 @@ impl<'a> Reader<'a> {
             .zip(&self.read)
             .filter(|(_, read)| !**read)
         {
+            let other = others.iter().find(|(word, _)| *word == entry.key);
+            let hint = other
+                .map(|(_, meant)| *meant)
+                .filter(|meant| meant.contains(' '));
+            let meant = match other {
+                Some((_, meant)) => Some(*meant).filter(|_| hint.is_none()),
+                None => nearest(&entry.key, self.known.iter().chain(&self.unlisted).copied()),
+            };
+            if let Some(meant) = meant {
+                // One slip, one fault.
+                let mut missing = self.missing.borrow_mut();
+                missing.retain(|(keys, _)| !keys.contains(&meant));
+            }
             self.context.report_with(|| {
                 let message = format!("{} has no key {}", self.subject, quoted(&entry.key));
                 let made = Diagnostic::error(&codes::UNKNOWN_KEY, entry.key_span, message);
-                if let Some((_, meant)) = others.iter().find(|(word, _)| *word == entry.key) {
-                    return if meant.contains(' ') {
-                        made.hint(*meant)
-                    } else {
-                        made.hint(format!("did you mean {}?", quoted(meant)))
-                    };
+                if let Some(meant) = meant {
+                    return made.hint(format!("did you mean {}?", quoted(meant)));
                 }
-                let made =
-                    made.suggest(&entry.key, self.known.iter().chain(&self.unlisted).copied());
-                if !made.hints.is_empty() {
-                    return made;
-                }
-                if let Some(otherwise) = otherwise {
-                    return made.hint(otherwise);
+                if let Some(hint) = hint.or(otherwise) {
+                    return made.hint(hint);
                 }
                 if self.known.len() > LISTED_MAX {
                     return made;

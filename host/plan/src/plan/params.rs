@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Input, InputSource, NodeId, OperationRef, Step};
 use crate::config::{self, StepParams};
-use crate::diagnostic::{Collector, Diagnostic, Span, codes, quoted};
+use crate::diagnostic::{Collector, Diagnostic, Span, codes, nearest, quoted};
 use crate::guest_limits::GuestLimits;
 use crate::operation::schema::{self, Kind, Problem, Violation};
 use crate::operation::{FurtherInputs, OperationSpec, Operations};
@@ -161,8 +161,28 @@ fn check(
         violations = schema::check(&spec.params, &made.params.value);
     }
     for violation in &violations {
-        faults.push_with(|| describe(made, violation, operation));
+        if !is_misspelt(violation, &violations) {
+            faults.push_with(|| describe(made, violation, operation));
+        }
     }
+}
+
+/// Whether a key only seems to be missing: another one is taken for a slip of it, which is told.
+fn is_misspelt(missing: &Violation, all: &[Violation]) -> bool {
+    let Problem::MissingKey { key: missing_key } = &missing.problem else {
+        return false;
+    };
+    all.iter().any(|other| match &other.problem {
+        Problem::UnknownKey { key, known } if other.pointer == missing.pointer => {
+            let known = known.iter().map(String::as_str);
+            nearest(key, known).is_some_and(|meant| meant == missing_key)
+        }
+        Problem::UnknownKey { .. }
+        | Problem::MissingKey { .. }
+        | Problem::Type { .. }
+        | Problem::NotOneOf { .. }
+        | Problem::Rule(_) => false,
+    })
 }
 
 fn mend(made: &mut StepParams, violation: &Violation) -> bool {

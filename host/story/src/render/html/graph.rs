@@ -23,6 +23,8 @@ const MARGIN: f64 = 6.0;
 const NAME_CHARS_MAX: usize = 20;
 /// Characters of what a node came to that fit; more are set closer.
 const BELOW_CHARS_MAX: usize = 24;
+/// Of a connection at least so many are shown.
+const CONNECTION_CHARS_MIN: usize = 8;
 
 /// Writes the drawing, or says why there is none.
 pub(super) fn write(story: &Story, links: &Links<'_>, page: &mut Markup) {
@@ -183,9 +185,8 @@ fn shape(story: &Story, vertex: &Vertex, node: Option<&NodeStory>, spot: Spot, s
         &name,
     );
     // A sign, a space, and what parts the two.
-    let chars = vertex
-        .outcome
-        .map_or(0, |outcome| 5 + outcome.word().len() + below.len());
+    let outcome_chars = vertex.outcome.map_or(0, |outcome| 5 + outcome.word().len());
+    let chars = outcome_chars + below.chars().count();
     let text_y = pixels(y + 36.0);
     let room = pixels(BOX_WIDTH - indent - 8.0);
     let mut attributes = vec![("class", "below"), ("x", &text_x), ("y", &text_y)];
@@ -213,28 +214,38 @@ fn texts(story: &Story, vertex: &Vertex, node: Option<&NodeStory>) -> (String, S
         VertexKind::Node => {
             let facts = node.and_then(|node| node.facts.as_ref());
             let rows = facts.map(|facts| words::count(facts.rows_out, "row"));
-            (ending(&vertex.name), rows.unwrap_or_default())
+            let name = ending(&vertex.name, NAME_CHARS_MAX);
+            (name, rows.unwrap_or_default())
         }
-        VertexKind::OtherPipeline => (ending(&vertex.name), "another pipeline".to_owned()),
+        VertexKind::OtherPipeline => {
+            let name = ending(&vertex.name, NAME_CHARS_MAX);
+            (name, "another pipeline".to_owned())
+        }
         VertexKind::Dataset => {
             let (connection, path) = vertex.name.split_once(':').unwrap_or(("", &vertex.name));
             let writes = |node: &&NodeStory| node.outline.writes.as_deref() == Some(&*vertex.name);
             let written = story.nodes.iter().find(writes);
             let rows = written.and_then(|node| node.facts.as_ref()?.rows_written);
-            let mut below = vec![connection.to_owned()];
-            below.extend(rows.map(|rows| words::count(rows, "row")));
+            let rows = rows.map(|rows| words::count(rows, "row"));
+            // What is left of the line belongs to the connection.
+            let taken = rows.as_ref().map_or(0, |rows| 3 + rows.len());
+            let left = BELOW_CHARS_MAX
+                .saturating_sub(taken)
+                .max(CONNECTION_CHARS_MIN);
+            let mut below = vec![ending(connection, left)];
+            below.extend(rows);
             below.retain(|word| !word.is_empty());
-            (ending(path), below.join(" · "))
+            (ending(path, NAME_CHARS_MAX), below.join(" · "))
         }
     }
 }
 
 /// The end of a long name: paths differ there.
-fn ending(name: &str) -> String {
+fn ending(name: &str, chars_max: usize) -> String {
     let chars = name.chars().count();
-    if chars <= NAME_CHARS_MAX {
+    if chars <= chars_max {
         return name.to_owned();
     }
-    let tail = name.chars().skip(chars - (NAME_CHARS_MAX - 1));
+    let tail = name.chars().skip(chars - (chars_max - 1));
     std::iter::once('…').chain(tail).collect()
 }

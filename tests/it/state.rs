@@ -447,7 +447,7 @@ vars: {from: orders.csv}
 environments: {dev: {}, prod: {vars: {from: late.csv}}, test: {}}
 ";
     let project = Project::new()
-        .file("odibi.yaml", &format!("{head}{pipelines}"))
+        .file("odibi.yaml", format!("{head}{pipelines}"))
         .file("orders.csv", ORDERS);
     let none = project.odibi(&["run", "--resume", "--env", "dev"]).exits(4);
     assert!(none.stderr.contains("no run yet"), "{}", none.stderr);

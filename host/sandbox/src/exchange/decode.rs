@@ -88,7 +88,7 @@ impl Decoder {
             )?
             .with_skip_validation(skip)
             .read_record_batch()?;
-            // What is skipped includes the columns as a whole, which cost nothing.
+            // Skipped with the rest: whether the columns make a batch of this schema. That costs nothing.
             let (schema, columns, rows) = decoded.into_parts();
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             RecordBatch::try_new_with_options(schema, columns, &options)

@@ -449,7 +449,7 @@ environments: {dev: {}, prod: {vars: {from: late.csv}}, test: {}}
     let project = Project::new()
         .file("odibi.yaml", format!("{head}{pipelines}"))
         .file("orders.csv", ORDERS);
-    let none = project.odibi(&["run", "--resume", "--env", "dev"]).exits(4);
+    let none = project.odibi(&["run", "--resume", "--env", "dev"]).exits(2);
     assert!(none.stderr.contains("no run yet"), "{}", none.stderr);
     let _ = project.odibi(&["run", "--env", "prod"]).exits(1);
     let _ = project.odibi(&["run", "--env", "dev"]).exits(0);
@@ -467,7 +467,7 @@ environments: {dev: {}, prod: {vars: {from: late.csv}}, test: {}}
     assert!(project.path("out/late.csv.parquet").exists());
     let never = project
         .odibi(&["run", "--resume", "--env", "test"])
-        .exits(4);
+        .exits(2);
     assert!(
         never
             .stderr

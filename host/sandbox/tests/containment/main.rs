@@ -37,6 +37,8 @@ const NOTES_BYTES_MAX: usize = 256 << 10;
 struct Tally {
     cases: usize,
     slowest: (Duration, String),
+    /// Cases that were played again because the first time took too long.
+    stalls: usize,
     /// Memory over that at the start: most after any case, and after the last.
     growth_bytes: (u64, u64),
     failures: Vec<String>,
@@ -131,15 +133,6 @@ fn play(stage: &mut Stage, case: &Case, before: Held, tally: &mut Tally) -> Vec<
         Ok(session) => session,
         Err(failure) => return vec![format!("no session can be opened: {failure}")],
     };
-    let start = now();
-    let played = catch_unwind(AssertUnwindSafe(|| stage.play(case)));
-    let elapsed = start.elapsed();
-    let mut failures = match &played {
-        Ok(played) => wrong(case, played),
-        Err(_) => vec!["the host panicked".to_owned()],
-    };
-    drop(played);
-    tally.cases += 1;
     // What ends the others is reached at once.
     let limit_ms = if case.runs_out_of_cpu() {
         CALL_CPU_MS_MAX
@@ -147,6 +140,15 @@ fn play(stage: &mut Stage, case: &Case, before: Held, tally: &mut Tally) -> Vec<
         0
     };
     let limit = Duration::from_millis(limit_ms);
+    tally.cases += 1;
+    let (mut failures, mut elapsed) = timed(stage, case);
+    if elapsed > limit + GRACE {
+        // A machine with much to do may stall once, an attack that is not contained stalls again.
+        tally.stalls += 1;
+        let (again, elapsed_again) = timed(stage, case);
+        failures.extend(again);
+        elapsed = elapsed_again;
+    }
     let over = elapsed.saturating_sub(limit);
     if over > tally.slowest.0 {
         tally.slowest = (over, case.name.clone());
@@ -167,6 +169,18 @@ fn play(stage: &mut Stage, case: &Case, before: Held, tally: &mut Tally) -> Vec<
     failures
 }
 
+/// Plays a case: what is wrong with how it ended, and what time it took.
+fn timed(stage: &mut Stage, case: &Case) -> (Vec<String>, Duration) {
+    let start = now();
+    let played = catch_unwind(AssertUnwindSafe(|| stage.play(case)));
+    let elapsed = start.elapsed();
+    let failures = match &played {
+        Ok(played) => wrong(case, played),
+        Err(_) => vec!["the host panicked".to_owned()],
+    };
+    (failures, elapsed)
+}
+
 fn is_back(after: Held, before: Held) -> bool {
     after.rss_bytes <= before.rss_bytes + RSS_GROWTH_BYTES_MAX
         && after.threads <= before.threads
@@ -180,7 +194,7 @@ fn settled(before: Held) -> Held {
         let after = held();
         // Memory that is still held stays held.
         let settled = after.threads <= before.threads && after.files <= before.files;
-        if settled || start.elapsed() > Duration::from_secs(1) {
+        if settled || start.elapsed() > Duration::from_secs(10) {
             return after;
         }
         std::thread::yield_now();
@@ -265,13 +279,14 @@ fn report(
     let mib = |bytes| bytes as f64 / f64::from(1 << 20);
     let (most, last) = (mib(tally.growth_bytes.0), mib(tally.growth_bytes.1));
     println!(
-        "containment: {} cases in {} rounds, {} calls, {:.1} s; slowest over its limit {:.3} s (`{slowest}`); largest \
-         growth {most:.1} MiB, at the end {last:.1} MiB, over {before}; {} failures",
+        "containment: {} cases in {} rounds, {} calls, {:.1} s; slowest over its limit {:.3} s (`{slowest}`); {} \
+         stalls; largest growth {most:.1} MiB, at the end {last:.1} MiB, over {before}; {} failures",
         tally.cases,
         arguments.rounds,
         stage.calls,
         elapsed.as_secs_f64(),
         over.as_secs_f64(),
+        tally.stalls,
         tally.failures.len()
     );
     if tally.failures.is_empty() {

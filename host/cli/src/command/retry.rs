@@ -45,7 +45,8 @@ pub(crate) fn retry(retry: &Retry, around: &Surroundings, printer: &Printer) -> 
         (None, false, true) => Again::Skipped,
         (None, false, false) => Again::Unsuccessful,
     };
-    let run = match find(&retry.run, &retry.named.config(), around, printer) {
+    let wanted = Wanted::Named(&retry.run);
+    let run = match find(&wanted, &retry.named.config(), around, printer) {
         Ok(run) => run,
         Err(code) => return code,
     };
@@ -68,11 +69,9 @@ pub(crate) fn resume(
     around: &Surroundings,
     printer: &Printer,
 ) -> u8 {
-    let found = match &config.given.env {
-        Some(environment) => last_in(environment, config, around, printer),
-        None => find("last", config, around, printer),
-    };
-    let run = match found {
+    let environment = config.given.env.as_deref();
+    let wanted = environment.map_or(Wanted::Named("last"), Wanted::LastIn);
+    let run = match find(&wanted, config, around, printer) {
         Ok(run) => run,
         Err(code) => return code,
     };
@@ -95,59 +94,28 @@ pub(crate) fn resume(
     )
 }
 
-fn find(
-    name: &str,
-    config: &Config,
-    around: &Surroundings,
-    printer: &Printer,
-) -> Result<RunRecord, u8> {
-    let (glance, state) = runs::open(config, around, printer)?;
-    let run = runs::find(name, &glance, state.as_deref());
-    here(run, &glance, printer)
-}
-
-fn last_in(
-    environment: &str,
-    config: &Config,
-    around: &Surroundings,
-    printer: &Printer,
-) -> Result<RunRecord, u8> {
-    let (glance, state) = runs::open(config, around, printer)?;
-    let newest = |count_max| {
-        let filter = RunFilter {
-            project: Some(&glance.project),
-            count_max,
-            ..RunFilter::default()
-        };
-        let runs = state.as_ref().map_or(Ok(Vec::new()), |s| s.runs(&filter))?;
-        let mut runs = runs.into_iter();
-        Ok(runs.find(|run| run.selection.environment.as_deref() == Some(environment)))
-    };
-    // It is most often among the newest, and each may be a document of its own on an object store.
-    let run = match newest(Some(20)) {
-        Ok(None) => newest(None),
-        found => found,
-    };
-    let run = run.and_then(|run| {
-        run.ok_or_else(|| {
-            let of = format!("project `{}`, environment `{environment}`", glance.project);
-            Failure::new(
-                FailureClass::Missing,
-                code::STATE_NO_RUN,
-                format!("{of}: no run yet"),
-            )
-        })
-    });
-    here(run, &glance, printer)
+/// Which run.
+enum Wanted<'a> {
+    /// Of this name: an id, the beginning of one, or `last`.
+    Named(&'a str),
+    /// The last one of this environment.
+    LastIn(&'a str),
 }
 
 /// The run as this machine can repeat it.
-fn here(
-    run: Result<RunRecord, Failure>,
-    glance: &Glance,
+fn find(
+    wanted: &Wanted<'_>,
+    config: &Config,
+    around: &Surroundings,
     printer: &Printer,
 ) -> Result<RunRecord, u8> {
-    let mut run = run.map_err(|failure| {
+    let (glance, state) = runs::open(config, around, printer)?;
+    let state = state.as_deref();
+    let found = match wanted {
+        Wanted::Named(name) => runs::find(name, &glance, state),
+        Wanted::LastIn(environment) => last_in(environment, &glance, state),
+    };
+    let mut run = found.map_err(|failure| {
         printer.failure(&failure);
         exit::USAGE
     })?;
@@ -156,6 +124,35 @@ fn here(
         run.config_path = glance.path.display().to_string();
     }
     Ok(run)
+}
+
+fn last_in(
+    environment: &str,
+    glance: &Glance,
+    state: Option<&dyn State>,
+) -> Result<RunRecord, Failure> {
+    let newest = |count_max| {
+        let filter = RunFilter {
+            project: Some(&glance.project),
+            count_max,
+            ..RunFilter::default()
+        };
+        let runs = state.map_or(Ok(Vec::new()), |state| state.runs(&filter))?;
+        let mut runs = runs.into_iter();
+        Ok(runs.find(|run| run.selection.environment.as_deref() == Some(environment)))
+    };
+    // It is most often among the newest, and each may be a document of its own on an object store.
+    let found = match newest(Some(20))? {
+        Some(run) => Some(run),
+        None => newest(None)?,
+    };
+    found.ok_or_else(|| {
+        let message = format!(
+            "project `{}`, environment `{environment}`: no run yet",
+            glance.project
+        );
+        Failure::new(FailureClass::Missing, code::STATE_NO_RUN, message)
+    })
 }
 
 fn repeat(repeat: Repeat, options: &Options, around: &Surroundings, printer: &Printer) -> u8 {

@@ -169,12 +169,36 @@ fn no_empty_partition(batch: &RecordBatch, partitions: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// Checks the keys of a batch. Returns it with one row for each key, where the YAML says which.
+/// What [`keyed`] has found: as a table of this schema, without partitions, the batch can be written, and has no key twice.
+/// It holds for the rows that it has read, whenever they are read again.
+#[derive(Debug)]
+pub(crate) struct Single {
+    schema: SchemaRef,
+    measured: Measured,
+}
+
+impl Single {
+    /// The batch as it is, when it goes into such a table.
+    pub(crate) fn frame(
+        &self,
+        context: &SessionContext,
+        incoming: Incoming<'_>,
+    ) -> Option<PlanResult<DataFrame>> {
+        if self.schema.fields() != incoming.schema.fields() || !incoming.partitions.is_empty() {
+            return None;
+        }
+        incoming.measured.note(self.measured.bytes());
+        Some(frame(context, incoming))
+    }
+}
+
+/// Checks the keys of a batch. Returns it with one row for each key, where the YAML says which, and whether that was so
+/// already.
 pub(crate) async fn keyed(
     context: &SessionContext,
     incoming: Incoming<'_>,
     keys: &Keys,
-) -> Result<DataFrame, Failure> {
+) -> Result<(DataFrame, Option<Single>), Failure> {
     let Incoming { schema, shown, .. } = incoming;
     for key in &keys.columns {
         let Some((_, field)) = schema.fields().find(&key.name) else {
@@ -221,7 +245,11 @@ pub(crate) async fn keyed(
         .and_then(|rows| rows.filter(column(RANK).gt(lit(1_i64))));
     let twice = number(twice.map_err(failed)?).await.map_err(failed)?;
     if twice == 0 {
-        return Ok(plain);
+        let single = Single {
+            schema: Arc::clone(schema),
+            measured: incoming.measured.clone(),
+        };
+        return Ok((plain, Some(single)));
     }
     let (ascending, order_by) = match &keys.duplicate_keys {
         DuplicateKeys::Error => {
@@ -270,7 +298,7 @@ pub(crate) async fn keyed(
                     .collect::<Vec<_>>(),
             )
     };
-    one_of_each().map_err(failed)
+    Ok((one_of_each().map_err(failed)?, None))
 }
 
 fn bad_keys(code: FailureCode, what: &str, rows: u64, shown: &str) -> Failure {

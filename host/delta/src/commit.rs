@@ -24,13 +24,13 @@ use deltalake::operations::merge::MergeMetrics;
 use deltalake::operations::write::SchemaMode;
 use deltalake::protocol::SaveMode;
 use odibi_engine::driver::{DriverBatch, Lent};
-use odibi_plan::plan::{ColumnName, WriteMode};
+use odibi_plan::plan::{ColumnName, Keys, WriteMode};
 use odibi_run::port::{BatchRecord, BatchState, Published};
 use odibi_story::event::{FileFact, WriteEffect, WriteFact};
 use odibi_story::failure::{Failure, FailureClass, code};
 use serde_json::Value;
 
-use crate::batch::{Incoming, Measured, frame, keyed};
+use crate::batch::{Incoming, Measured, Single, frame, keyed};
 use crate::columns::{Alignment, How, align};
 use crate::failure::{During, Trouble, classify, conflict, internal, is_conflict};
 use crate::large::{Large, Made, Size};
@@ -58,6 +58,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) batch: &'a DriverBatch,
     /// Columns of the batch as Delta keeps them.
     pub(crate) stored: &'a SchemaRef,
+    /// What is known of its keys.
+    pub(crate) single: Option<&'a Single>,
 }
 
 /// What a try did.
@@ -270,7 +272,7 @@ impl Commit<'_> {
         let measured = Measured::default();
         let incoming = self.incoming(&aligned.schema, &partitions, &measured);
         if let Some(keys) = mode.keys() {
-            let rows = keyed(&context, incoming, keys).await?;
+            let rows = self.keyed(&context, incoming, keys).await?;
             let merge = Merge {
                 keys,
                 updates: matches!(mode, WriteMode::Upsert(_)),
@@ -294,6 +296,20 @@ impl Commit<'_> {
         let properties = self.properties(table.version(), []);
         self.write(table, rows, &context, properties, schema_mode)
             .await
+    }
+
+    /// The batch with one row for each key. It has been looked at when it was staged, if not as a batch for this table.
+    async fn keyed(
+        &self,
+        context: &SessionContext,
+        incoming: Incoming<'_>,
+        keys: &Keys,
+    ) -> Result<DataFrame, Failure> {
+        let known = self.single;
+        match known.and_then(|single| single.frame(context, incoming)) {
+            Some(rows) => rows.map_err(|e| classify(&e, self.during())),
+            None => Ok(keyed(context, incoming, keys).await?.0),
+        }
     }
 
     /// In memory, or on disk where that is too small, or turns out to be.
@@ -364,7 +380,7 @@ impl Commit<'_> {
         let measured = Measured::default();
         let incoming = self.incoming(self.stored, &partitions, &measured);
         let rows = match self.mode.keys() {
-            Some(keys) => keyed(context, incoming, keys).await?,
+            Some(keys) => self.keyed(context, incoming, keys).await?,
             None => frame(context, incoming).map_err(|e| classify(&e, self.during()))?,
         };
         let table = self.location.fresh()?;

@@ -10,7 +10,7 @@ use odibi_plan::plan::{ColumnName, SchemaPolicy, Write, WriteFormat, WriteMode};
 use odibi_run::port::Published;
 use odibi_story::failure::{Failure, FailureClass, code};
 
-use crate::batch::{Incoming, Measured, keyed};
+use crate::batch::{Incoming, Measured, Single, keyed};
 use crate::columns::{How, check_partitions, stored};
 use crate::commit::Commit;
 use crate::failure::{During, classify, internal};
@@ -28,7 +28,16 @@ struct DeltaTarget {
     mode: WriteMode,
     how: How,
     partition_by: Vec<ColumnName>,
-    staged: Option<(DriverBatch, SchemaRef)>,
+    staged: Option<Staged>,
+}
+
+/// A batch that waits to be published.
+#[derive(Debug)]
+struct Staged {
+    batch: DriverBatch,
+    /// Its columns as Delta keeps them.
+    stored: SchemaRef,
+    single: Option<Single>,
 }
 
 /// Looks at the table, if there is one: what can never be written is refused before any row is read.
@@ -88,6 +97,7 @@ impl DriverTarget for DeltaTarget {
         let shown = &self.location.shown;
         let stored = stored(batch.rows.schema())?;
         check_partitions(&self.partition_by, &stored, shown)?;
+        let mut single = None;
         if let Some(keys) = self.mode.keys() {
             let context = session(&self.lent, shown)?;
             let incoming = Incoming {
@@ -98,14 +108,18 @@ impl DriverTarget for DeltaTarget {
                 measured: &Measured::default(),
             };
             let checked = keyed(&context, incoming, keys);
-            self.lent.handle.block_on(checked)?;
+            (_, single) = self.lent.handle.block_on(checked)?;
         }
-        self.staged = Some((batch, stored));
+        self.staged = Some(Staged {
+            batch,
+            stored,
+            single,
+        });
         Ok(())
     }
 
     fn publish(&mut self) -> Result<Published, Failure> {
-        let Some((batch, stored)) = self.staged.take() else {
+        let Some(staged) = self.staged.take() else {
             return Err(internal("nothing is staged for the Delta table"));
         };
         let commit = Commit {
@@ -114,8 +128,9 @@ impl DriverTarget for DeltaTarget {
             mode: &self.mode,
             how: self.how,
             partition_by: &self.partition_by,
-            batch: &batch,
-            stored: &stored,
+            batch: &staged.batch,
+            stored: &staged.stored,
+            single: staged.single.as_ref(),
         };
         let _lock = self.location.lock();
         self.lent.handle.block_on(commit.run())

@@ -200,23 +200,7 @@ pub(crate) async fn keyed(
     keys: &Keys,
 ) -> Result<(DataFrame, Option<Single>), Failure> {
     let Incoming { schema, shown, .. } = incoming;
-    for key in &keys.columns {
-        let Some((_, field)) = schema.fields().find(&key.name) else {
-            return Err(no_column("keys", &key.name, schema));
-        };
-        let data_type = field.data_type();
-        if data_type.is_floating() || data_type.is_nested() {
-            let message = format!(
-                "column `{}` of type {data_type} cannot be a key of `{shown}`",
-                key.name
-            );
-            return Err(
-                Failure::new(FailureClass::Data, code::WRITE_BAD_KEY, message).hint(
-                    "name columns of whole numbers, text, dates or decimals, or cast it before",
-                ),
-            );
-        }
-    }
+    check_types(keys, schema, shown)?;
     let failed = |e: DataFusionError| classify(&e, During::Write(shown));
     let names = || keys.columns.iter().map(|k| k.name.as_str());
     let has_null = names()
@@ -299,6 +283,28 @@ pub(crate) async fn keyed(
             )
     };
     Ok((one_of_each().map_err(failed)?, None))
+}
+
+/// Keys of these columns can be compared.
+fn check_types(keys: &Keys, schema: &Schema, shown: &str) -> Result<(), Failure> {
+    for key in &keys.columns {
+        let Some((_, field)) = schema.fields().find(&key.name) else {
+            return Err(no_column("keys", &key.name, schema));
+        };
+        let data_type = field.data_type();
+        if data_type.is_floating() || data_type.is_nested() {
+            let message = format!(
+                "column `{}` of type {data_type} cannot be a key of `{shown}`",
+                key.name
+            );
+            return Err(
+                Failure::new(FailureClass::Data, code::WRITE_BAD_KEY, message).hint(
+                    "name columns of whole numbers, text, dates or decimals, or cast it before",
+                ),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn bad_keys(code: FailureCode, what: &str, rows: u64, shown: &str) -> Failure {

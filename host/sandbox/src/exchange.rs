@@ -8,6 +8,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod decode;
+pub(crate) mod echo;
 pub(crate) mod encode;
 mod flat;
 pub(crate) mod frame;

@@ -362,6 +362,7 @@ mod tests {
         let message = Encoder::new(Vec::new())
             .encode(&nothing.unwrap())
             .unwrap()
+            .message()
             .to_vec();
         let mut input = Input {
             offered: Arc::new(Schema::new(vec![Field::new("c", data_type, nullable)])),

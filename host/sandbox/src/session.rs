@@ -147,12 +147,13 @@ impl Open {
             .encoders
             .get_mut(port)
             .ok_or_else(|| internal("a batch came for an input that is not there"))?;
-        let message = encoder.encode(&batch)?;
+        let sent = encoder.encode(&batch)?;
+        let message = sent.message().clone();
         self.running.guest_mut().meter.encoded(start);
         self.batches_in += 1;
         self.rows_in += batch.num_rows() as u64;
         self.bytes_in += message.len() as u64;
-        let appetite = self.call(Phase::Processing(port, batch), out, |running| {
+        let appetite = self.call(Phase::Processing(port, batch, sent), out, |running| {
             running.process((number, message))
         })?;
         Ok(match appetite {

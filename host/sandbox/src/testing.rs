@@ -6,6 +6,7 @@ use arrow_schema::Schema;
 use odibi_story::failure::Failure;
 
 use crate::exchange::decode::Decoder;
+use crate::exchange::echo::Sent;
 use crate::exchange::encode::Encoder;
 use crate::exchange::schema;
 use crate::limits::Limits;
@@ -30,6 +31,40 @@ impl Gate {
     }
 }
 
+/// A batch as it was sent to a guest.
+#[derive(Debug)]
+pub struct Echo(Sent);
+
+impl Echo {
+    /// # Errors
+    /// `Internal` when arrow cannot express the batch in IPC.
+    pub fn new(batch: &RecordBatch) -> Result<Self, Failure> {
+        let all = (0..batch.num_columns()).collect();
+        Encoder::new(all).encode(batch).map(Self)
+    }
+
+    /// What the gate makes of the memory of a guest that sends all of it back in the parts in which it came, and whether any
+    /// of them was not copied.
+    pub fn receive(
+        &self,
+        gate: &mut Gate,
+        memory: &[u8],
+        limits: &Limits,
+    ) -> (Result<RecordBatch, Failure>, bool) {
+        self.0.message().land(memory.as_ptr());
+        let placed = self.0.message().placed();
+        let ends = placed.map(|(at, _)| at.end.min(memory.len()));
+        let mut start = 0;
+        let mut parts: Vec<&[u8]> = ends
+            .map(|end| &memory[std::mem::replace(&mut start, end)..end])
+            .collect();
+        parts.push(&memory[start..]);
+        let received = self.0.receive(&parts);
+        let came_back = received.head().is_some();
+        (gate.0.receive(received, limits), came_back)
+    }
+}
+
 /// A planned schema, from the bytes of a guest.
 ///
 /// # Errors
@@ -51,7 +86,9 @@ pub fn write_schema(schema: &Schema) -> Result<Vec<u8>, Failure> {
 /// # Errors
 /// `Internal` when arrow cannot express the batch in IPC.
 pub fn encode(batch: &RecordBatch, need: Vec<usize>) -> Result<Vec<u8>, Failure> {
-    Encoder::new(need).encode(batch).map(|bytes| bytes.to_vec())
+    Encoder::new(need)
+        .encode(batch)
+        .map(|sent| sent.message().to_vec())
 }
 
 #[cfg(test)]

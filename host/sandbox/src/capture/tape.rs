@@ -137,7 +137,7 @@ impl Tape {
             Self::Last(last) => {
                 let batch = match last.batch {
                     Some((port, batch)) => {
-                        let message = Encoder::new(last.need).encode(&batch)?.to_vec();
+                        let message = Encoder::new(last.need).encode(&batch)?.message().to_vec();
                         within(message.len() as u64, last.bytes_max)?;
                         Some((port, message))
                     }
@@ -170,7 +170,7 @@ impl Spool {
             // The session will say so.
             return Ok(());
         };
-        let message = encoder.encode(batch)?.to_vec();
+        let message = encoder.encode(batch)?.message().to_vec();
         self.bytes += message.len() as u64;
         within(self.bytes, self.capture.bytes_max)?;
         write_batch(&mut self.file, number(port), &message)

@@ -1,6 +1,7 @@
 //! The gate: bytes of a guest become a batch of the planned schema, or a failure.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,8 +11,10 @@ use arrow_data::UnsafeFlag;
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary_impl};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
+use flatbuffers::root;
 use odibi_story::failure::{Failure, FailureClass};
 
+use super::echo::{Received, Rest, Split};
 use super::{broken, flat, frame, layout, schema, values};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
@@ -25,6 +28,8 @@ pub(crate) struct Decoder {
     dictionaries: HashMap<i64, ArrayRef>,
     /// Bytes of each of them, as sent.
     dictionary_bytes: HashMap<i64, u64>,
+    /// Each of them, and the host's own, as they were last compared, and whether they are equal.
+    compared: HashMap<i64, (ArrayRef, ArrayRef, bool)>,
 }
 
 impl Decoder {
@@ -50,6 +55,7 @@ impl Decoder {
             dictionary_ids,
             dictionaries: HashMap::new(),
             dictionary_bytes: HashMap::new(),
+            compared: HashMap::new(),
         })
     }
 
@@ -62,7 +68,97 @@ impl Decoder {
         bytes: &Buffer,
         limits: &Limits,
     ) -> Result<RecordBatch, Failure> {
-        let messages = frame::split(bytes, limits)?;
+        let messages = frame::split(bytes, bytes.len(), limits)?;
+        let (batch, body) = self.last(&messages, bytes, limits)?;
+        let body = bytes.slice_with_length(body.start, body.len());
+        let schema = Arc::clone(&self.schema);
+        self.read(batch, schema, &body, limits)
+    }
+
+    /// As [`Self::decode`], but that columns which came back are the host's own.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn receive(
+        &mut self,
+        received: Received,
+        limits: &Limits,
+    ) -> Result<RecordBatch, Failure> {
+        match self.split(&received, limits)? {
+            Some(batch) => Ok(batch),
+            None => self.decode(&received.fill(), limits),
+        }
+    }
+
+    /// `None` when nothing came back, or something else is unusual.
+    fn split(
+        &mut self,
+        received: &Received,
+        limits: &Limits,
+    ) -> Result<Option<RecordBatch>, Failure> {
+        let Some(head) = received.head() else {
+            return Ok(None);
+        };
+        let Ok(messages) = frame::split(&head, received.len(), limits) else {
+            return Ok(None);
+        };
+        let (batch, body) = self.last(&messages, &head, limits)?;
+        let schema = Arc::clone(&self.schema);
+        let words = |field: &Field, own: &ArrayRef| self.are_words(field, own);
+        let split = received.split(batch, schema.fields(), body, words);
+        let Some(Split { came_back, rest }) = split else {
+            return Ok(None);
+        };
+        let rest = match rest {
+            Some(rest) => Some(self.rest(&rest, limits)?),
+            None => None,
+        };
+        let mut others = rest.iter().flat_map(|rest| rest.columns().iter().cloned());
+        let columns = came_back
+            .into_iter()
+            .filter_map(|own| own.or_else(|| others.next()));
+        let rows = usize::try_from(batch.length()).unwrap_or_default();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let whole = RecordBatch::try_new_with_options(schema, columns.collect(), &options);
+        whole.map(Some).map_err(|e| refused(&e))
+    }
+
+    fn rest(&self, rest: &Rest, limits: &Limits) -> Result<RecordBatch, Failure> {
+        let batch = root::<arrow_ipc::RecordBatch<'_>>(&rest.metadata);
+        let batch = batch.map_err(|_| broken("ipc", "an emitted batch cannot be split"))?;
+        layout::check(batch, rest.schema.fields(), &(0..rest.body.len()), limits)?;
+        self.read(batch, Arc::clone(&rest.schema), &rest.body, limits)
+    }
+
+    /// Whether the host's own words are those that have come for a column. They are compared once.
+    fn are_words(&mut self, field: &Field, own: &ArrayRef) -> bool {
+        #[expect(deprecated, reason = "see `new`")]
+        let Some((id, words)) = field
+            .dict_id()
+            .and_then(|id| Some((id, self.dictionaries.get(&id)?)))
+        else {
+            return false;
+        };
+        let known = self.compared.get(&id);
+        if let Some((known_words, known_own, equal)) = known
+            && Arc::ptr_eq(known_words, words)
+            && Arc::ptr_eq(known_own, own)
+        {
+            return *equal;
+        }
+        let equal = words == own;
+        let compared = (Arc::clone(words), Arc::clone(own), equal);
+        self.compared.insert(id, compared);
+        equal
+    }
+
+    /// Reads the dictionaries in front of a batch, and checks its layout. The bytes hold all but its body.
+    fn last<'a>(
+        &mut self,
+        messages: &'a [frame::Framed<'a>],
+        bytes: &Buffer,
+        limits: &Limits,
+    ) -> Result<(arrow_ipc::RecordBatch<'a>, &'a Range<usize>), Failure> {
         let Some((last, before)) = messages.split_last() else {
             return Err(broken("ipc", "an emitted batch is empty"));
         };
@@ -76,18 +172,24 @@ impl Decoder {
             )
         })?;
         layout::check(batch, self.schema.fields(), &last.body, limits)?;
-        let body = bytes.slice_with_length(last.body.start, last.body.len());
-        let skip = flat::skip_validation(batch, &self.schema, &body, |field| self.words(field));
+        Ok((batch, &last.body))
+    }
+
+    /// Reads a batch of these columns whose layout was checked.
+    fn read(
+        &self,
+        batch: arrow_ipc::RecordBatch<'_>,
+        schema: SchemaRef,
+        body: &Buffer,
+        limits: &Limits,
+    ) -> Result<RecordBatch, Failure> {
+        let skip = flat::skip_validation(batch, &schema, body, |field| self.words(field));
         let decoded = guarded(|| {
-            let decoded = RecordBatchDecoder::try_new(
-                &body,
-                batch,
-                Arc::clone(&self.schema),
-                &self.dictionaries,
-                &MetadataVersion::V5,
-            )?
-            .with_skip_validation(skip)
-            .read_record_batch()?;
+            let version = MetadataVersion::V5;
+            let decoded =
+                RecordBatchDecoder::try_new(body, batch, schema, &self.dictionaries, &version)?
+                    .with_skip_validation(skip)
+                    .read_record_batch()?;
             // Skipped with the rest: whether the columns make a batch of this schema. That costs nothing.
             let (schema, columns, rows) = decoded.into_parts();
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -312,7 +414,7 @@ mod tests {
 
     fn encoded(batch: &RecordBatch) -> Vec<u8> {
         let all = (0..batch.num_columns()).collect();
-        Encoder::new(all).encode(batch).unwrap().to_vec()
+        Encoder::new(all).encode(batch).unwrap().message().to_vec()
     }
 
     #[test]

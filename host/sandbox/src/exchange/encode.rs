@@ -1,6 +1,8 @@
 //! Batches for a guest: the needed columns only, one record-batch message a call, dictionaries when they change.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -8,6 +10,8 @@ use arrow_buffer::Buffer;
 use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, DataType};
 use odibi_story::failure::{Failure, FailureClass};
+
+use super::echo::Sent;
 
 /// Data buffers of views that may be sent although no view points into them.
 const SLACK_BYTES: usize = 64 << 10;
@@ -19,38 +23,89 @@ pub(crate) struct Encoder {
 }
 
 /// One `ipc` value: the buffers of the columns as they lie in memory, and between them what frames them.
+#[derive(Debug, Clone)]
+pub(crate) struct Message(Arc<Parts>);
+
 #[derive(Debug)]
-pub(crate) struct Message(Vec<Buffer>);
+struct Parts {
+    parts: Vec<Buffer>,
+    /// Address of the copy in a guest; 0 before there is one.
+    landed: AtomicUsize,
+}
 
 impl Message {
+    fn new(parts: Vec<Buffer>) -> Self {
+        let landed = AtomicUsize::new(0);
+        Self(Arc::new(Parts { parts, landed }))
+    }
+
     pub(crate) fn parts(&self) -> &[Buffer] {
-        &self.0
+        &self.0.parts
     }
 
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(Buffer::len).sum()
+        self.parts().iter().map(Buffer::len).sum()
     }
 
     /// In one piece.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        self.0
+        self.parts()
             .iter()
             .flat_map(|part| part.as_slice())
             .copied()
             .collect()
     }
 
-    /// Without its first bytes.
-    fn skip(&mut self, bytes: usize) {
-        let mut left = bytes;
-        self.0.retain_mut(|part| {
-            let cut = left.min(part.len());
-            left -= cut;
-            *part = part.slice(cut);
-            !part.is_empty()
-        });
+    /// It was copied to this address.
+    pub(crate) fn land(&self, at: *const u8) {
+        self.0.landed.store(at.addr(), Ordering::Relaxed);
     }
+
+    /// Where it was copied to.
+    pub(crate) fn landed(&self) -> Option<usize> {
+        let at = self.0.landed.load(Ordering::Relaxed);
+        (at != 0).then_some(at)
+    }
+
+    /// Its parts, each with its place.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (Range<usize>, &Buffer)> {
+        let mut end = 0;
+        self.parts().iter().map(move |part| {
+            let at = end..end + part.len();
+            end = at.end;
+            (at, part)
+        })
+    }
+
+    /// A copy of these bytes; `None` when there are not so many.
+    pub(crate) fn read(&self, at: Range<usize>) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(at.len());
+        for (place, part) in self.placed() {
+            let from = at.start.clamp(place.start, place.end) - place.start;
+            let to = at.end.clamp(place.start, place.end) - place.start;
+            bytes.extend_from_slice(&part[from..to]);
+        }
+        (bytes.len() == at.len()).then_some(bytes)
+    }
+}
+
+/// An encoder of arrow begins with the schema, which went to the guest at `open`: its prefix, and metadata of the length that
+/// stands in there.
+pub(crate) fn skip_schema(parts: &mut Vec<Buffer>) {
+    let bytes = parts.iter().flat_map(|part| part.as_slice());
+    let prefix: Vec<u8> = bytes.copied().take(8).collect();
+    let [_, _, _, _, a, b, c, d] = prefix[..] else {
+        return;
+    };
+    let metadata = usize::try_from(u32::from_le_bytes([a, b, c, d]));
+    let mut left = 8 + metadata.unwrap_or(usize::MAX - 8);
+    parts.retain_mut(|part| {
+        let cut = left.min(part.len());
+        left -= cut;
+        *part = part.slice(cut);
+        !part.is_empty()
+    });
 }
 
 impl Encoder {
@@ -87,31 +142,24 @@ impl Encoder {
     ///
     /// # Errors
     /// `Internal` when arrow cannot encode the batch.
-    pub(crate) fn encode(&mut self, batch: &RecordBatch) -> Result<Message, Failure> {
-        let batch = batch.project(&self.need).map_err(|e| failed(&e))?;
+    pub(crate) fn encode(&mut self, batch: &RecordBatch) -> Result<Sent, Failure> {
+        let all = self.need.iter().copied().eq(0..batch.num_columns());
+        let batch = if all {
+            batch.clone()
+        } else {
+            batch.project(&self.need).map_err(|e| failed(&e))?
+        };
         let batch = compact(batch)?;
         let first = self.encoder.is_none();
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             none => none.insert(StreamEncoder::try_new(&batch.schema()).map_err(|e| failed(&e))?),
         };
-        let mut message = Message(encoder.encode(&batch).map_err(|e| failed(&e))?);
+        let mut parts = encoder.encode(&batch).map_err(|e| failed(&e))?;
         if first {
-            // The encoder begins with the schema, which went to the guest at `open`: its prefix, and metadata of the length
-            // that stands in there.
-            let prefix: Vec<u8> = message
-                .0
-                .iter()
-                .flat_map(|part| part.as_slice())
-                .copied()
-                .take(8)
-                .collect();
-            if let [_, _, _, _, a, b, c, d] = prefix[..] {
-                let metadata = u32::from_le_bytes([a, b, c, d]);
-                message.skip(8 + usize::try_from(metadata).unwrap_or(usize::MAX - 8));
-            }
+            skip_schema(&mut parts);
         }
-        Ok(message)
+        Ok(Sent::new(batch, Message::new(parts)))
     }
 }
 

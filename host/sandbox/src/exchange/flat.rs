@@ -197,9 +197,13 @@ mod tests {
         let words = column.as_any_dictionary_opt().map(|d| d.values().len());
         let batch =
             arrow_array::RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
-        let bytes = Encoder::new(vec![0]).encode(&batch).unwrap().to_vec();
+        let bytes = Encoder::new(vec![0])
+            .encode(&batch)
+            .unwrap()
+            .message()
+            .to_vec();
         let bytes = Buffer::from(bytes);
-        let messages = frame::split(&bytes, &Limits::default()).unwrap();
+        let messages = frame::split(&bytes, bytes.len(), &Limits::default()).unwrap();
         let last = messages.last().unwrap();
         let message = last.message.header_as_record_batch().unwrap();
         let mut body = bytes[last.body.clone()].to_vec();

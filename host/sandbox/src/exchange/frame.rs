@@ -26,15 +26,21 @@ pub(crate) struct Framed<'a> {
     pub(crate) body: Range<usize>,
 }
 
-/// Splits bytes into messages; they must fill them completely, but for one end-of-stream mark.
+/// Splits bytes into messages; they must fill them completely, but for one end-of-stream mark. Of `length` bytes some at the
+/// end need not be there, if only a body is cut by that.
 ///
 /// # Errors
 /// `contract/ipc` for the first thing that is wrong.
-pub(crate) fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Vec<Framed<'a>>, Failure> {
+pub(crate) fn split<'a>(
+    bytes: &'a [u8],
+    length: usize,
+    limits: &Limits,
+) -> Result<Vec<Framed<'a>>, Failure> {
     let mut messages = Vec::new();
     let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at..] == END && !messages.is_empty() {
+    while at < length {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest == END && !messages.is_empty() {
             break;
         }
         if messages.len() == limits.messages_max {
@@ -43,7 +49,7 @@ pub(crate) fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Vec<Framed<'
                 format!("a batch has more than {} messages", limits.messages_max),
             ));
         }
-        let (framed, next) = one(bytes, at, limits)?;
+        let (framed, next) = one(rest, at, length, limits)?;
         messages.push(framed);
         at = next;
     }
@@ -70,7 +76,7 @@ pub(crate) fn schema<'a>(
         metadata_bytes_max: limits.schema_bytes_max,
         ..limits.clone()
     };
-    match split(bytes, &wide)?.as_slice() {
+    match split(bytes, bytes.len(), &wide)?.as_slice() {
         [only] => only
             .message
             .header_as_schema()
@@ -82,8 +88,12 @@ pub(crate) fn schema<'a>(
     }
 }
 
-fn one<'a>(bytes: &'a [u8], start: usize, limits: &Limits) -> Result<(Framed<'a>, usize), Failure> {
-    let rest = &bytes[start..];
+fn one<'a>(
+    rest: &'a [u8],
+    start: usize,
+    end: usize,
+    limits: &Limits,
+) -> Result<(Framed<'a>, usize), Failure> {
     if !start.is_multiple_of(ALIGN_BYTES) {
         return Err(broken(
             "ipc",
@@ -123,7 +133,7 @@ fn one<'a>(bytes: &'a [u8], start: usize, limits: &Limits) -> Result<(Framed<'a>
     let claimed = message.bodyLength();
     let body = usize::try_from(claimed)
         .ok()
-        .filter(|n| *n <= rest.len() - length && n % ALIGN_BYTES == 0);
+        .filter(|n| *n <= end.saturating_sub(body_start) && n % ALIGN_BYTES == 0);
     let Some(body) = body else {
         return Err(broken(
             "ipc",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_buffer::Buffer;
 use arrow_schema::Schema;
 use odibi_run::port::OperationPlan;
 use odibi_story::failure::{Failure, FailureClass};
@@ -16,6 +16,7 @@ use crate::contract::{self, Refusal, RowOrigin};
 use crate::exchange::attach::{Rows, attach, check_bitmap_bytes, whole};
 use crate::exchange::broken;
 use crate::exchange::decode::Decoder;
+use crate::exchange::echo::{Received, Sent};
 use crate::limits::{Limits, exceeded};
 
 /// What the guest is doing, as far as `emit` cares.
@@ -23,8 +24,8 @@ use crate::limits::{Limits, exceeded};
 pub(crate) enum Phase {
     /// Not a time to emit.
     Closed,
-    /// A batch of a port is being processed.
-    Processing(usize, RecordBatch),
+    /// A batch of a port is being processed, of which the guest has got this.
+    Processing(usize, RecordBatch, Sent),
     /// A port, or all of them, have ended.
     Ending,
 }
@@ -116,7 +117,7 @@ impl Outlet {
         &mut self,
         port: u32,
         origin: Origin,
-        bytes: &Buffer,
+        received: Received,
         limits: &Limits,
     ) -> Result<(), Taken> {
         if port != 0 {
@@ -133,7 +134,7 @@ impl Outlet {
                 )));
             }
             (_, Origin::Fresh) => {
-                let decoded = self.fresh.decode(bytes, limits)?;
+                let decoded = self.fresh.receive(received, limits)?;
                 let columns = decoded.columns().to_vec();
                 (whole(&self.plan, columns, decoded.num_rows())?, 0)
             }
@@ -141,7 +142,7 @@ impl Outlet {
                 let why = "the plugin emitted rows of an input batch when none was being processed";
                 return Err(Taken::Misuse(broken("rows", why)));
             }
-            (Phase::Processing(port, input), origin) => {
+            (Phase::Processing(port, input, _), origin) => {
                 let rows = match origin {
                     Origin::Picked(picked) => Rows::picked(picked, input.num_rows())?,
                     Origin::Kept(bitmap) => Rows::kept(bitmap, input.num_rows())?,
@@ -153,14 +154,14 @@ impl Outlet {
                         exceeded("batch-rows", limits.batch_rows_max, expected as u64).into(),
                     );
                 }
-                let decoded = if bytes.is_empty() && !self.has_computed {
+                let decoded = if received.len() == 0 && !self.has_computed {
                     None
                 } else {
                     Some(
                         self.computed
                             .as_mut()
                             .unwrap_or(&mut self.fresh)
-                            .decode(bytes, limits)?,
+                            .receive(received, limits)?,
                     )
                 };
                 let got = decoded.as_ref().map_or(expected, RecordBatch::num_rows);
@@ -241,13 +242,13 @@ fn receive(
         return Ok(Err(Refusal::Stop));
     }
     let origin = owned(cx, origin)?;
-    let bytes = copy(cx, parts)?;
+    let received = copy(cx, parts)?;
     let guest = cx.data_mut();
     let limits = Arc::clone(&guest.limits);
     let Some(outlet) = guest.outlet.as_deref_mut() else {
         return Ok(Err(Refusal::Misuse));
     };
-    let (breach, refusal) = match outlet.take(port, origin, &bytes, &limits) {
+    let (breach, refusal) = match outlet.take(port, origin, received, &limits) {
         Ok(()) => return Ok(Ok(())),
         // A limit ends the call at once; what is left of it could only cost more.
         Err(Taken::Failed(failure)) if failure.class == FailureClass::Limit => {
@@ -284,7 +285,7 @@ fn owned(cx: &mut StoreContextMut<'_, Guest>, origin: RowOrigin) -> wasmtime::Re
         RowOrigin::Kept(bitmap) => {
             let outlet = cx.data().outlet.as_deref();
             match outlet.map(|outlet| &outlet.phase) {
-                Some(Phase::Processing(_, input)) => {
+                Some(Phase::Processing(_, input, _)) => {
                     check_bitmap_bytes(bitmap.len(), input.num_rows()).map_err(Stop::from)?;
                     Origin::Kept(Buffer::from(bitmap.as_le_slice(&*cx)))
                 }
@@ -295,11 +296,12 @@ fn owned(cx: &mut StoreContextMut<'_, Guest>, origin: RowOrigin) -> wasmtime::Re
     })
 }
 
-/// One copy of all parts, from live guest memory into one aligned buffer. Length caps come first.
+/// One copy of all parts, from live guest memory into one aligned buffer, but of those that came back as they were sent.
+/// Length caps come first.
 fn copy(
     cx: &mut StoreContextMut<'_, Guest>,
     parts: &WasmList<WasmList<u8>>,
-) -> wasmtime::Result<Buffer> {
+) -> wasmtime::Result<Received> {
     let limits = Arc::clone(&cx.data().limits);
     if parts.len() > limits.batch_parts_max {
         let why = format!(
@@ -329,9 +331,10 @@ fn copy(
         outlet.charge(total, &limits).map_err(Stop::from)?;
     }
     guest.limiter.hold_output(total).map_err(Stop::from)?;
-    let mut bytes = MutableBuffer::with_capacity(usize::try_from(total).unwrap_or(0));
-    for list in &lists {
-        bytes.extend_from_slice(list.as_le_slice(&*cx));
-    }
-    Ok(bytes.into())
+    let parts: Vec<&[u8]> = lists.iter().map(|list| list.as_le_slice(&*cx)).collect();
+    let outlet = cx.data().outlet.as_deref();
+    Ok(match outlet.map(|outlet| &outlet.phase) {
+        Some(Phase::Processing(_, _, sent)) => sent.receive(&parts),
+        Some(Phase::Closed | Phase::Ending) | None => Received::copied(&parts),
+    })
 }

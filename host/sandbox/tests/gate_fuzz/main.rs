@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use odibi_sandbox::Limits;
-use odibi_sandbox::testing::Gate;
+use odibi_sandbox::testing::{Echo, Gate};
 use odibi_story::failure::Failure;
 
 use asked::Asked;
@@ -96,6 +96,7 @@ fn fuzz(asked: &Asked) -> Report {
     let seeds = seeds::all();
     let sound: Vec<Vec<u8>> = schemas::sound();
     let gates: Vec<Gate> = seeds.iter().map(exercise::planned).collect();
+    let echoes: Vec<Echo> = seeds.iter().map(|s| Echo::new(&s.batch).unwrap()).collect();
     let limits = Limits::default();
     let mut report = Report::new(asked, seeds.len());
     for (seed, gate) in seeds.iter().zip(&gates) {
@@ -132,7 +133,18 @@ fn fuzz(asked: &Asked) -> Report {
             gate.decode(&earlier, &limits).unwrap();
         }
         let bytes = mutate::mutated(&seeds[at].bytes, &other.bytes, random);
-        stream(&seeds[at], &mut gate, &bytes, &mut report, random, &limits);
+        let again = random.once_in(2).then(|| gate.clone());
+        let copied = stream(&seeds[at], &mut gate, &bytes, &mut report, random, &limits);
+        if let (Some(mut gate), Some(copied)) = (again, copied) {
+            let echo = || echoes[at].receive(&mut gate, &bytes, &limits);
+            match catch_unwind(AssertUnwindSafe(echo)) {
+                Ok((got, came_back)) => {
+                    report.came_back += u64::from(came_back);
+                    report.same(&seeds[at], got, copied);
+                }
+                Err(_) => report.wrong(&format!("a panic crossed the gate: {}", last_panic())),
+            }
+        }
     }
     report
 }
@@ -144,7 +156,7 @@ fn stream(
     report: &mut Report,
     random: &mut Random,
     limits: &Limits,
-) {
+) -> Option<Result<RecordBatch, Failure>> {
     report.unchanged += u64::from(bytes == seed.bytes);
     #[expect(clippy::disallowed_methods, reason = "a test of speed needs the time")]
     let start = Instant::now();
@@ -157,18 +169,23 @@ fn stream(
     report.peak.see(peak, bytes.len(), seed.name);
     let batch = match taken {
         Err(_) => {
-            return report.wrong(&format!(
+            report.wrong(&format!(
                 "a panic crossed the gate: {}: {}",
                 seed.name,
                 last_panic()
             ));
+            return None;
         }
-        Ok(Err(failure)) => return report.refused(&failure),
+        Ok(Err(failure)) => {
+            report.refused(&failure);
+            return Some(Err(failure));
+        }
         Ok(Ok(batch)) => batch,
     };
     *report.stages.entry("accepted").or_default() += 1;
     if let Err(why) = exercise::is_sound(&batch, seed, limits) {
-        return report.wrong(&format!("accepted though not sound: {}: {why}", seed.name));
+        report.wrong(&format!("accepted though not sound: {}: {why}", seed.name));
+        return None;
     }
     let used = || exercise::use_it(&batch, random, limits);
     match catch_unwind(AssertUnwindSafe(used)) {
@@ -181,6 +198,7 @@ fn stream(
             last_panic()
         )),
     }
+    Some(Ok(batch))
 }
 
 /// Where most memory was held, beyond twice the input.
@@ -205,6 +223,8 @@ pub(crate) struct Report {
     index: u64,
     seeds: usize,
     unchanged: u64,
+    /// Streams of which the host has kept something.
+    came_back: u64,
     stages: BTreeMap<&'static str, u64>,
     peak: Worst,
     schema_peak: Worst,
@@ -221,6 +241,7 @@ impl Report {
             index: 0,
             seeds,
             unchanged: 0,
+            came_back: 0,
             stages: BTreeMap::new(),
             peak: Worst::default(),
             schema_peak: Worst::default(),
@@ -233,6 +254,27 @@ impl Report {
 
     fn wrong(&mut self, what: &str) {
         self.wrong.push(format!("stream {}: {what}", self.index));
+    }
+
+    /// What was sent back must be what a copy of it is.
+    fn same(
+        &mut self,
+        seed: &Seed,
+        got: Result<RecordBatch, Failure>,
+        copied: Result<RecordBatch, Failure>,
+    ) {
+        let same = match (&got, &copied) {
+            // Values that are no numbers are not equal to themselves.
+            (Ok(got), Ok(copied)) => format!("{got:?}") == format!("{copied:?}"),
+            (Err(got), Err(copied)) => got == copied,
+            _ => false,
+        };
+        if !same {
+            let name = seed.name;
+            self.wrong(&format!(
+                "sent back, it is another: {name}: {got:?} for {copied:?}"
+            ));
+        }
     }
 
     fn took(&mut self, time: Duration, bytes: usize) {
@@ -296,6 +338,7 @@ impl Report {
             self.schema_peak.over_bytes,
             self.schema_peak.what
         );
+        println!("sent back, in part or whole: {}", self.came_back);
         println!("wrong: {}", self.wrong.len());
         let p99 = nth(0.99);
         let mut complaints: Vec<String> = self.wrong.drain(..).take(SHOWN_MAX).collect();
@@ -322,6 +365,9 @@ impl Report {
                 .iter()
                 .filter(|s| **s != "panic" && !self.stages.contains_key(*s));
             complaints.extend(unreached.map(|stage| format!("no stream reached: {stage}")));
+            if self.came_back == 0 {
+                complaints.push("nothing was sent back".to_owned());
+            }
             if self.schemas_taken == 0 || self.schemas_refused == 0 {
                 complaints.push("planned schemas are all taken or all refused".to_owned());
             }

@@ -5,6 +5,7 @@
 //! planned types ([`layout`]); arrow's decoder, behind an unwind boundary ([`decode`]), with validation on unless a quick look
 //! at flat columns has found that there is nothing to find ([`flat`]); the values that it lets through ([`values`]); row counts
 //! and origin ([`attach`]). Skipping the checks would be undefined behaviour.
+//! Columns that come back as they were sent are the host's own, and skip the decoder alone ([`echo`]).
 
 pub(crate) mod attach;
 pub(crate) mod decode;

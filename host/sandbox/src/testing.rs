@@ -43,14 +43,14 @@ impl Echo {
         Encoder::new(all).encode(batch).map(Self)
     }
 
-    /// What the gate makes of the memory of a guest that sends all of it back in the parts in which it came, and whether any
-    /// of them was not copied.
+    /// What the gate makes of the memory of a guest that sends all of it back in the parts in which it came, and how many of
+    /// the columns are those that were sent.
     pub fn receive(
         &self,
         gate: &mut Gate,
         memory: &[u8],
         limits: &Limits,
-    ) -> (Result<RecordBatch, Failure>, bool) {
+    ) -> (Result<RecordBatch, Failure>, usize) {
         self.0.message().land(memory.as_ptr());
         let placed = self.0.message().placed();
         let ends = placed.map(|(at, _)| at.end.min(memory.len()));
@@ -59,9 +59,9 @@ impl Echo {
             .map(|end| &memory[std::mem::replace(&mut start, end)..end])
             .collect();
         parts.push(&memory[start..]);
-        let received = self.0.receive(&parts);
-        let came_back = received.head().is_some();
-        (gate.0.receive(received, limits), came_back)
+        let got = gate.0.receive(self.0.receive(&parts), limits);
+        let own = got.as_ref().map_or(0, |got| self.0.own_columns(got));
+        (got, own)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_buffer::Buffer;
 use arrow_data::UnsafeFlag;
 use arrow_ipc::MetadataVersion;
@@ -19,6 +19,9 @@ use super::{broken, flat, frame, layout, schema, values};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
 
+/// The host's own words, while it has them, and whether a guest's are equal.
+type Compared = (Weak<dyn Array>, bool);
+
 /// Decodes the batches of one schema; remembers its dictionaries.
 #[derive(Debug, Clone)]
 pub(crate) struct Decoder {
@@ -28,8 +31,8 @@ pub(crate) struct Decoder {
     dictionaries: HashMap<i64, ArrayRef>,
     /// Bytes of each of them, as sent.
     dictionary_bytes: HashMap<i64, u64>,
-    /// Each of them, and the host's own, as they were last compared, and whether they are equal.
-    compared: HashMap<i64, (ArrayRef, ArrayRef, bool)>,
+    /// With which of the host's own words each of them has been compared, and whether they are equal.
+    compared: HashMap<i64, Vec<Compared>>,
 }
 
 impl Decoder {
@@ -71,8 +74,9 @@ impl Decoder {
         let messages = frame::split(bytes, bytes.len(), limits)?;
         let (batch, body) = self.last(&messages, bytes, limits)?;
         let body = bytes.slice_with_length(body.start, body.len());
-        let schema = Arc::clone(&self.schema);
-        self.read(batch, schema, &body, limits)
+        let decoded = self.read(batch, Arc::clone(&self.schema), &body)?;
+        values::check(&decoded, limits)?;
+        Ok(decoded)
     }
 
     /// As [`Self::decode`], but that columns which came back are the host's own.
@@ -109,28 +113,33 @@ impl Decoder {
         let Some(Split { came_back, rest }) = split else {
             return Ok(None);
         };
-        let rest = match rest {
-            Some(rest) => Some(self.rest(&rest, limits)?),
+        let rest = match rest.map(|rest| self.rest(&rest, limits)) {
+            // By itself it is less than a batch: it may seem too short, and be enough together with what came back.
+            Some(None) => return Ok(None),
+            Some(Some(rest)) => Some(rest?),
             None => None,
         };
         let mut others = rest.iter().flat_map(|rest| rest.columns().iter().cloned());
         let columns = came_back
             .into_iter()
-            .filter_map(|own| own.or_else(|| others.next()));
+            .filter_map(|own| own.or_else(|| others.next()))
+            .collect();
         let rows = usize::try_from(batch.length()).unwrap_or_default();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let whole = RecordBatch::try_new_with_options(schema, columns.collect(), &options);
-        whole.map(Some).map_err(|e| refused(&e))
+        let whole = RecordBatch::try_new_with_options(schema, columns, &options);
+        let whole = whole.map_err(|e| refused(&e))?;
+        values::check(&whole, limits)?;
+        Ok(Some(whole))
     }
 
-    fn rest(&self, rest: &Rest, limits: &Limits) -> Result<RecordBatch, Failure> {
-        let batch = root::<arrow_ipc::RecordBatch<'_>>(&rest.metadata);
-        let batch = batch.map_err(|_| broken("ipc", "an emitted batch cannot be split"))?;
-        layout::check(batch, rest.schema.fields(), &(0..rest.body.len()), limits)?;
-        self.read(batch, Arc::clone(&rest.schema), &rest.body, limits)
+    /// `None` when it is not sound by itself.
+    fn rest(&self, rest: &Rest, limits: &Limits) -> Option<Result<RecordBatch, Failure>> {
+        let batch = root::<arrow_ipc::RecordBatch<'_>>(&rest.metadata).ok()?;
+        layout::check(batch, rest.schema.fields(), &(0..rest.body.len()), limits).ok()?;
+        Some(self.read(batch, Arc::clone(&rest.schema), &rest.body))
     }
 
-    /// Whether the host's own words are those that have come for a column. They are compared once.
+    /// Whether the host's own words are those that have come for a column. Any two are compared once.
     fn are_words(&mut self, field: &Field, own: &ArrayRef) -> bool {
         #[expect(deprecated, reason = "see `new`")]
         let Some((id, words)) = field
@@ -139,20 +148,20 @@ impl Decoder {
         else {
             return false;
         };
-        let known = self.compared.get(&id);
-        if let Some((known_words, known_own, equal)) = known
-            && Arc::ptr_eq(known_words, words)
-            && Arc::ptr_eq(known_own, own)
-        {
+        let compared = self.compared.entry(id).or_default();
+        compared.retain(|(other, _)| other.strong_count() > 0);
+        let mut compared_with = compared.iter();
+        let found =
+            compared_with.find(|(other, _)| std::ptr::addr_eq(other.as_ptr(), Arc::as_ptr(own)));
+        if let Some((_, equal)) = found {
             return *equal;
         }
         let equal = words == own;
-        let compared = (Arc::clone(words), Arc::clone(own), equal);
-        self.compared.insert(id, compared);
+        compared.push((Arc::downgrade(own), equal));
         equal
     }
 
-    /// Reads the dictionaries in front of a batch, and checks its layout. The bytes hold all but its body.
+    /// Reads the dictionaries in front of a batch, and checks its layout. The bytes may lack the end of its body.
     fn last<'a>(
         &mut self,
         messages: &'a [frame::Framed<'a>],
@@ -181,10 +190,9 @@ impl Decoder {
         batch: arrow_ipc::RecordBatch<'_>,
         schema: SchemaRef,
         body: &Buffer,
-        limits: &Limits,
     ) -> Result<RecordBatch, Failure> {
         let skip = flat::skip_validation(batch, &schema, body, |field| self.words(field));
-        let decoded = guarded(|| {
+        guarded(|| {
             let version = MetadataVersion::V5;
             let decoded =
                 RecordBatchDecoder::try_new(body, batch, schema, &self.dictionaries, &version)?
@@ -194,9 +202,21 @@ impl Decoder {
             let (schema, columns, rows) = decoded.into_parts();
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             RecordBatch::try_new_with_options(schema, columns, &options)
-        })?;
-        values::check(&decoded, limits)?;
-        Ok(decoded)
+        })
+    }
+
+    /// Bytes of the dictionaries, with what is held because of them.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let data = self.dictionaries.values().map(|words| words.to_data());
+        let buffers = data.flat_map(|data| data.buffers().to_vec());
+        buffers.map(|buffer| buffer.capacity()).sum()
+    }
+
+    /// Whether at most so many comparisons of words are remembered.
+    #[cfg(test)]
+    pub(crate) fn holds(&self, comparisons_max: usize) -> bool {
+        self.compared.values().map(Vec::len).sum::<usize>() <= comparisons_max
     }
 
     /// How many values the dictionary of a column has, when one has come.
@@ -244,6 +264,7 @@ impl Decoder {
         let fields = Fields::from(vec![Field::new("dictionary", value_type, true)]);
         layout::check(data, &fields, &framed.body, limits)?;
         let body = self.kept(id, framed, bytes, limits)?;
+        self.compared.remove(&id);
         guarded(|| {
             let version = MetadataVersion::V5;
             let schema = &self.schema;
@@ -279,7 +300,8 @@ impl Decoder {
             return Err(exceeded("dictionaries", max, held));
         }
         let body = bytes.slice_with_length(framed.body.start, length);
-        Ok(if length < bytes.len() / 2 {
+        // The bytes may be a part of what would be held.
+        Ok(if length < bytes.capacity() / 2 {
             Buffer::from_slice_ref(&body)
         } else {
             body

@@ -1,8 +1,8 @@
 //! What a guest sends back as it got it is not copied back: the host still has it.
 //!
 //! A guest that emits a column unchanged names the bytes of it that the host wrote into its memory. Where they lie is a hint
-//! and no more: they are compared with what was sent, and only where nothing differs does the host take its own column,
-//! which has been through every check already. All else is copied out, and goes through the gate.
+//! and no more: they are compared with what was sent, and only where nothing differs does the host take its own column, which
+//! is sound. All else is copied out, and goes through the gate. What comes of it is what would come of a copy of everything.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +29,7 @@ pub(crate) struct Sent {
     known: OnceLock<Arc<Known>>,
 }
 
-/// The columns that can come back, and their buffers in the order of the message.
+/// The columns that can come back, and their buffers, sorted by their place in the message.
 #[derive(Debug, Default)]
 struct Known {
     columns: Vec<Column>,
@@ -68,6 +68,15 @@ impl Sent {
         &self.message
     }
 
+    /// How many columns of a batch are the very ones that were sent.
+    pub(crate) fn own_columns(&self, batch: &RecordBatch) -> usize {
+        let is_own = |column: &&ArrayRef| {
+            let mut sent = self.batch.columns().iter();
+            sent.any(|sent| Arc::ptr_eq(sent, column))
+        };
+        batch.columns().iter().filter(is_own).count()
+    }
+
     fn known(&self) -> &Arc<Known> {
         self.known
             .get_or_init(|| Arc::new(self.look().unwrap_or_default()))
@@ -75,12 +84,32 @@ impl Sent {
 
     /// `None` when the host's own message is not what this module takes it for: then nothing can come back.
     fn look(&self) -> Option<Known> {
+        let parts: Vec<(Range<usize>, &Buffer)> = self.message.placed().collect();
+        let from = |start: usize| &parts[parts.partition_point(|(place, _)| place.end <= start)..];
+        let within_part = |at: &Range<usize>| {
+            let (place, part) = from(at.start).first()?;
+            let inside = place.start <= at.start && at.end <= place.end;
+            inside.then(|| part.slice_with_length(at.start - place.start, at.len()))
+        };
+        // What frames a message may lie in several parts.
+        let read = |at: Range<usize>| {
+            let mut bytes = Vec::with_capacity(at.len());
+            for (place, part) in from(at.start) {
+                let start = (at.start + bytes.len()).checked_sub(place.start)?;
+                let end = at.end.min(place.end).checked_sub(place.start)?;
+                bytes.extend_from_slice(part.get(start..end)?);
+                if bytes.len() == at.len() {
+                    return Some(bytes);
+                }
+            }
+            None
+        };
         let mut start = 0;
         let (metadata, body) = loop {
-            let prefix = self.message.read(start..start + PREFIX_BYTES)?;
+            let prefix = read(start..start + PREFIX_BYTES)?;
             let length = u32::from_le_bytes(*prefix.last_chunk()?);
             let body = start + PREFIX_BYTES + usize::try_from(length).ok()?;
-            let metadata = self.message.read(start + PREFIX_BYTES..body)?;
+            let metadata = read(start + PREFIX_BYTES..body)?;
             let message = root_as_message(&metadata).ok()?;
             if message.header_type() == MessageHeader::RecordBatch {
                 break (metadata, body);
@@ -89,13 +118,6 @@ impl Sent {
         };
         let batch = root_as_message(&metadata).ok()?.header_as_record_batch()?;
         let schema = self.batch.schema();
-        let parts: Vec<_> = self.message.placed().collect();
-        let within_part = |at: &Range<usize>| {
-            let (place, part) =
-                parts.get(parts.partition_point(|(place, _)| place.end <= at.start))?;
-            let inside = place.start <= at.start && at.end <= place.end;
-            inside.then(|| part.slice_with_length(at.start - place.start, at.len()))
-        };
         let lists = Lists::of(batch)?;
         let mut known = Known::default();
         let spans = spans(schema.fields(), batch)?;
@@ -138,7 +160,9 @@ impl Sent {
             let at = part.as_ptr().addr().checked_sub(landed)?;
             (at < length).then_some(at)
         };
-        parts.iter().find_map(|part| inside(part))?;
+        if !parts.iter().any(|part| inside(part).is_some()) {
+            return None;
+        }
         let known = self.known();
         let named = |part: &[u8]| {
             let at = inside(part)?;
@@ -148,9 +172,11 @@ impl Sent {
         };
         let mut echoes: Vec<Option<usize>> = parts.iter().map(|part| named(part)).collect();
         let mut missing: Vec<usize> = known.columns.iter().map(|column| column.pieces).collect();
+        let mut seen = vec![false; known.pieces.len()];
         for piece in echoes.iter().flatten() {
-            let missing = &mut missing[known.pieces[*piece].column];
-            *missing = missing.saturating_sub(1);
+            if !std::mem::replace(&mut seen[*piece], true) {
+                missing[known.pieces[*piece].column] -= 1;
+            }
         }
         let mut whole: Vec<bool> = missing.iter().map(|missing| *missing == 0).collect();
         for (part, echo) in parts.iter().zip(&echoes) {
@@ -260,10 +286,7 @@ impl Received {
     /// What comes before the first gap; `None` when there is no gap.
     pub(crate) fn head(&self) -> Option<Buffer> {
         let gap = self.gaps.first()?;
-        Some(
-            self.copied
-                .slice_with_length(0, gap.at.start.min(self.copied.len())),
-        )
+        Some(self.copied.slice_with_length(0, gap.at.start))
     }
 
     /// A batch whose body is that of the message and whose layout is sound, with the columns that came back and the others
@@ -659,34 +682,52 @@ mod tests {
         }
     }
 
-    /// What the host makes of them, and how many columns of it are its own.
+    /// A host that copies, and one that does not.
+    struct Hosts {
+        copying: Decoder,
+        sparing: Decoder,
+        limits: Limits,
+    }
+
+    impl Hosts {
+        fn new(schema: &SchemaRef) -> Self {
+            let [copying, sparing] = [(); 2].map(|()| Decoder::new(schema).unwrap());
+            Self {
+                copying,
+                sparing,
+                limits: Limits::default(),
+            }
+        }
+
+        /// What they make of these parts, which is the same, and how many columns of it are the host's own.
+        fn receive(
+            &mut self,
+            sent: &Sent,
+            parts: &[Buffer],
+        ) -> (Result<RecordBatch, Failure>, usize) {
+            let parts: Vec<&[u8]> = parts.iter().map(Buffer::as_slice).collect();
+            let copied = Received::copied(&parts).fill();
+            let copied = self.copying.decode(&copied, &self.limits);
+            let received = sent.receive(&parts);
+            let bytes: usize = parts.iter().map(|part| part.len()).sum();
+            assert_eq!(received.len(), bytes);
+            let got = self.sparing.receive(received, &self.limits);
+            match (&got, &copied) {
+                (Ok(got), Ok(copied)) => assert_eq!(got, copied),
+                (Err(got), Err(copied)) => assert_eq!(got, copied),
+                _ => panic!("{got:?} for {copied:?}"),
+            }
+            let own = got.as_ref().map_or(0, |got| sent.own_columns(got));
+            (got, own)
+        }
+    }
+
     fn received(
         sent: &Sent,
         schema: &SchemaRef,
         parts: &[Buffer],
     ) -> (Result<RecordBatch, Failure>, usize) {
-        let parts: Vec<&[u8]> = parts.iter().map(Buffer::as_slice).collect();
-        let limits = Limits::default();
-        let copied = Decoder::new(schema)
-            .unwrap()
-            .decode(&Received::copied(&parts).fill(), &limits);
-        let received = sent.receive(&parts);
-        let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        assert_eq!(received.len(), bytes);
-        let got = Decoder::new(schema).unwrap().receive(received, &limits);
-        match (&got, &copied) {
-            (Ok(got), Ok(copied)) => assert_eq!(got, copied),
-            (Err(got), Err(copied)) => assert_eq!(got, copied),
-            _ => panic!("{got:?} for {copied:?}"),
-        }
-        let own = got.as_ref().map_or(0, |got| {
-            let own = |column: &&ArrayRef| {
-                let mut sent = sent.batch.columns().iter();
-                sent.any(|sent| Arc::ptr_eq(sent, column))
-            };
-            got.columns().iter().filter(own).count()
-        });
-        (got, own)
+        Hosts::new(schema).receive(sent, parts)
     }
 
     #[test]
@@ -727,11 +768,9 @@ mod tests {
         let (offsets, bytes, nulls) = texts.clone().into_parts();
         let louder: Vec<u8> = bytes
             .iter()
-            .map(|b| b.saturating_sub(b'0' - b'/'))
+            .map(|b| if *b == b'1' { b'7' } else { *b })
             .collect();
-        let louder = str::from_utf8(&louder)
-            .map(|t| t.len())
-            .map_or(bytes, |_| louder.into());
+        let louder = Buffer::from_vec(louder);
         let texts = StringArray::new(offsets, louder, nulls);
         let columns: [ArrayRef; 2] = [Arc::new(doubled), Arc::new(texts)];
         let (schema, parts) = guest.parts(&columns);
@@ -774,6 +813,108 @@ mod tests {
         let strict: SchemaRef = Arc::new(Schema::new(vec![strict]));
         let (got, _) = received(&guest.sent, &strict, &parts);
         assert_eq!(got.unwrap_err().code, "contract/schema");
+    }
+
+    /// What a guest sends for a column of words, when it has sent these words before.
+    fn without_words(parts: &[Buffer], batch: &RecordBatch) -> Vec<Buffer> {
+        let mut encoder = StreamEncoder::try_new(&batch.schema()).unwrap();
+        encoder.encode(batch).unwrap();
+        let parts_again = encoder.encode(batch).unwrap();
+        assert!(parts_again.len() < parts.len());
+        parts_again
+    }
+
+    #[test]
+    fn words_that_came_before_are_those_that_keys_lead_to() {
+        let words = |words: [&str; 2]| Arc::new(StringArray::from_iter_values(words)) as ArrayRef;
+        let sent_with = |these: [&str; 2]| {
+            let column = with_words(table().column(11), words(these));
+            let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+            Guest::new(&batch, |_| {}).unwrap()
+        };
+        let (guest, other) = (sent_with(["a", "b"]), sent_with(["a", "c"]));
+        let (schema, first) = guest.parts(guest.columns.columns());
+        let later = |guest: &Guest| {
+            let columns = guest.columns.columns().to_vec();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+            without_words(&first, &batch)
+        };
+        let mut hosts = Hosts::new(&schema);
+        assert_eq!(hosts.receive(&guest.sent, &first).1, 1);
+        assert_eq!(hosts.receive(&guest.sent, &later(&guest)).1, 1);
+        // It has got other words since, and sends none: its keys lead to the old ones.
+        let (got, own) = hosts.receive(&other.sent, &later(&other));
+        let got = got.unwrap();
+        assert_eq!(
+            got.column(0).as_any_dictionary().values(),
+            &words(["a", "b"])
+        );
+        assert_eq!(own, 0);
+        // Now it sends them.
+        assert_eq!(
+            hosts
+                .receive(&other.sent, &other.parts(other.columns.columns()).1)
+                .1,
+            1
+        );
+        assert_eq!(hosts.receive(&guest.sent, &later(&guest)).1, 0);
+        assert_eq!(hosts.receive(&other.sent, &later(&other)).1, 1);
+        assert!(hosts.sparing.holds(2), "what was compared is not forgotten");
+    }
+
+    #[test]
+    fn words_do_not_hold_the_batch_they_came_in_nor_those_of_the_host() {
+        let long = "x".repeat(50_000);
+        let big: ArrayRef = Arc::new(StringArray::from(vec![long.as_str(); 300]));
+        // More than half of what stands before the first column that comes back.
+        let words = Arc::new(StringArray::from(vec![long.as_str(), "y"]));
+        let keyed = with_words(table().column(11), words);
+        let numbers = Arc::clone(table().column(0));
+        let batch = RecordBatch::try_from_iter([("n", numbers), ("k", keyed)]).unwrap();
+        let guest = Guest::new(&batch, |_| {}).unwrap();
+        let columns = [
+            Arc::clone(guest.columns.column(0)),
+            big,
+            Arc::clone(guest.columns.column(1)),
+        ];
+        let (schema, parts) = guest.parts(&columns);
+        let mut hosts = Hosts::new(&schema);
+        assert_eq!(hosts.receive(&guest.sent, &parts).1, 2);
+        let held = hosts.sparing.held_bytes();
+        assert!(held < 200_000, "{held}");
+        let own = Arc::downgrade(batch.column(1).as_any_dictionary().values());
+        drop((batch, guest));
+        assert_eq!(own.strong_count(), 0);
+    }
+
+    #[test]
+    fn times_that_no_calendar_has_are_refused_whoever_made_them() {
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, i64::MAX]));
+        let batch = RecordBatch::try_from_iter([("t", times)]).unwrap();
+        let sent = Encoder::new(vec![0]).encode(&batch).unwrap();
+        let memory = sent.message().parts().to_vec();
+        let memory = Buffer::from_vec(
+            memory
+                .iter()
+                .flat_map(|part| part.as_slice())
+                .copied()
+                .collect(),
+        );
+        sent.message().land(memory.as_ptr());
+        let mut end = 0;
+        let parts: Vec<Buffer> = sent
+            .message()
+            .parts()
+            .iter()
+            .map(|part| {
+                end += part.len();
+                memory.slice_with_length(end - part.len(), part.len())
+            })
+            .collect();
+        let slices: Vec<&[u8]> = parts.iter().map(Buffer::as_slice).collect();
+        assert!(sent.receive(&slices).head().is_some());
+        let (got, _) = received(&sent, &batch.schema(), &parts);
+        assert_eq!(got.unwrap_err().code, "contract/ipc");
     }
 
     #[test]
@@ -854,7 +995,12 @@ mod tests {
                     break;
                 }
             }
-            match received(&guest.sent, &schema, &parts) {
+            let mut hosts = Hosts::new(&schema);
+            if random.below(4) == 0 {
+                hosts.limits.gathered_bytes_max = 2_000;
+            }
+            let _ = hosts.receive(&guest.sent, &parts);
+            match hosts.receive(&guest.sent, &parts) {
                 (Ok(batch), own) => {
                     for column in batch.columns() {
                         let sound = column.to_data().validate_full();

@@ -77,17 +77,6 @@ impl Message {
             (at, part)
         })
     }
-
-    /// A copy of these bytes; `None` when there are not so many.
-    pub(crate) fn read(&self, at: Range<usize>) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(at.len());
-        for (place, part) in self.placed() {
-            let from = at.start.clamp(place.start, place.end) - place.start;
-            let to = at.end.clamp(place.start, place.end) - place.start;
-            bytes.extend_from_slice(&part[from..to]);
-        }
-        (bytes.len() == at.len()).then_some(bytes)
-    }
 }
 
 /// An encoder of arrow begins with the schema, which went to the guest at `open`: its prefix, and metadata of the length that

@@ -40,7 +40,7 @@ pub(crate) fn split<'a>(
     let mut at = 0;
     while at < length {
         let rest = bytes.get(at..).unwrap_or_default();
-        if rest == END && !messages.is_empty() {
+        if rest == END && at + END.len() == length && !messages.is_empty() {
             break;
         }
         if messages.len() == limits.messages_max {

@@ -138,8 +138,8 @@ fn fuzz(asked: &Asked) -> Report {
         if let (Some(mut gate), Some(copied)) = (again, copied) {
             let echo = || echoes[at].receive(&mut gate, &bytes, &limits);
             match catch_unwind(AssertUnwindSafe(echo)) {
-                Ok((got, came_back)) => {
-                    report.came_back += u64::from(came_back);
+                Ok((got, own)) => {
+                    report.came_back += own as u64;
                     report.same(&seeds[at], got, copied);
                 }
                 Err(_) => report.wrong(&format!("a panic crossed the gate: {}", last_panic())),
@@ -223,7 +223,7 @@ pub(crate) struct Report {
     index: u64,
     seeds: usize,
     unchanged: u64,
-    /// Streams of which the host has kept something.
+    /// Columns that were sent back and not copied.
     came_back: u64,
     stages: BTreeMap<&'static str, u64>,
     peak: Worst,
@@ -264,8 +264,7 @@ impl Report {
         copied: Result<RecordBatch, Failure>,
     ) {
         let same = match (&got, &copied) {
-            // Values that are no numbers are not equal to themselves.
-            (Ok(got), Ok(copied)) => format!("{got:?}") == format!("{copied:?}"),
+            (Ok(got), Ok(copied)) => got == copied,
             (Err(got), Err(copied)) => got == copied,
             _ => false,
         };
@@ -338,7 +337,7 @@ impl Report {
             self.schema_peak.over_bytes,
             self.schema_peak.what
         );
-        println!("sent back, in part or whole: {}", self.came_back);
+        println!("columns sent back and not copied: {}", self.came_back);
         println!("wrong: {}", self.wrong.len());
         let p99 = nth(0.99);
         let mut complaints: Vec<String> = self.wrong.drain(..).take(SHOWN_MAX).collect();

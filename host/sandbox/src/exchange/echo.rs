@@ -314,10 +314,7 @@ impl Received {
             let own = self.column(field, &span, lists, body.start);
             let own = own.filter(|own| {
                 let dictionary = own.as_any_dictionary_opt();
-                dictionary.is_none_or(|dictionary| {
-                    let hidden = dictionary.values().is_nullable() && !field.is_nullable();
-                    !hidden && words(field, dictionary.values())
-                })
+                dictionary.is_none_or(|dictionary| words(field, dictionary.values()))
             });
             if own.is_none() {
                 others.push((Arc::clone(field), span));

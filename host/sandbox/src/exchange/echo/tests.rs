@@ -363,6 +363,22 @@ fn times_that_no_calendar_has_are_refused_whoever_made_them() {
 }
 
 #[test]
+fn a_buffer_comes_back_as_what_it_was() {
+    // Four offsets take as many bytes as the texts.
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["aaaaa", "bbbbb", "cccccc"]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("t", texts, true)]).unwrap();
+    let guest = Guest::new(&batch, |_| {}).unwrap();
+    let (schema, mut parts) = guest.parts(guest.columns.columns());
+    let alike = (0..parts.len()).filter(|i| parts[*i].len() == 16);
+    let alike: Vec<usize> = alike.collect();
+    assert_eq!(alike.len(), 2);
+    assert_eq!(received(&guest.sent, &schema, &parts).1, 1);
+    parts.swap(alike[0], alike[1]);
+    let (got, _) = received(&guest.sent, &schema, &parts);
+    assert_eq!(got.unwrap_err().code, "contract/ipc");
+}
+
+#[test]
 fn nothing_comes_back_that_was_not_sent() {
     let guest = Guest::new(&table(), |_| {}).unwrap();
     let (schema, parts) = guest.parts(guest.columns.columns());

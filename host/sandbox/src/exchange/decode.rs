@@ -365,6 +365,7 @@ mod tests {
 
     use super::*;
     use crate::exchange::encode::Encoder;
+    use crate::exchange::random::Random;
 
     fn batches() -> Vec<RecordBatch> {
         let numbers =
@@ -529,19 +530,6 @@ mod tests {
         assert!(check_words(&DataType::UInt64, i64::MAX).is_ok());
     }
 
-    /// SplitMix64, so that a failure can be repeated from its seed.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
-        }
-    }
-
     /// Flips bytes, writes extreme numbers, cuts, and repeats: what random damage and a patient attacker have in common.
     fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
         for _ in 0..=random.below(3) {
@@ -566,7 +554,7 @@ mod tests {
         let limits = Limits::default();
         let (mut refused, mut taken) = (0, 0);
         for seed in 0..8_000 {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             let (planned, sound) = &seeds[random.below(seeds.len())];
             let mut bytes = sound.clone();
             spoil(&mut bytes, &mut random);

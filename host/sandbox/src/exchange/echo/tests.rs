@@ -13,6 +13,7 @@ use odibi_story::failure::Failure;
 use super::*;
 use crate::exchange::decode::Decoder;
 use crate::exchange::encode::Encoder;
+use crate::exchange::random::Random;
 use crate::limits::Limits;
 
 const ROWS: i64 = 300;
@@ -389,26 +390,13 @@ fn nothing_comes_back_that_was_not_sent() {
     assert_eq!(received(&other, &schema, &parts).1, 0);
 }
 
-/// SplitMix64, so that a failure can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
-    }
-}
-
 /// Columns in any order, twice, or made anew; memory changed; parts damaged, left out, sent twice, cut and exchanged: what
 /// the host gets is what it would get if it copied all of it.
 #[test]
 fn whatever_is_sent_the_host_gets_the_same_as_from_a_copy() {
     let (mut whole, mut mixed, mut refused) = (0, 0, 0);
     for seed in 0..6_000 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let rows = 1 + random.below(128);
         let batch = table().slice(random.below(150), rows);
         let changes = [0, 0, 1, 3][random.below(4)];

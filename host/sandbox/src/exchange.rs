@@ -8,6 +8,7 @@
 //! Columns that come back as they were sent are the host's own, and skip the decoder alone ([`echo`]).
 
 pub(crate) mod attach;
+mod compose;
 pub(crate) mod decode;
 pub(crate) mod echo;
 pub(crate) mod encode;

@@ -21,10 +21,11 @@ use crate::limits::exceeded;
 /// How much of a summary that is not JSON is shown.
 const SUMMARY_BYTES_SHOWN: usize = 200;
 
-/// Rows of about so many bytes are sent in one call, at least so many of them: what is copied in is then read by the guest,
-/// and what comes out of it by the gate, in the cache of the processor, of which many have 2 MiB a core.
+/// Rows of about so many bytes, with those that come back of them, cross in one call, at least so many rows: what is copied
+/// in is then read by the guest, and what comes out of it by the gate, in the cache of the processor, of which many have 2 MiB
+/// a core. It holds them twice, with all that a call needs besides.
 const CROSSING_BYTES: u64 = 768 << 10;
-const CROSSING_ROWS_MIN: usize = 8_192;
+const CROSSING_ROWS_MIN: usize = 4_096;
 
 /// A session.
 pub(crate) struct Open {
@@ -108,6 +109,15 @@ impl Open {
         outlet.ok_or_else(|| internal("a session has no way out"))
     }
 
+    /// Bytes that come back for so many that are sent, about: computed columns are as wide as those that are read.
+    fn returning_bytes(&self, port: usize, bytes: u64) -> u64 {
+        let inputs = self.plan.inputs.get(port);
+        let read = inputs.map_or(0, |input| input.need.len()) as u64;
+        let passed = self.plan.pass_through.iter();
+        let computed = passed.filter(|passed| passed.is_none()).count() as u64;
+        bytes / read.max(1) * computed
+    }
+
     /// Rows of a batch that are sent in one call.
     fn stride(&self, port: usize, batch: &RecordBatch) -> usize {
         let limits = &self.running.guest().limits;
@@ -129,7 +139,12 @@ impl Open {
         // Equal parts, rather than full ones and a rest, of whole words of a bitmap, which need no shifting then.
         let divisible = encoder.filter(|_| rows > CROSSING_ROWS_MIN);
         let divisible = divisible.and_then(|encoder| encoder.divisible_bytes(batch));
-        let parts = divisible.map_or(1, |bytes| bytes.div_ceil(CROSSING_BYTES).max(1));
+        // As near to that size as may be: a call costs as much as a few thousand rows.
+        let parts = divisible.map_or(1, |bytes| {
+            let both_ways = bytes.saturating_add(self.returning_bytes(port, bytes));
+            both_ways.saturating_add(CROSSING_BYTES / 2) / CROSSING_BYTES
+        });
+        let parts = parts.max(1);
         let cached = rows.div_ceil(usize::try_from(parts).unwrap_or(usize::MAX));
         let cached = cached.max(CROSSING_ROWS_MIN).next_multiple_of(64);
         wanted.min(fitting).min(cached).max(1)

@@ -43,12 +43,13 @@ impl Echo {
         Encoder::new(all).encode(batch).map(Self)
     }
 
-    /// What the gate makes of the memory of a guest that sends all of it back in the parts in which it came, and how many of
-    /// the columns are those that were sent.
+    /// What the gate makes of the memory of a guest that sends all of it back in one piece, or in the parts in which it came,
+    /// and how many of the columns are those that were sent.
     pub fn receive(
         &self,
         gate: &mut Gate,
         memory: &[u8],
+        in_one: bool,
         limits: &Limits,
     ) -> (Result<RecordBatch, Failure>, usize) {
         self.0.message().land(memory.as_ptr());
@@ -59,6 +60,9 @@ impl Echo {
             .map(|end| &memory[std::mem::replace(&mut start, end)..end])
             .collect();
         parts.push(&memory[start..]);
+        if in_one {
+            parts = vec![memory];
+        }
         let got = gate.0.receive(self.0.receive(&parts), limits);
         let own = got.as_ref().map_or(0, |got| self.0.own_columns(got));
         (got, own)

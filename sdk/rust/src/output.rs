@@ -9,7 +9,7 @@ use arrow_schema::{Schema, SchemaRef};
 
 use crate::failure::{Failure, Result};
 use crate::operation::Appetite;
-use crate::wire::Encoder;
+use crate::wire::{Encoder, Parts, Received};
 
 /// How the rows of an emitted batch relate to the batch being processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +52,14 @@ pub(crate) trait Sink {
 pub struct Output<'a> {
     pub(crate) sink: &'a mut dyn Sink,
     pub(crate) writer: &'a mut Writer,
-    pub(crate) input_rows: Option<usize>,
+    /// The batch being processed, and its port.
+    pub(crate) input: Option<(u32, &'a Received)>,
 }
 
 impl std::fmt::Debug for Output<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Output")
-            .field("input_rows", &self.input_rows)
+            .field("input_rows", &self.input_rows().ok())
             .finish_non_exhaustive()
     }
 }
@@ -68,6 +69,9 @@ pub(crate) struct Writer {
     computed: SchemaRef,
     all_computed: bool,
     encoder: Option<(Shape, Encoder)>,
+    /// Port and [`Received::dictionaries`] of what was written last, if that was a whole batch as it came: the host has these
+    /// dictionaries.
+    returned: Option<(u32, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +86,13 @@ impl Writer {
             computed,
             all_computed,
             encoder: None,
+            returned: None,
         }
+    }
+
+    fn write(&mut self, shape: Shape, batch: &RecordBatch) -> Result<Parts> {
+        self.returned = None;
+        Ok(self.encoder(shape, batch.schema_ref())?.encode(batch)?)
     }
 
     /// One encoder at a time: whole and computed batches number their dictionaries differently, so that a change of
@@ -104,7 +114,8 @@ impl Writer {
 }
 
 impl Output<'_> {
-    /// New rows with every output column, those included that could pass through. A batch without rows is not sent.
+    /// New rows with every output column, those included that could pass through. A batch without rows is not sent. The batch
+    /// being processed goes back as it came, and is not written anew.
     ///
     /// # Errors
     /// `internal` when the batch does not match the plan.
@@ -116,10 +127,17 @@ impl Output<'_> {
         if batch.num_rows() == 0 {
             return Ok(Appetite::More);
         }
-        let parts = self
-            .writer
-            .encoder(Shape::Whole, &batch.schema())?
-            .encode(batch)?;
+        let came = self.input.and_then(|(port, received)| {
+            let message = received.message_of(batch)?;
+            Some(((port, received.dictionaries()), message))
+        });
+        if let Some((dictionaries, message)) = came
+            && self.writer.returned == Some(dictionaries)
+        {
+            return self.emit(&[message], Origin::Fresh);
+        }
+        let parts = self.writer.write(Shape::Whole, batch)?;
+        self.writer.returned = came.map(|(dictionaries, _)| dictionaries);
         self.emit(&parts.slices(), Origin::Fresh)
     }
 
@@ -128,7 +146,7 @@ impl Output<'_> {
     /// # Errors
     /// `internal` when the columns do not match the plan, or no batch is being processed.
     pub fn same_rows(&mut self, columns: Vec<ArrayRef>) -> Result<Appetite> {
-        let rows = self.input_rows.ok_or_else(no_input)?;
+        let rows = self.input_rows()?;
         self.computed(columns, rows, Origin::SameRows)
     }
 
@@ -138,7 +156,7 @@ impl Output<'_> {
     /// # Errors
     /// As [`Output::same_rows`], or an index is out of range.
     pub fn picked(&mut self, columns: Vec<ArrayRef>, rows: &[u32]) -> Result<Appetite> {
-        let input_rows = self.input_rows.ok_or_else(no_input)?;
+        let input_rows = self.input_rows()?;
         if let Some(row) = rows.iter().find(|r| **r as usize >= input_rows) {
             return Err(Failure::internal(format!(
                 "picked a row that the batch of {input_rows} does not have: {row}"
@@ -157,7 +175,7 @@ impl Output<'_> {
     /// # Errors
     /// As [`Output::same_rows`], or there are not as many bits as rows.
     pub fn kept(&mut self, columns: Vec<ArrayRef>, rows: &BooleanBuffer) -> Result<Appetite> {
-        let input_rows = self.input_rows.ok_or_else(no_input)?;
+        let input_rows = self.input_rows()?;
         if rows.len() != input_rows {
             return Err(Failure::internal(format!(
                 "kept rows need a bit for each of the {input_rows} rows of the batch, given: {}",
@@ -177,6 +195,11 @@ impl Output<'_> {
         &self.writer.computed
     }
 
+    fn input_rows(&self) -> Result<usize> {
+        let (_, received) = self.input.ok_or_else(no_input)?;
+        Ok(received.batch.num_rows())
+    }
+
     fn computed(
         &mut self,
         columns: Vec<ArrayRef>,
@@ -189,11 +212,8 @@ impl Output<'_> {
         }
         let schema = Arc::clone(&self.writer.computed);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-        let parts = self
-            .writer
-            .encoder(Shape::Computed, &schema)?
-            .encode(&batch)?;
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let parts = self.writer.write(Shape::Computed, &batch)?;
         self.emit(&parts.slices(), origin)
     }
 
@@ -275,10 +295,12 @@ fn check_columns(planned: &Schema, columns: &[ArrayRef], rows: usize) -> Result<
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use arrow_array::Int64Array;
+    use arrow_array::types::Int8Type;
+    use arrow_array::{DictionaryArray, Int64Array};
     use arrow_schema::{DataType, Field};
 
     use super::*;
+    use crate::wire::{Decoder, Trust, decode_schema, encode_schema};
 
     struct Answers(Result<(), Refusal>);
 
@@ -298,11 +320,20 @@ mod tests {
         let computed = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let mut writer = Writer::new(computed, false);
         let mut sink = Answers(answer);
+        let batch = RecordBatch::try_from_iter([("of_input", numbers(vec![1, 2]).remove(0))]);
+        let batch = batch.unwrap();
+        let bytes = Encoder::new(batch.schema_ref()).unwrap().encode(&batch);
+        let received = decoder(batch.schema_ref()).receive(bytes.unwrap().concat());
         call(&mut Output {
             sink: &mut sink,
             writer: &mut writer,
-            input_rows: Some(2),
+            input: Some((0, &received.unwrap())),
         })
+    }
+
+    fn decoder(schema: &Schema) -> Decoder {
+        let schema = decode_schema(&encode_schema(schema).unwrap()).unwrap();
+        Decoder::new(schema, Trust::Nobody)
     }
 
     fn numbers(values: impl Into<Int64Array>) -> Vec<ArrayRef> {
@@ -320,6 +351,126 @@ mod tests {
         assert_eq!(answer, Ok(Appetite::Enough));
         let answer = with_output(Ok(()), |out| out.picked(numbers(vec![1, 2, 3]), &[1, 1, 0]));
         assert_eq!(answer, Ok(Appetite::More));
+    }
+
+    /// Each emitted batch: where its first part lies, and the bytes.
+    #[derive(Default)]
+    struct Emitted(Vec<(*const u8, Vec<u8>)>);
+
+    impl Sink for Emitted {
+        fn emit(&mut self, _: u32, parts: &[&[u8]], _: Origin<'_>) -> Result<(), Refusal> {
+            self.0.push((parts[0].as_ptr(), parts.concat()));
+            Ok(())
+        }
+    }
+
+    fn words(words: [&str; 2]) -> RecordBatch {
+        let column: DictionaryArray<Int8Type> = words.into_iter().collect();
+        RecordBatch::try_from_iter([("word", Arc::new(column) as ArrayRef)]).unwrap()
+    }
+
+    /// What is emitted when these batches come in, each at its port, and each goes out again; whether as its message.
+    #[track_caller]
+    fn check_returned(batches: &[(u32, RecordBatch)], expect: &[bool]) {
+        let schema = batches[0].1.schema();
+        for all_computed in [false, true] {
+            let mut hosts = [(); 2].map(|()| Encoder::new(&schema).unwrap());
+            let mut inputs = [(); 2].map(|()| decoder(&schema));
+            let mut host = decoder(&schema);
+            let computed = if all_computed {
+                Arc::clone(&schema)
+            } else {
+                Arc::new(Schema::empty())
+            };
+            let mut writer = Writer::new(computed, all_computed);
+            let mut returned = Vec::new();
+            for (port, batch) in batches {
+                let at = *port as usize;
+                let bytes = hosts[at].encode(batch).unwrap().concat();
+                let received = inputs[at].receive(bytes).unwrap();
+                let message = received.message_of(&received.batch).unwrap();
+                let mut sink = Emitted::default();
+                let mut out = Output {
+                    sink: &mut sink,
+                    writer: &mut writer,
+                    input: Some((*port, &received)),
+                };
+                assert_eq!(out.fresh(&received.batch.clone()), Ok(Appetite::More));
+                let [(at, emitted)] = &sink.0[..] else {
+                    panic!("emitted {} times", sink.0.len());
+                };
+                returned.push(*at == message.as_ptr());
+                let back = host.decode(emitted.clone()).unwrap();
+                assert_eq!(back.columns(), batch.columns());
+            }
+            assert_eq!(returned, expect);
+        }
+    }
+
+    #[test]
+    fn a_batch_goes_back_as_it_came_once_the_host_has_its_dictionaries() {
+        let [one, other] = [words(["a", "b"]), words(["c", "d"])];
+        let same = || (0, one.clone());
+        check_returned(&[same(), same(), same()], &[false, true, true]);
+        let new_words = (0, other.clone());
+        let batches = [same(), same(), new_words.clone(), new_words, same()];
+        check_returned(&batches, &[false, true, false, true, false]);
+        let elsewhere = || (1, other.clone());
+        let batches = [
+            same(),
+            elsewhere(),
+            same(),
+            same(),
+            elsewhere(),
+            elsewhere(),
+        ];
+        check_returned(&batches, &[false, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn what_is_written_in_between_may_bring_other_dictionaries() {
+        let [one, other] = [words(["a", "b"]), words(["c", "d"])];
+        let schema = one.schema();
+        let mut from_host = Encoder::new(&schema).unwrap();
+        let (mut input, mut host) = (decoder(&schema), decoder(&schema));
+        let mut writer = Writer::new(Arc::clone(&schema), true);
+        for in_between in [None, Some(false), Some(true), None] {
+            let bytes = from_host.encode(&one).unwrap().concat();
+            let received = input.receive(bytes).unwrap();
+            let mut sink = Emitted::default();
+            let mut out = Output {
+                sink: &mut sink,
+                writer: &mut writer,
+                input: Some((0, &received)),
+            };
+            match in_between {
+                None => Ok(Appetite::More),
+                Some(false) => out.fresh(&other),
+                Some(true) => out.same_rows(other.columns().to_vec()),
+            }
+            .unwrap();
+            out.fresh(&received.batch.clone()).unwrap();
+            let sent = in_between.map(|_| &other).into_iter().chain([&one]);
+            for ((_, bytes), sent) in sink.0.iter().zip(sent) {
+                assert_eq!(
+                    host.decode(bytes.clone()).unwrap().columns(),
+                    sent.columns()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_like_the_one_that_came_is_written() {
+        let batch = words(["a", "b"]);
+        let bytes = Encoder::new(batch.schema_ref()).unwrap().encode(&batch);
+        let mut input = decoder(batch.schema_ref());
+        let received = input.receive(bytes.unwrap().concat()).unwrap();
+        let own = &received.batch;
+        let is_it = |batch: &RecordBatch| received.message_of(batch).is_some();
+        assert!(is_it(own) && is_it(&own.clone()));
+        assert!(!is_it(&batch) && !is_it(&own.slice(0, 1)) && !is_it(&own.slice(0, 2)));
+        assert!(!is_it(&own.project(&[]).unwrap()));
     }
 
     /// What crosses for these bits, which stand at every offset of a buffer full of ones.

@@ -134,11 +134,12 @@ impl Running {
         let decoder = self.inputs.get_mut(port as usize);
         let decoder =
             decoder.ok_or_else(|| Failure::internal(format!("no such input port: {port}")))?;
-        let batch = decoder.decode(batch)?;
+        let received = decoder.receive(batch)?;
+        let batch = received.batch.clone();
         let mut out = Output {
             sink,
             writer: &mut self.writer,
-            input_rows: Some(batch.num_rows()),
+            input: Some((port, &received)),
         };
         self.session
             .process(port as usize, batch, &mut out)
@@ -153,7 +154,7 @@ impl Running {
         let mut out = Output {
             sink,
             writer: &mut self.writer,
-            input_rows: None,
+            input: None,
         };
         self.session
             .drain(port as usize, &mut out)
@@ -168,7 +169,7 @@ impl Running {
         let mut out = Output {
             sink,
             writer: &mut self.writer,
-            input_rows: None,
+            input: None,
         };
         Ok(self.session.finish(&mut out)?.map(|json| json.to_string()))
     }

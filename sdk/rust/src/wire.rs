@@ -68,10 +68,38 @@ pub(crate) enum Trust {
     Nobody,
 }
 
+/// A batch, and the message that it came in.
+pub(crate) struct Received {
+    pub(crate) batch: RecordBatch,
+    message: Buffer,
+    /// How many dictionaries had come by then.
+    dictionaries: u64,
+}
+
+impl Received {
+    /// The message, if this is the batch that came in it.
+    pub(crate) fn message_of(&self, batch: &RecordBatch) -> Option<&Buffer> {
+        let (own, theirs) = (self.batch.columns(), batch.columns());
+        let same = own.len() == theirs.len()
+            && self.batch.num_rows() == batch.num_rows()
+            && own
+                .iter()
+                .zip(theirs)
+                .all(|(own, its)| Arc::ptr_eq(own, its));
+        same.then_some(&self.message)
+    }
+
+    /// Equal for two batches of one decoder if no dictionary came between them.
+    pub(crate) fn dictionaries(&self) -> u64 {
+        self.dictionaries
+    }
+}
+
 /// Reads the batches of one schema; remembers the dictionaries.
 pub(crate) struct Decoder {
     schema: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
+    dictionaries_read: u64,
     skip_validation: UnsafeFlag,
 }
 
@@ -94,6 +122,7 @@ impl Decoder {
         Self {
             schema,
             dictionaries: HashMap::new(),
+            dictionaries_read: 0,
             skip_validation,
         }
     }
@@ -111,6 +140,20 @@ impl Decoder {
     /// Bytes that do not follow the format, or anything after the batch.
     pub(crate) fn decode(&mut self, bytes: Vec<u8>) -> Result<RecordBatch, ArrowError> {
         self.decode_buffer(&mut Buffer::from_vec(bytes))
+    }
+
+    /// As [`Self::decode`], and the bytes stay at hand.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn receive(&mut self, bytes: Vec<u8>) -> Result<Received, ArrowError> {
+        let message = Buffer::from_vec(bytes);
+        let batch = self.decode_buffer(&mut message.clone())?;
+        Ok(Received {
+            batch,
+            message,
+            dictionaries: self.dictionaries_read,
+        })
     }
 
     fn decode_buffer(&mut self, rest: &mut Buffer) -> Result<RecordBatch, ArrowError> {
@@ -185,6 +228,7 @@ impl Decoder {
             .with_skip_validation(self.skip_validation.clone())
             .read_record_batch()?;
         self.dictionaries.insert(id, Arc::clone(batch.column(0)));
+        self.dictionaries_read += 1;
         Ok(())
     }
 }

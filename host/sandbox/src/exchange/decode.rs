@@ -19,6 +19,10 @@ use super::{broken, flat, frame, layout, schema, values};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
 
+/// How many comparisons of words are remembered for a column: the parts of a batch have the same words, and follow each other,
+/// in a turn with those of other ports.
+const COMPARED_MAX: usize = 4;
+
 /// The host's own words, while it has them, and whether a guest's are equal.
 type Compared = (Weak<dyn Array>, bool);
 
@@ -139,7 +143,7 @@ impl Decoder {
         Some(self.read(batch, Arc::clone(&rest.schema), &rest.body))
     }
 
-    /// Whether the host's own words are those that have come for a column. Any two are compared once.
+    /// Whether the host's own words are those that have come for a column. The last few are compared once.
     fn are_words(&mut self, field: &Field, own: &ArrayRef) -> bool {
         #[expect(deprecated, reason = "see `new`")]
         let Some((id, words)) = field
@@ -157,6 +161,9 @@ impl Decoder {
             return *equal;
         }
         let equal = words == own;
+        if compared.len() == COMPARED_MAX {
+            compared.remove(0);
+        }
         compared.push((Arc::downgrade(own), equal));
         equal
     }

@@ -31,27 +31,27 @@ pub(crate) struct Sent {
 
 /// The columns that can come back, and their buffers, sorted by their place in the message.
 #[derive(Debug, Default)]
-struct Known {
-    columns: Vec<Column>,
-    pieces: Vec<Piece>,
+pub(super) struct Known {
+    pub(super) columns: Vec<Column>,
+    pub(super) pieces: Vec<Piece>,
 }
 
 #[derive(Debug)]
-struct Column {
-    array: ArrayRef,
-    nulls: i64,
+pub(super) struct Column {
+    pub(super) array: ArrayRef,
+    pub(super) nulls: i64,
     /// How many of its buffers are pieces.
-    pieces: usize,
+    pub(super) pieces: usize,
 }
 
 /// A buffer in the message by which a column is known: one that says something.
 #[derive(Debug)]
-struct Piece {
-    at: Range<usize>,
-    bytes: Buffer,
-    column: usize,
+pub(super) struct Piece {
+    pub(super) at: Range<usize>,
+    pub(super) bytes: Buffer,
+    pub(super) column: usize,
     /// Which of the buffers of its column.
-    buffer: usize,
+    pub(super) buffer: usize,
 }
 
 impl Sent {
@@ -61,6 +61,15 @@ impl Sent {
             batch,
             message,
             known: OnceLock::new(),
+        }
+    }
+
+    /// The same, and what can come back is known.
+    pub(super) fn known_by(batch: RecordBatch, message: Message, known: Known) -> Self {
+        Self {
+            batch,
+            message,
+            known: OnceLock::from(Arc::new(known)),
         }
     }
 
@@ -146,10 +155,32 @@ impl Sent {
 
     /// Takes what a guest sends, in parts that lie in its memory.
     pub(crate) fn receive(&self, parts: &[&[u8]]) -> Received {
+        let cut = self.cut(parts);
+        let parts = cut.as_deref().unwrap_or(parts);
         match self.echoes(parts) {
             Some(echoes) => Received::of(parts, &echoes, Arc::clone(self.known())),
             None => Received::copied(parts),
         }
+    }
+
+    /// The pieces and what lies between them, when the only part is the message itself, in one.
+    fn cut<'a>(&self, parts: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+        let [whole] = parts else { return None };
+        let landed = self.message.landed() == Some(whole.as_ptr().addr());
+        if !landed || whole.len() != self.message.len() {
+            return None;
+        }
+        let pieces = &self.known().pieces;
+        let mut cut = Vec::with_capacity(2 * pieces.len() + 1);
+        let mut end = 0;
+        for piece in pieces {
+            cut.push(whole.get(end..piece.at.start)?);
+            cut.push(whole.get(piece.at.clone())?);
+            end = piece.at.end;
+        }
+        cut.push(whole.get(end..)?);
+        cut.retain(|part| !part.is_empty());
+        Some(cut)
     }
 
     /// For each part the piece that it repeats, if any does. Only of columns that come back whole: marks of nulls alone,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::Buffer;
+use arrow_array::types::ByteArrayType;
+use arrow_array::{Array, ArrayRef, GenericByteArray, RecordBatch};
+use arrow_buffer::{ArrowNativeType as _, Buffer};
 use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, DataType};
 use odibi_story::failure::{Failure, FailureClass};
 
+use super::compose::Composer;
 use super::echo::Sent;
 
 /// Data buffers of views that may be sent although no view points into them.
@@ -19,7 +21,11 @@ const SLACK_BYTES: usize = 64 << 10;
 /// Encodes the batches of one port.
 pub(crate) struct Encoder {
     need: Vec<usize>,
+    /// For what the composer leaves to it, and for dictionaries.
     encoder: Option<StreamEncoder>,
+    composer: Composer,
+    /// The dictionaries of the columns that were sent last.
+    words: Vec<ArrayRef>,
 }
 
 /// One `ipc` value: the buffers of the columns as they lie in memory, and between them what frames them.
@@ -34,7 +40,7 @@ struct Parts {
 }
 
 impl Message {
-    fn new(parts: Vec<Buffer>) -> Self {
+    pub(super) fn new(parts: Vec<Buffer>) -> Self {
         let landed = AtomicUsize::new(0);
         Self(Arc::new(Parts { parts, landed }))
     }
@@ -102,6 +108,8 @@ impl Encoder {
         Self {
             need,
             encoder: None,
+            composer: Composer::new(),
+            words: Vec::new(),
         }
     }
 
@@ -138,6 +146,11 @@ impl Encoder {
         } else {
             batch.project(&self.need).map_err(|e| failed(&e))?
         };
+        if self.has_words(&batch)
+            && let Some((message, known)) = self.composer.compose(&batch)
+        {
+            return Ok(Sent::known_by(batch, message, known));
+        }
         let batch = compact(batch)?;
         let first = self.encoder.is_none();
         let encoder = match &mut self.encoder {
@@ -148,12 +161,64 @@ impl Encoder {
         if first {
             skip_schema(&mut parts);
         }
+        self.words = words(&batch).cloned().collect();
         Ok(Sent::new(batch, Message::new(parts)))
+    }
+
+    /// Whether the guest has the dictionaries of the columns.
+    fn has_words(&mut self, batch: &RecordBatch) -> bool {
+        let mut sent = self.words.iter_mut();
+        for words in words(batch) {
+            let Some(sent) = sent.next() else {
+                return false;
+            };
+            if Arc::ptr_eq(sent, words) {
+                continue;
+            }
+            if sent != words {
+                return false;
+            }
+            // They are compared once for all parts of a batch.
+            *sent = Arc::clone(words);
+        }
+        true
     }
 }
 
+/// The dictionaries of the columns.
+fn words(batch: &RecordBatch) -> impl Iterator<Item = &ArrayRef> {
+    let columns = batch.columns().iter();
+    columns.filter_map(|column| Some(column.as_any_dictionary_opt()?.values()))
+}
+
+/// Bytes of the buffers of an array, as far as its rows take them.
 fn size(array: &dyn Array) -> u64 {
-    array.to_data().get_slice_memory_size().unwrap_or(0) as u64
+    let rows = array.len();
+    let marks = array.nulls().map_or(0, |_| rows.div_ceil(8));
+    #[expect(clippy::wildcard_enum_match_arm, reason = "arrow knows all others")]
+    let values = match array.data_type() {
+        DataType::Boolean => rows.div_ceil(8),
+        DataType::Utf8 => in_bytes(array.as_string::<i32>()),
+        DataType::LargeUtf8 => in_bytes(array.as_string::<i64>()),
+        DataType::Binary => in_bytes(array.as_binary::<i32>()),
+        DataType::LargeBinary => in_bytes(array.as_binary::<i64>()),
+        DataType::Dictionary(_, _) => {
+            let dictionary = array.as_any_dictionary();
+            return size(dictionary.keys()) + size(dictionary.values());
+        }
+        other => match other.primitive_width() {
+            Some(width) => rows * width,
+            None => return array.to_data().get_slice_memory_size().unwrap_or(0) as u64,
+        },
+    };
+    (marks + values) as u64
+}
+
+fn in_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> usize {
+    let offsets = array.offsets();
+    let ends = offsets.first().zip(offsets.last());
+    let values = ends.map_or(0, |(first, last)| last.as_usize() - first.as_usize());
+    size_of_val(&**offsets) + values
 }
 
 /// Whether values of the type may lie in bytes that other values lie in too.
@@ -211,4 +276,82 @@ fn compact_column(column: &ArrayRef) -> ArrayRef {
         }
     }
     Arc::clone(column)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use arrow_array::types::Int8Type;
+    use arrow_array::{
+        BooleanArray, DictionaryArray, Int64Array, LargeStringArray, StringArray, StringViewArray,
+    };
+
+    use super::*;
+    use crate::exchange::decode::Decoder;
+    use crate::exchange::frame;
+    use crate::limits::Limits;
+
+    /// Two columns of these words.
+    fn batch(words: [&[&str]; 2]) -> RecordBatch {
+        let columns = words.map(|words| {
+            let keys = (0..words.len()).map(|i| i8::try_from(i).unwrap());
+            let words = StringArray::from(words.to_vec());
+            let column = DictionaryArray::<Int8Type>::new(keys.collect(), Arc::new(words));
+            Arc::new(column) as ArrayRef
+        });
+        RecordBatch::try_from_iter(["a", "b"].into_iter().zip(columns)).unwrap()
+    }
+
+    #[test]
+    fn sizes_are_those_that_arrow_counts() {
+        let numbers = [Some(1), None, Some(3)].repeat(30);
+        let flags = numbers.iter().map(|n| n.map(|n| n > 1));
+        let texts = |n: &Option<i64>| n.map(|n| "ä".repeat(usize::try_from(n).unwrap()));
+        let texts: Vec<Option<String>> = numbers.iter().map(texts).collect();
+        let texts = || texts.iter().map(Option::as_deref);
+        let columns: [ArrayRef; 6] = [
+            Arc::new(Int64Array::from(numbers.clone())),
+            Arc::new(flags.collect::<BooleanArray>()),
+            Arc::new(texts().collect::<StringArray>()),
+            Arc::new(texts().collect::<LargeStringArray>()),
+            Arc::new(texts().collect::<DictionaryArray<Int8Type>>()),
+            Arc::new(texts().collect::<StringViewArray>()),
+        ];
+        for column in columns {
+            for part in [Arc::clone(&column), column.slice(7, 40), column.slice(3, 0)] {
+                let expect = part.to_data().get_slice_memory_size().unwrap();
+                assert_eq!(size(part.as_ref()), expect as u64, "{}", part.data_type());
+            }
+        }
+    }
+
+    #[test]
+    fn dictionaries_cross_when_they_change() {
+        let (xy, zw) = (["x", "y"], ["z", "w"]);
+        let steps = [
+            (batch([&xy, &zw]), 2),
+            (batch([&xy, &zw]), 0),
+            (batch([&xy, &zw]), 0),
+            (batch([&xy, &xy]), 1),
+            (batch([&zw, &xy]), 1),
+            (batch([&zw, &xy]).slice(0, 0), 0),
+            (batch([&zw, &xy]).slice(1, 1), 0),
+            (batch([&xy, &zw]), 2),
+        ];
+        let mut encoder = Encoder::new(vec![0, 1]);
+        let mut decoder = Decoder::new(&steps[0].0.schema()).unwrap();
+        let limits = Limits::default();
+        for (step, (batch, expect)) in steps.into_iter().enumerate() {
+            let sent = encoder.encode(&batch).unwrap();
+            let bytes = Buffer::from_vec(sent.message().to_vec());
+            let messages = frame::split(&bytes, bytes.len(), &limits).unwrap();
+            assert_eq!(messages.len() - 1, expect, "step {step}");
+            assert_eq!(
+                decoder.decode(&bytes, &limits).unwrap(),
+                batch,
+                "step {step}"
+            );
+        }
+    }
 }

@@ -136,7 +136,8 @@ fn fuzz(asked: &Asked) -> Report {
         let again = random.once_in(2).then(|| gate.clone());
         let copied = stream(&seeds[at], &mut gate, &bytes, &mut report, random, &limits);
         if let (Some(mut gate), Some(copied)) = (again, copied) {
-            let echo = || echoes[at].receive(&mut gate, &bytes, &limits);
+            let in_one = random.once_in(3);
+            let echo = || echoes[at].receive(&mut gate, &bytes, in_one, &limits);
             match catch_unwind(AssertUnwindSafe(echo)) {
                 Ok((got, own)) => {
                     report.came_back += own as u64;

@@ -102,6 +102,7 @@ const FLAT: usize = 11;
 /// A guest: what it was sent, and the columns that lie in its memory.
 struct Guest {
     sent: Sent,
+    memory: Buffer,
     columns: RecordBatch,
 }
 
@@ -117,7 +118,11 @@ impl Guest {
         sent.message().land(memory.as_ptr());
         let mut decoder = Decoder::new(&batch.schema()).unwrap();
         let columns = decoder.decode(&memory, &Limits::default()).ok()?;
-        Some(Self { sent, columns })
+        Some(Self {
+            sent,
+            memory,
+            columns,
+        })
     }
 
     /// The parts that it sends back of these columns.
@@ -184,6 +189,19 @@ fn flat_columns_come_back_and_others_are_read() {
         let (got, own) = received(&guest.sent, &schema, &parts);
         assert_eq!(got.unwrap().columns(), batch.columns());
         assert_eq!(own, FLAT);
+    }
+}
+
+#[test]
+fn a_message_that_goes_back_in_one_piece_is_cut_into_its_columns() {
+    for batch in [table(), table().slice(3, 100)] {
+        let guest = Guest::new(&batch, |_| {}).unwrap();
+        let whole = std::slice::from_ref(&guest.memory);
+        let (got, own) = received(&guest.sent, &batch.schema(), whole);
+        assert_eq!((got.unwrap(), own), (batch.clone(), FLAT));
+        let other = [Buffer::from(guest.memory.as_slice())];
+        let (got, own) = received(&guest.sent, &batch.schema(), &other);
+        assert_eq!((got.unwrap(), own), (batch.clone(), 0));
     }
 }
 
@@ -309,6 +327,27 @@ fn words_that_came_before_are_those_that_keys_lead_to() {
 }
 
 #[test]
+fn comparisons_are_forgotten_though_the_words_live() {
+    let batches: Vec<RecordBatch> = (0..50)
+        .map(|_| {
+            let words: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+            RecordBatch::try_from_iter([("k", with_words(table().column(11), words))]).unwrap()
+        })
+        .collect();
+    let mut hosts = Hosts::new(&batches[0].schema());
+    for (i, batch) in batches.iter().enumerate() {
+        let guest = Guest::new(batch, |_| {}).unwrap();
+        let (schema, mut parts) = guest.parts(guest.columns.columns());
+        if i > 0 {
+            let batch = RecordBatch::try_new(schema, guest.columns.columns().to_vec());
+            parts = without_words(&parts, &batch.unwrap());
+        }
+        assert_eq!(hosts.receive(&guest.sent, &parts).1, 1);
+    }
+    assert!(hosts.sparing.holds(4), "what was compared is not forgotten");
+}
+
+#[test]
 fn words_do_not_hold_the_batch_they_came_in_nor_those_of_the_host() {
     let long = "x".repeat(50_000);
     let big: ArrayRef = Arc::new(StringArray::from(vec![long.as_str(); 300]));
@@ -418,7 +457,10 @@ fn whatever_is_sent_the_host_gets_the_same_as_from_a_copy() {
                     .unwrap()
             })
             .collect();
-        let (schema, mut parts) = guest.parts(&columns);
+        let (schema, mut parts) = match random.below(6) {
+            0 => (batch.schema(), vec![guest.memory.clone()]),
+            _ => guest.parts(&columns),
+        };
         for _ in 0..[0, 0, 1, 2][random.below(4)] {
             let (i, j) = (random.below(parts.len()), random.below(parts.len()));
             match random.below(6) {

@@ -1,4 +1,5 @@
-//! Arrow batches over the border: out as IPC messages of the needed columns, back in through the gate.
+//! Arrow batches over the border: out as IPC messages of the needed columns ([`encode`], and [`compose`] for flat ones), back in
+//! through the gate.
 //!
 //! Guest bytes become host values here and nowhere else, in this order: length caps before anything is copied; framing
 //! ([`frame`]); planned schemas by a decoder that cannot panic ([`schema`]); the layout of every buffer against the

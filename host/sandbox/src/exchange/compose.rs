@@ -16,12 +16,15 @@ use flatbuffers::FlatBufferBuilder;
 
 use super::echo::{Column, Known, Piece};
 use super::encode::Message;
+use super::lower::in_turn;
 
 /// What stands in front of the metadata: a marker and its length.
 const MARKER: [u8; 4] = [0xff; 4];
 const PREFIX_BYTES: usize = 8;
 /// Where buffers begin: on a multiple of this.
 const ALIGN_BYTES: usize = 64;
+/// How many offsets are made anew at once.
+const OFFSETS_BLOCK: usize = 256;
 
 /// Composes one message after the other.
 pub(super) struct Composer {
@@ -154,7 +157,11 @@ fn in_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(Buffer, Op
     let offsets = if first.as_usize() == 0 {
         offsets.inner().inner().clone()
     } else {
-        let from_zero: Vec<T::Offset> = offsets.iter().map(|offset| *offset - first).collect();
+        let mut from_zero = vec![T::Offset::default(); offsets.len()];
+        in_turn::<_, OFFSETS_BLOCK>(&mut from_zero, offsets, |to, from| {
+            let pairs = to.iter_mut().zip(from);
+            pairs.for_each(|(to, from)| *to = *from - first);
+        });
         Buffer::from_vec(from_zero)
     };
     Some((offsets, Some(values)))

@@ -72,23 +72,32 @@ impl Message {
     }
 }
 
-/// From so many bytes on it pays to copy from several places.
+fn copy(to: &mut [u8], from: &[u8]) {
+    in_turn::<u8, BLOCK_BYTES>(to, from, |to, from| to.copy_from_slice(from));
+}
+
+/// From so many bytes on it pays to read from several places.
 const LONG_BYTES: usize = 16 << 10;
 const PLACES: usize = 4;
 const BLOCK_BYTES: usize = 1_024;
 
-/// Copies a little from each of four places in turn: columns often come from memory that is in no cache, and a processor
-/// waits for several places at once no longer than for one. Measured on one that read 12 GB/s straight on: 22 GB/s.
-fn copy(to: &mut [u8], from: &[u8]) {
-    if from.len() < LONG_BYTES {
-        to.copy_from_slice(from);
+/// Writes one slice from another of the same length, block by block, from four places in turn: columns often come from memory
+/// that is in no cache, and a processor waits for several places at once no longer than for one. Measured on one that read 12
+/// GB/s straight on: 22 GB/s with blocks of 1 KiB.
+pub(super) fn in_turn<T, const BLOCK: usize>(
+    to: &mut [T],
+    from: &[T],
+    write: impl Fn(&mut [T], &[T]),
+) {
+    let blocks = from.len() / PLACES / BLOCK;
+    if size_of_val(from) < LONG_BYTES || blocks == 0 {
+        write(to, from);
         return;
     }
-    let blocks = from.len() / PLACES / BLOCK_BYTES;
-    let (to, to_rest) = to.split_at_mut(blocks * BLOCK_BYTES * PLACES);
+    let (to, to_rest) = to.split_at_mut(blocks * BLOCK * PLACES);
     let (from, from_rest) = from.split_at(to.len());
-    let (to, _) = to.as_chunks_mut::<BLOCK_BYTES>();
-    let (from, _) = from.as_chunks::<BLOCK_BYTES>();
+    let (to, _) = to.as_chunks_mut::<BLOCK>();
+    let (from, _) = from.as_chunks::<BLOCK>();
     let mut places: Vec<_> = to
         .chunks_exact_mut(blocks)
         .zip(from.chunks_exact(blocks))
@@ -96,9 +105,9 @@ fn copy(to: &mut [u8], from: &[u8]) {
         .collect();
     for _ in 0..blocks {
         let next = places.iter_mut().filter_map(Iterator::next);
-        next.for_each(|(to, from)| *to = *from);
+        next.for_each(|(to, from)| write(to, from));
     }
-    to_rest.copy_from_slice(from_rest);
+    write(to_rest, from_rest);
 }
 
 #[cfg(test)]

@@ -109,13 +109,14 @@ impl Open {
         outlet.ok_or_else(|| internal("a session has no way out"))
     }
 
-    /// Bytes that come back for so many that are sent, about: computed columns are as wide as those that are read.
+    /// Bytes that come back for so many that are sent, about: as if computed columns were as wide as those that are read, and came
+    /// back at once.
     fn returning_bytes(&self, port: usize, bytes: u64) -> u64 {
         let inputs = self.plan.inputs.get(port);
         let read = inputs.map_or(0, |input| input.need.len()) as u64;
         let passed = self.plan.pass_through.iter();
         let computed = passed.filter(|passed| passed.is_none()).count() as u64;
-        bytes / read.max(1) * computed
+        (bytes / read.max(1)).saturating_mul(computed)
     }
 
     /// Rows of a batch that are sent in one call.

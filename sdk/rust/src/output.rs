@@ -115,7 +115,7 @@ impl Writer {
 
 impl Output<'_> {
     /// New rows with every output column, those included that could pass through. A batch without rows is not sent. The batch
-    /// being processed goes back as it came, and is not written anew.
+    /// being processed is not written anew when it goes out again, as long as the host has its dictionaries from the last time.
     ///
     /// # Errors
     /// `internal` when the batch does not match the plan.

@@ -134,18 +134,19 @@ impl Decoder {
         &self.schema
     }
 
-    /// Reads dictionary messages and the record batch. The arrays point into `bytes`; a misaligned buffer is copied.
+    /// As [`Self::receive`], the batch alone.
     ///
     /// # Errors
-    /// Bytes that do not follow the format, or anything after the batch.
+    /// As [`Self::receive`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn decode(&mut self, bytes: Vec<u8>) -> Result<RecordBatch, ArrowError> {
         self.decode_buffer(&mut Buffer::from_vec(bytes))
     }
 
-    /// As [`Self::decode`], and the bytes stay at hand.
+    /// Reads dictionary messages and the record batch. The arrays point into `bytes`; a misaligned buffer is copied.
     ///
     /// # Errors
-    /// As [`Self::decode`].
+    /// Bytes that do not follow the format, or anything after the batch.
     pub(crate) fn receive(&mut self, bytes: Vec<u8>) -> Result<Received, ArrowError> {
         let message = Buffer::from_vec(bytes);
         let batch = self.decode_buffer(&mut message.clone())?;

@@ -12,14 +12,15 @@ use crate::{
     PassedColumn, Retry, Spread, State, TextSpan, failure, report, send, wire,
 };
 
-/// `identity` passes all through, `copy` sends all back, `alternating` too, every other batch as `same-rows`; `picked` keeps
-/// every other row (backwards when the number of rows is odd), `kept` those between with a bitmap, and a column `doubled`
-/// of them, `same_rows` adds a column `doubled` from the first, `count`
-/// emits one row at the end, `copy_forever` never stops sending, `refuses` reports a failure of its params, `environment`
-/// logs what it sees of the world.
+/// `identity` passes all through, `copy` sends all back, `returned` as the bytes that came, `alternating` too, every other batch
+/// as `same-rows`; `picked` keeps every other row (backwards when the number of rows is odd), `kept` those between with a
+/// bitmap, and a column `doubled` of them, `same_rows` adds a column `doubled` from the first, `count` emits one row at the
+/// end, `copy_forever` never stops sending, `refuses` reports a failure of its params, `environment` logs what it sees of the
+/// world.
 pub const OPERATIONS: &[&str] = &[
     "identity",
     "copy",
+    "returned",
     "picked",
     "kept",
     "same_rows",
@@ -111,6 +112,10 @@ pub fn process(
     port: u32,
     bytes: Vec<u8>,
 ) -> Result<Appetite, Failure> {
+    if operation == "returned" {
+        send(&[&bytes], Origin::Fresh)?;
+        return Ok(Appetite::More);
+    }
     let batch = wire::decode(&state.inputs[port as usize], bytes, &mut state.dictionaries);
     let rows = batch.num_rows();
     state.rows += rows as i64;

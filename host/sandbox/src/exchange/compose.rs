@@ -181,12 +181,13 @@ mod tests {
     use arrow_ipc::writer::StreamEncoder;
 
     use super::*;
+    use crate::exchange::echo::Sent;
     use crate::exchange::encode::skip_schema;
     use crate::exchange::random::Random;
 
     const ROWS: i64 = 400;
 
-    /// Every kind of column that is composed, without nulls and with some.
+    /// A column of every layout that is composed, without nulls and with some.
     fn columns() -> Vec<ArrayRef> {
         let all = || 0..ROWS;
         let some = || all().map(|i| (i % 7 != 3).then_some(i));
@@ -276,8 +277,37 @@ mod tests {
             for piece in &known.pieces {
                 assert_eq!(got[piece.at.clone()], *piece.bytes);
             }
-            let starts = known.pieces.iter().map(|piece| piece.at.start);
-            assert!(starts.is_sorted());
+            let looked = Sent::new(batch, message).look().unwrap();
+            let columns = |known: &Known| {
+                let columns = known.columns.iter();
+                columns.map(|c| (c.nulls, c.pieces)).collect::<Vec<_>>()
+            };
+            assert_eq!(columns(&known), columns(&looked));
+            let pieces = |known: &Known| {
+                let pieces = known.pieces.iter();
+                let pieces = pieces.map(|p| (p.at.clone(), p.column, p.buffer, p.bytes.clone()));
+                pieces.collect::<Vec<_>>()
+            };
+            assert_eq!(pieces(&known), pieces(&looked));
+        }
+    }
+
+    #[test]
+    fn long_offsets_begin_with_0() {
+        let texts = || (0..20_000).map(|i| format!("{i}").repeat(i % 3));
+        let columns: [ArrayRef; 2] = [
+            Arc::new(StringArray::from_iter_values(texts())),
+            Arc::new(LargeStringArray::from_iter_values(texts())),
+        ];
+        let table = batch(columns.into());
+        let mut encoder = StreamEncoder::try_new(&table.schema()).unwrap();
+        encoder.encode(&table).unwrap();
+        for (at, rows) in [(1, 4_095), (1, 4_096), (77, 5_461), (3, 19_997)] {
+            let batch = table.slice(at, rows);
+            let expect = encoder.encode(&batch).unwrap();
+            let expect: Vec<u8> = expect.iter().flat_map(|part| part.to_vec()).collect();
+            let (message, _) = Composer::new().compose(&batch).unwrap();
+            assert!(message.to_vec() == expect, "{rows} rows from {at}");
         }
     }
 

@@ -19,9 +19,9 @@ use super::{broken, flat, frame, layout, schema, values};
 use crate::host_api::report::clean;
 use crate::limits::{Limits, exceeded};
 
-/// How many comparisons of words are remembered for a column: the parts of a batch have the same words, and follow each other,
-/// in a turn with those of other ports.
-const COMPARED_MAX: usize = 4;
+/// How many comparisons of words are remembered for a column: the parts of a batch have the same words and follow each other, in
+/// turn with those of other ports; a guest may send back other columns in its place.
+const COMPARED_MAX: usize = 16;
 
 /// The host's own words, while it has them, and whether a guest's are equal.
 type Compared = (Weak<dyn Array>, bool);

@@ -92,7 +92,7 @@ impl Sent {
     }
 
     /// `None` when the host's own message is not what this module takes it for: then nothing can come back.
-    fn look(&self) -> Option<Known> {
+    pub(super) fn look(&self) -> Option<Known> {
         let parts: Vec<(Range<usize>, &Buffer)> = self.message.placed().collect();
         let from = |start: usize| &parts[parts.partition_point(|(place, _)| place.end <= start)..];
         let within_part = |at: &Range<usize>| {

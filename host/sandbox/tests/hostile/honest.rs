@@ -46,8 +46,8 @@ fn copy_sends_every_row_through_the_gate() {
         concat_batches(&schema, done.batches()).unwrap(),
         concat_batches(&schema, &batches).unwrap()
     );
-    // The last batch is over the number of rows that are sent at once.
-    assert_eq!((done.ledger.batches_in, done.ledger.emits), (4, 4));
+    // The last batch is over the size that is sent at once, four times.
+    assert_eq!((done.ledger.batches_in, done.ledger.emits), (6, 6));
     assert_eq!(
         (done.ledger.rows_in, done.ledger.rows_out),
         (71_001, 71_001)
@@ -269,8 +269,9 @@ fn batches_larger_than_the_cache_cross_in_parts_unless_their_rows_share_bytes() 
     let keyed = DictionaryArray::<Int32Type>::new(keys.collect(), Arc::new(words));
     let one = |column: ArrayRef| RecordBatch::try_from_iter([("c", column)]).unwrap();
     for (input, calls) in [
-        (table(30_000), 1),
-        (table(rows), 2),
+        (table(15_000), 1),
+        (table(30_000), 2),
+        (table(rows), 3),
         (one(Arc::new(views)), 1),
         (one(Arc::new(keyed)), 1),
     ] {
@@ -279,6 +280,26 @@ fn batches_larger_than_the_cache_cross_in_parts_unless_their_rows_share_bytes() 
         assert_eq!(done.ledger.batches_in, calls, "{schema}");
         assert_eq!(concat_batches(&schema, done.batches()).unwrap(), input);
     }
+    // A column of 8 bytes that is read, and one that is made of it.
+    for (rows, calls) in [(100_000, 2), (60_000, 1)] {
+        let done = run(sandbox(), "same_rows", &[table(rows)]);
+        assert_eq!(done.ledger.batches_in, calls);
+    }
+}
+
+#[test]
+fn a_message_that_is_sent_back_is_the_hosts_own_batch() {
+    let inputs = [table(1_000), table(100)];
+    let done = run(sandbox(), "returned", &inputs);
+    assert_eq!(done.batches(), inputs);
+    let columns = |batches: &[RecordBatch]| {
+        let columns = batches.iter().flat_map(|batch| batch.columns().to_vec());
+        columns.collect::<Vec<_>>()
+    };
+    for (a, b) in columns(done.batches()).iter().zip(columns(&inputs)) {
+        assert!(Arc::ptr_eq(a, &b), "a column that came back was copied");
+    }
+    assert_eq!(done.ledger.bytes_in, done.ledger.bytes_out);
 }
 
 #[test]

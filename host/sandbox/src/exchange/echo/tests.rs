@@ -344,7 +344,10 @@ fn comparisons_are_forgotten_though_the_words_live() {
         }
         assert_eq!(hosts.receive(&guest.sent, &parts).1, 1);
     }
-    assert!(hosts.sparing.holds(4), "what was compared is not forgotten");
+    assert!(
+        hosts.sparing.holds(16),
+        "what was compared is not forgotten"
+    );
 }
 
 #[test]

@@ -19,7 +19,6 @@ pub(crate) mod layout;
 mod lower;
 #[cfg(test)]
 #[path = "../tests/streams/random.rs"]
-#[allow(dead_code, reason = "the fuzz runner uses more of it")]
 mod random;
 pub(crate) mod schema;
 pub(crate) mod values;

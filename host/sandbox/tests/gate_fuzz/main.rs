@@ -25,6 +25,8 @@ mod schemas;
 mod message;
 #[path = "../streams/mutate.rs"]
 mod mutate;
+#[path = "../streams/odd.rs"]
+mod odd;
 #[path = "../streams/random.rs"]
 mod random;
 #[path = "../streams/seeds.rs"]

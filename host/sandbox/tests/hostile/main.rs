@@ -19,6 +19,8 @@ mod set_limits;
 mod message;
 #[path = "../streams/mutate.rs"]
 mod mutate;
+#[path = "../streams/odd.rs"]
+mod odd;
 #[path = "../streams/random.rs"]
 mod random;
 #[path = "../streams/seeds.rs"]

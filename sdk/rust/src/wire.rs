@@ -140,7 +140,7 @@ impl Decoder {
     /// As [`Self::receive`].
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn decode(&mut self, bytes: Vec<u8>) -> Result<RecordBatch, ArrowError> {
-        self.decode_buffer(&mut Buffer::from_vec(bytes))
+        self.receive(bytes).map(|received| received.batch)
     }
 
     /// Reads dictionary messages and the record batch. The arrays point into `bytes`; a misaligned buffer is copied.

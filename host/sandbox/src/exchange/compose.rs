@@ -4,6 +4,7 @@
 //! of what it costs to encode a batch. What is written here is known column by column, and so is where each buffer has come to
 //! lie, which [`super::echo`] asks for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray as _;
@@ -16,13 +17,11 @@ use flatbuffers::FlatBufferBuilder;
 
 use super::echo::{Column, Known, Piece};
 use super::encode::Message;
+use super::frame::{MARKER, PREFIX_BYTES};
 use super::lower::in_turn;
 
-/// What stands in front of the metadata: a marker and its length.
-const MARKER: [u8; 4] = [0xff; 4];
-const PREFIX_BYTES: usize = 8;
-/// Where buffers begin: on a multiple of this.
-const ALIGN_BYTES: usize = 64;
+/// Where buffers begin: on a multiple of this, as with arrow.
+pub(super) const ALIGN_BYTES: usize = 64;
 /// How many offsets are made anew at once.
 const OFFSETS_BLOCK: usize = 256;
 
@@ -151,10 +150,10 @@ fn buffers(array: &dyn Array) -> Option<(Buffer, Option<Buffer>)> {
 /// Offsets that begin with 0, and the values that they lead to.
 fn in_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(Buffer, Option<Buffer>)> {
     let offsets = array.offsets();
-    let (first, last) = (*offsets.first()?, *offsets.last()?);
-    let values = array.values();
-    let values = values.slice_with_length(first.as_usize(), last.as_usize() - first.as_usize());
-    let offsets = if first.as_usize() == 0 {
+    let first = *offsets.first()?;
+    let at = values_at(array);
+    let values = array.values().slice_with_length(at.start, at.len());
+    let offsets = if at.start == 0 {
         offsets.inner().inner().clone()
     } else {
         let mut from_zero = vec![T::Offset::default(); offsets.len()];
@@ -165,6 +164,13 @@ fn in_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(Buffer, Op
         Buffer::from_vec(from_zero)
     };
     Some((offsets, Some(values)))
+}
+
+/// Which of the bytes that an array holds are those of its rows.
+pub(super) fn values_at<T: ByteArrayType>(array: &GenericByteArray<T>) -> Range<usize> {
+    let at = |offset: Option<&T::Offset>| offset.map_or(0, |offset| offset.as_usize());
+    let offsets = array.offsets();
+    at(offsets.first())..at(offsets.last())
 }
 
 #[cfg(test)]

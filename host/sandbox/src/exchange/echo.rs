@@ -14,12 +14,9 @@ use arrow_ipc::{FieldNode, MessageHeader, RecordBatchBuilder, root_as_message};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use flatbuffers::{FlatBufferBuilder, Vector};
 
+use super::compose::ALIGN_BYTES;
 use super::encode::Message;
-
-/// Marker and length in front of the metadata of a message.
-const PREFIX_BYTES: usize = 8;
-/// What is copied keeps its place in the message to a multiple of this, which is as far as any buffer is aligned.
-const ALIGN_BYTES: usize = 64;
+use super::frame::PREFIX_BYTES;
 
 /// A batch that a guest has got: the columns that it needs.
 #[derive(Debug)]
@@ -267,6 +264,7 @@ impl Received {
                 gaps.push(Gap { at, piece });
                 continue;
             }
+            // It keeps its place in the message to a multiple of what buffers are aligned to.
             match runs.last_mut() {
                 Some(run) if run.at.end == at.start => run.at.end = at.end,
                 _ => {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow_array::cast::AsArray;
 use arrow_array::types::ByteArrayType;
 use arrow_array::{Array, ArrayRef, GenericByteArray, RecordBatch};
-use arrow_buffer::{ArrowNativeType as _, Buffer};
+use arrow_buffer::Buffer;
 use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, DataType};
 use odibi_story::failure::{Failure, FailureClass};
 
-use super::compose::Composer;
+use super::compose::{Composer, values_at};
 use super::echo::Sent;
 
 /// Data buffers of views that may be sent although no view points into them.
@@ -215,10 +215,7 @@ fn size(array: &dyn Array) -> u64 {
 }
 
 fn in_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> usize {
-    let offsets = array.offsets();
-    let ends = offsets.first().zip(offsets.last());
-    let values = ends.map_or(0, |(first, last)| last.as_usize() - first.as_usize());
-    size_of_val(&**offsets) + values
+    size_of_val(&**array.offsets()) + values_at(array).len()
 }
 
 /// Whether values of the type may lie in bytes that other values lie in too.

@@ -11,8 +11,9 @@ use odibi_story::failure::Failure;
 use super::broken;
 use crate::limits::{Limits, exceeded};
 
-const MARKER: [u8; 4] = [0xff; 4];
-const PREFIX_BYTES: usize = 8;
+/// What stands in front of the metadata: this and their length.
+pub(super) const MARKER: [u8; 4] = [0xff; 4];
+pub(super) const PREFIX_BYTES: usize = 8;
 /// Bodies and buffers start on a multiple of this.
 const ALIGN_BYTES: usize = 8;
 /// An end-of-stream mark: a prefix that announces no metadata.
